@@ -11,7 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
-from idjax.theory.minibatch import Second, Updates, kick, resolvent
+from idjax.theory.fast_forward import kick, pairs_of, resolvent
+from idjax.theory.minibatch import Second, Updates
 
 BISECTIONS = 40
 
@@ -19,7 +20,9 @@ BISECTIONS = 40
 def on_range(rule: Updates) -> Updates:
     """The same updates without their null modes."""
     rank = int(np.count_nonzero(np.asarray(rule.eigenvalues)))
-    return rule._replace(eigenvalues=rule.eigenvalues[:rank], mean=rule.mean[:rank])
+    return rule._replace(
+        eigenvalues=rule.eigenvalues[:rank], mean=rule.mean[:rank], batch_noise=rule.batch_noise[:rank, :rank]
+    )
 
 
 def growth_is_below(ceiling: float, rule: Updates) -> bool:
@@ -58,15 +61,14 @@ def solve(rule: Updates, ceiling: ArrayLike, own: ArrayLike, noise: ArrayLike) -
     n = rule.eigenvalues.size
     i, j = np.triu_indices(n)
     diagonal = np.flatnonzero(i == j)
-    first, second = rule.eigenvalues[i], rule.eigenvalues[j]
+    pairs = pairs_of(rule)
     both = rule.mean[i] * rule.mean[j]
     z = jnp.asarray(ceiling)[None]
-    alone = own * jnp.asarray(i == j, first.dtype)
-    right = jnp.stack([jnp.array([1.0, 0, 0, 1])[:, None] * alone, kick(rule)[:, None] * jnp.ones_like(first)], axis=1)
-    moments = jnp.stack(resolvent(rule, z, z - 1, first, second, right))[:, :, 0]
+    alone = jnp.array([1.0, 0, 0, 1])[:, None] * own * (i == j)
+    moments = jnp.stack(resolvent(rule, z, z - 1, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1)))[:, :, 0]
     free, kicked = moments[:, 0], moments[:, 1]
-    kick_level = jnp.where(i == j, first, 0.0) / rule.batch_size * kicked
-    kick_centre = -2 * both / rule.batch_size * kicked
+    kick_level = jnp.where(i == j, pairs.first, 0.0) * kicked
+    kick_centre = -2 * both * kicked
     free = free + noise * kick_level
 
     def level(moments: Array) -> Array:

@@ -5,8 +5,9 @@ In the eigenbasis of M = V diag(λ) Vᵀ, and with η' = 2 η ω / q, an update 
     v ← β v + g,   e ← e - η' v   (heavy ball),   e ← e - η' (β v + g)   (Nesterov),   g = M̂ e - noise,
 
 M̂ the second moment of a batch. The second moments E = E[e eᵀ], X = E[e vᵀ], V = E[v vᵀ] follow a linear map: 4 by 4
-in each pair of modes, and coupled through the two numbers tr(M E) and μᵀ E μ alone. `expected` iterates it;
-`Expectation` jumps to any step by inverting its z-transform. SGD is β = 0. See docs/theory.md, sections 5, 10 and 11.
+in each pair of modes, and coupled through the two numbers tr(M E) and μᵀ E μ alone. `expected`
+iterates it and is the reference; `fast_forward` jumps to any step. SGD is β = 0. See docs/theory.md, sections 5, 10
+and 11.
 """
 
 import functools
@@ -18,18 +19,16 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from idjax.theory import contour
-
-MOST_DIRECT = 100_000
-"""Steps that are iterated where the transform's path would meet oscillating modes; momentum 0.9995 needs as many."""
-
 
 class Updates(NamedTuple):
-    """What the updates do: λ (n,), μ = √w̄ [m; 1] in the eigenbasis (n,), batch size B, η', β and the rule."""
+    """What the updates do: λ (n,), μ = √w̄ [m; 1] in the eigenbasis (n,), ν (n, n), η', β and the rule.
+
+    ν is the noise of a batch over that of a row, in each pair of modes: 1/B for fresh batches.
+    """
 
     eigenvalues: Float[Array, " n"]
     mean: Float[Array, " n"]
-    batch_size: Float[Array, ""]
+    batch_noise: Float[Array, "n n"]
     rate: Float[Array, ""]
     momentum: Float[Array, ""]
     nesterov: Array
@@ -50,10 +49,52 @@ def updates(
     rate: float,
     momentum: float = 0.0,
     nesterov: bool = False,
+    epoch_steps: float = np.inf,
 ) -> Updates:
-    """The updates, as arrays of float64."""
-    numbers = (jnp.asarray(value, jnp.float64) for value in (eigenvalues, mean, batch_size, rate, momentum))
+    """The updates, as arrays of float64, with fresh batches or those of shuffled epochs of so many steps."""
+    noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps) / batch_size
+    numbers = (jnp.asarray(value, jnp.float64) for value in (eigenvalues, mean, noise, rate, momentum))
     return Updates(*numbers, jnp.asarray(nesterov))
+
+
+def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
+    """The share of the batches' noise that is left at the end of a shuffled epoch, in each pair of modes.
+
+    An epoch shows every row once, so that its noise sums to zero: a mode that hardly decays within an epoch (by
+    exp(-x), x small) does not feel it, and one that forgets within the epoch feels all of it. With x and x' of
+    the two modes 1 - (x + x')/(x x') · (1 - e^-x)(1 - e^-x') / (1 - e^-(x + x')), x/2 → 1 - tanh(x/2)/(x/2) on the
+    diagonal; docs/theory.md (49).
+    """
+    finite = np.isfinite(decay)
+    x = np.where(finite & (decay > 0), decay, 1.0)
+    pair = x[:, None] + x
+    once = -np.expm1(-x) / x
+    share = 1 - np.outer(once, once) * pair / -np.expm1(-pair)
+    # Below 1e-4 the difference has lost its digits; its series is (x² + x'² - x x')/12 to that order.
+    series = (x[:, None] ** 2 + x**2 - np.outer(x, x)) / 12
+    share = np.where(pair < 2e-4, series, share)
+    still = ~finite[:, None] | ~finite
+    return np.where(still, 1.0, np.where((decay[:, None] == 0) | (decay == 0), 0.0, np.clip(share, 0.0, 1.0)))
+
+
+def unseen_rows(
+    decay: Float[np.ndarray, " n"], rate: float, eigenvalues: Float[np.ndarray, " n"], batch_size: float, rows: int
+) -> float:
+    """How much larger, relative to itself, the mean batch loss of a shuffled epoch is than the loss of all rows.
+
+    Batches still to come hold the rows that this epoch has not learned yet: 2/N Σ (1 - (1 - e^-x)/x). And within the
+    epoch the noise has not cancelled yet. docs/theory.md (50).
+    """
+    x = decay[decay > 1e-12]
+    if not len(x):
+        return 0.0
+    once, twice = -np.expm1(-x) / x, -np.expm1(-2 * x) / (2 * x)
+    settled = np.tanh(x / 2)
+    # The mean over the epoch of the noise's share, less its value at the end: cancels to x/3 for small x.
+    excess = 2 / x * (settled - (1 - 2 * once + twice + twice * settled))
+    excess = np.where(x < 1e-3, x / 3, excess)
+    within = rate / (2 * batch_size) * np.sum(eigenvalues[decay > 1e-12] * excess)
+    return float(within + 2 / rows * np.sum(np.where(x < 1e-8, x / 2, 1 - once)))
 
 
 class Second(NamedTuple):
@@ -70,22 +111,20 @@ def at_start(errors: Float[Array, "n n"]) -> Second:
     return Second(errors, zero, zero)
 
 
-def step(
-    rule: Updates, noise: ArrayLike, state: Second, rate: ArrayLike | None = None, batch_size: ArrayLike | None = None
-) -> Second:
+def step(rule: Updates, noise: ArrayLike, state: Second, rate: ArrayLike | None = None) -> Second:
     """The second moments after one more update; docs/theory.md (41)-(42).
 
-    noise is Σ_j σ_j² over the outputs that the state is summed over; rate and batch_size replace those of the rule.
+    noise is Σ_j σ_j² over the outputs that the state is summed over; rate replaces that of the rule.
     """
     rule = rule._replace(rate=rule.rate if rate is None else rate)
-    size = rule.batch_size if batch_size is None else batch_size
     to_error, through = rule.throughs
     modes, mean, kept = rule.eigenvalues, rule.mean, rule.momentum
     ee, ev, vv = state
     level = modes @ jnp.diagonal(ee) + noise
     focus = mean @ ee @ mean
-    gg = (1 + 1 / size) * modes[:, None] * ee * modes - 2 * focus / size * jnp.outer(mean, mean)
-    gg += jnp.diag(level / size * modes)
+    through_modes = modes[:, None] * ee * modes
+    fourth = 2 * through_modes + jnp.diag(level * modes) - 2 * focus * jnp.outer(mean, mean)
+    gg = through_modes + rule.batch_noise * (fourth - through_modes)
     eg = ee * modes
     vg = ev.T * modes
     # The moments of e + φ v, v and g, then of e' = (e + φ v) + b g and v' = β v + g.
@@ -105,268 +144,13 @@ def expected(
     forms: Float[Array, "k n n"],
     steps: int,
     rates: Float[Array, " steps"] | None = None,
-    batch_sizes: Float[Array, " steps"] | None = None,
 ) -> tuple[Second, Float[Array, "steps k"]]:
     """The reference: `steps` updates, and tr(Q E) before each of them for every quadratic form Q.
 
-    rates and batch_sizes are those of every step, if they change.
+    rates are those of every step, if they change.
     """
 
-    def body(state: Second, own: tuple) -> tuple[Second, Array]:
-        return step(rule, noise, state, *own), jnp.einsum("kij,ij->k", forms, state.ee)
+    def body(state: Second, rate: Array | None) -> tuple[Second, Array]:
+        return step(rule, noise, state, rate), jnp.einsum("kij,ij->k", forms, state.ee)
 
-    return jax.lax.scan(body, state, (rates, batch_sizes), length=steps)
-
-
-class Expectation:
-    """tr(Q E_t), in expectation over batches, at any step t up to 1e18; docs/theory.md (43)-(48).
-
-    The cost does not depend on t: horizons within a factor of 8 share one evaluation of the transform. Short ones
-    are iterated. Errors are 1e-12 of the start's.
-
-    Args:
-      rule: updates, stable in mean square.
-      starts: second moments of the error at the start, (s, n, n), for s starts at once.
-      noise: Σ_j σ_j² over the outputs that each start is summed over.
-      forms: quadratic forms Q (k, n, n).
-    """
-
-    def __init__(
-        self,
-        rule: Updates,
-        starts: Float[np.ndarray, "s n n"],
-        noise: Float[np.ndarray, " s"],
-        forms: Float[np.ndarray, "k n n"],
-    ):
-        self._rule, self._noise = rule, jnp.asarray(noise)
-        self._starts, self._forms = jnp.asarray(starts), jnp.asarray(forms)
-        pairs = np.triu_indices(starts.shape[-1])
-        twice = np.where(pairs[0] == pairs[1], 1.0, 2.0)
-        level = np.diag(np.asarray(rule.eigenvalues))[None]
-        focus = np.outer(rule.mean, rule.mean)[None]
-        self._packed = (
-            jnp.asarray(np.concatenate([level, focus, forms])[:, *pairs] * twice),
-            jnp.asarray(starts[:, *pairs]),
-        )
-        self._windows: dict[int, np.ndarray] = {}
-        self._direct: np.ndarray | None = None
-        self._momentum = float(rule.momentum) > 0
-        self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
-
-    def at(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
-        """tr(Q E_t) of every start and form, before the update of step t (t = 0 is the start)."""
-        return self._read(steps, summed=False)
-
-    def total(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
-        """The sum of tr(Q E) over the steps before t."""
-        return self._read(steps, summed=True)
-
-    def _read(self, steps: np.ndarray, summed: bool) -> np.ndarray:
-        starts, forms = self._packed[1].shape[0], self._packed[0].shape[0] - 2
-        out = np.empty((starts, forms, len(steps)))
-        short = steps < self._shortest
-        if short.any():
-            table = self._iterated()
-            if summed:
-                table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
-            out[..., short] = table[..., steps[short].astype(int)]
-        windows = np.array(
-            [-1 if few else contour.window_of(t, self._shortest) for t, few in zip(steps, short, strict=True)]
-        )
-        for window in np.unique(windows[~short]):
-            chosen = windows == window
-            out[..., chosen] = self._inverted(int(window), steps[chosen], summed)
-        return out
-
-    def _iterated(self) -> np.ndarray:
-        """The first steps of every start, (s, k, steps)."""
-        if self._direct is None:
-            run = functools.partial(expected, self._rule, steps=int(self._shortest))
-            self._direct = np.stack(
-                [
-                    np.asarray(run(at_start(start), noise, self._forms)[1]).T
-                    for start, noise in zip(self._starts, self._noise, strict=True)
-                ]
-            )
-        return self._direct
-
-    def _inverted(self, window: int, steps: np.ndarray, summed: bool) -> np.ndarray:
-        first = self._shortest * float(contour.RATIO) ** window
-        exponent = contour.nodes(first)[0]
-        if window not in self._windows:
-            signs = (1.0, -1.0) if self._alternates else (1.0,)
-            self._windows[window] = np.stack(
-                [
-                    np.asarray(_transform(self._rule, *self._packed, self._noise, exponent, sign, self._momentum))
-                    for sign in signs
-                ]
-            )
-        result = 0.0
-        for sign, transform in zip((1.0, -1.0), self._windows[window], strict=False):
-            distance = np.expm1(exponent) if sign > 0 else -np.exp(exponent) - 1
-            part = contour.invert(transform / distance if summed else transform, first, steps)
-            result = result + (part if sign > 0 else part * np.where(np.mod(steps, 2) == 0, -1.0, 1.0))
-        return np.asarray(result)
-
-
-def shortest_jump(rule: Updates) -> float:
-    """Steps that have to be iterated before the transform's path may pass by the modes that oscillate, |z|² ≤ β."""
-    momentum = float(rule.momentum)
-    ringing = 76 / -np.log(momentum) if momentum > 0 else 0.0
-    return float(min(max(contour.SHORTEST, np.ceil(ringing)), MOST_DIRECT))
-
-
-def alternates(rule: Updates) -> bool:
-    """Whether a mode changes its sign from step to step, and so has a singularity near z = -1."""
-    return float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * float(rule.momentum)) > 1
-
-
-def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"], steps: int) -> tuple[Second, float]:
-    """The second moments `steps` updates later, and the mean of tr(Q E) before each of these updates.
-
-    Iterates if the steps are few, and inverts the z-transform of the whole state else.
-    """
-    if steps <= shortest_jump(rule):
-        state, values = expected(rule, state, noise, form[None], steps)
-        return state, float(jnp.mean(values))
-    exponent = contour.nodes(float(steps))[0]
-    pairs = np.triu_indices(rule.eigenvalues.size)
-    weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * np.asarray(form)[pairs]
-    moments, total = np.zeros((4, len(weight))), 0.0
-    for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        transform, distance = (np.asarray(part) for part in _transformed_state(rule, state, noise, exponent, sign))
-        parity = 1.0 if sign > 0 or steps % 2 else -1.0
-        read = functools.partial(contour.invert, first=float(steps), steps=np.array([float(steps)]))
-        moments += parity * read(np.moveaxis(transform, 1, 2))[..., 0]
-        total += parity * read(transform[0] @ weight / distance)[0]
-    ee, ev, vv = (np.zeros_like(np.asarray(form)) for _ in range(3))
-    for square, upper, lower in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
-        square.T[pairs] = moments[lower]
-        square[pairs] = moments[upper]
-    return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
-
-
-@functools.partial(jax.jit, static_argnames="momentum")
-def _transform(
-    rule: Updates, forms: Array, starts: Array, noise: Array, exponent: Array, sign: ArrayLike, momentum: bool
-) -> Array:
-    """The z-transform of tr(Q E) at z = ± e^p, (s, k, N), for the forms after the first two.
-
-    forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
-    those that couple the modes, Λ and μμᵀ.
-    """
-    n = rule.eigenvalues.size
-    i, j = np.triu_indices(n)
-    diagonal = np.flatnonzero(i == j)
-    z = sign * jnp.exp(exponent)
-    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
-    first, second = rule.eigenvalues[i], rule.eigenvalues[j]
-    _, through = rule.throughs
-    if momentum:
-        own, kicked = resolvent(
-            rule, z, distance, first, second, jnp.stack([jnp.eye(4)[0], kick(rule)], axis=1)[..., None]
-        )[0]
-    else:
-        own = 1 / (distance[:, None] - _change(rule, first, second))
-        kicked = through**2 * own
-    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
-    free = jnp.einsum("kP,sP,NP->skN", forms, starts, own, optimize="optimal")
-    spread = jnp.einsum("kn,Nn->kN", forms[:, diagonal] * rule.eigenvalues, kicked[:, diagonal]) / rule.batch_size
-    both = rule.mean[i] * rule.mean[j]
-    focus = -2 * jnp.einsum("kP,NP->kN", forms * both, kicked) / rule.batch_size
-    free = free + spread * (noise[:, None] / distance)[:, None]
-    level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
-    return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
-
-
-@jax.jit
-def _transformed_state(
-    rule: Updates, state: Second, noise: ArrayLike, exponent: Array, sign: ArrayLike
-) -> tuple[Array, Array]:
-    """The z-transform of the whole state from any start, (4, N, P), and z - 1."""
-    i, j = np.triu_indices(rule.eigenvalues.size)
-    diagonal = np.flatnonzero(i == j)
-    z = sign * jnp.exp(exponent)
-    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
-    first, second = rule.eigenvalues[i], rule.eigenvalues[j]
-    start = jnp.stack([state.ee[i, j], state.ev[i, j], state.ev[j, i], state.vv[i, j]])
-    right = jnp.stack([start, kick(rule)[:, None] * jnp.ones_like(first)], axis=1)
-    moments = jnp.stack(resolvent(rule, z, distance, first, second, right))
-    free, kicked = moments[:, 0], moments[:, 1]
-    both = rule.mean[i] * rule.mean[j]
-    spread = jnp.where(i == j, first, 0.0) / rule.batch_size * kicked
-    focus = -2 * both / rule.batch_size * kicked
-    free = free + spread * (noise / distance)[:, None]
-    to_centre = jnp.where(i == j, 1.0, 2.0) * both
-
-    def read(moments: Array) -> Array:
-        ee = moments[0]
-        return jnp.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ to_centre])
-
-    level, centre = _couple(*read(free), read(spread), read(focus))
-    return free + spread * level[:, None] + focus * centre[:, None], distance
-
-
-def _couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
-    """Solves level = level₀ + spread₀ level + focus₀ centre, centre = centre₀ + spread₁ level + focus₁ centre."""
-    determinant = (1 - spread[0]) * (1 - focus[1]) - focus[0] * spread[1]
-    return (
-        (level * (1 - focus[1]) + focus[0] * centre) / determinant,
-        (centre * (1 - spread[0]) + spread[1] * level) / determinant,
-    )
-
-
-def kick(rule: Updates) -> Float[Array, " 4"]:
-    """What a unit of E[g gᵀ] adds to ee, ev, ve and vv of a pair."""
-    _, through = rule.throughs
-    return jnp.stack([through**2, through, through, jnp.ones(())])
-
-
-def _change(rule: Updates, first: Array, second: Array) -> Array:
-    """What an update without momentum adds to ee, and a share of ee."""
-    return -rule.rate * (first + second) + rule.rate**2 * (1 + 1 / rule.batch_size) * first * second
-
-
-def resolvent(
-    rule: Updates,
-    z: Array,
-    distance: Array,
-    first: Float[Array, " P"],
-    second: Float[Array, " P"],
-    right: Float[Array, "4 R #P"],
-) -> tuple[Array, Array, Array, Array]:
-    """(z - T)⁻¹ right for the 4 by 4 map T of every pair of modes: ee, e₁v₂, e₂v₁ and vv, (R, N, P) each.
-
-    distance is z - 1, which z alone would have rounded. v goes first and e last: in that order slow modes, whose
-    e hardly moves, lose no digits. See docs/theory.md (45).
-    """
-    z, distance = z[:, None], distance[:, None]
-    to_error, through = rule.throughs
-    kept = rule.momentum
-    noisy = (1 + 1 / rule.batch_size) * first * second
-    ee, ev, ve, vv = right[:, :, None]
-    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
-    own = 1 / (z - kept**2)
-    cross = to_error * kept * own
-    # Then ev and ve from ee: a 2 by 2 system.
-    here = through + cross
-    leak = to_error + cross * kept
-    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
-    determinant = from_first * from_second - leak**2 * first * second
-    first_row, second_row, across = from_second / determinant, from_first / determinant, leak / determinant
-
-    def mixed(right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
-        return first_row * right_ev + across * second * right_ve, second_row * right_ve + across * first * right_ev
-
-    by_error = mixed(second + here * noisy, first + here * noisy)
-    by_right = mixed(ev + cross * vv, ve + cross * vv)
-    # Then ee.
-    to_first = to_error * (1 + (through + cross) * first)
-    to_second = to_error * (1 + (through + cross) * second)
-    twice = to_error**2 * own
-    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
-    pivot = pivot - to_first * by_error[0] - to_second * by_error[1]
-    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) / pivot
-    later = by_error[0] * error + by_right[0], by_error[1] * error + by_right[1]
-    velocity = own * (kept * (first * later[0] + second * later[1]) + noisy * error + vv)
-    return error, *later, velocity
+    return jax.lax.scan(body, state, rates, length=steps)

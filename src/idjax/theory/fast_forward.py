@@ -1,0 +1,283 @@
+"""Minibatch SGD at any step, without the steps before it: the z-transform of its second moments, inverted.
+
+Of the map of `minibatch` each pair of modes is a 4 by 4 block, and tr(M E) and μᵀ E μ couple the pairs. So the
+z-transform takes one small elimination for each pair and a 2 by 2 system for all; `contour` inverts it. See
+docs/theory.md, section 10.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from idjax.theory import contour
+from idjax.theory.minibatch import Second, Updates, at_start, expected
+
+MOST_DIRECT = 100_000
+"""Steps that are iterated where the transform's path would meet oscillating modes; momentum 0.9995 needs as many."""
+
+
+class Expectation:
+    """tr(Q E_t), in expectation over batches, at any step t up to 1e18; docs/theory.md (43)-(48).
+
+    The cost does not depend on t: horizons within a factor of 8 share one evaluation of the transform. Short ones
+    are iterated. Errors are 1e-12 of the start's.
+
+    Args:
+      rule: updates, stable in mean square.
+      starts: second moments of the error at the start, (s, n, n), for s starts at once.
+      noise: Σ_j σ_j² over the outputs that each start is summed over.
+      forms: quadratic forms Q (k, n, n).
+    """
+
+    def __init__(
+        self,
+        rule: Updates,
+        starts: Float[np.ndarray, "s n n"],
+        noise: Float[np.ndarray, " s"],
+        forms: Float[np.ndarray, "k n n"],
+    ):
+        self._rule, self._noise = rule, jnp.asarray(noise)
+        self._starts, self._forms = jnp.asarray(starts), jnp.asarray(forms)
+        pairs = np.triu_indices(starts.shape[-1])
+        twice = np.where(pairs[0] == pairs[1], 1.0, 2.0)
+        level = np.diag(np.asarray(rule.eigenvalues))[None]
+        focus = np.outer(rule.mean, rule.mean)[None]
+        self._packed = (
+            jnp.asarray(np.concatenate([level, focus, forms])[:, *pairs] * twice),
+            jnp.asarray(starts[:, *pairs]),
+        )
+        self._windows: dict[int, np.ndarray] = {}
+        self._direct: np.ndarray | None = None
+        self._momentum = float(rule.momentum) > 0
+        self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
+
+    def at(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
+        """tr(Q E_t) of every start and form, before the update of step t (t = 0 is the start)."""
+        return self._read(steps, summed=False)
+
+    def total(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
+        """The sum of tr(Q E) over the steps before t."""
+        return self._read(steps, summed=True)
+
+    def _read(self, steps: np.ndarray, summed: bool) -> np.ndarray:
+        starts, forms = self._packed[1].shape[0], self._packed[0].shape[0] - 2
+        out = np.empty((starts, forms, len(steps)))
+        short = steps < self._shortest
+        if short.any():
+            table = self._iterated()
+            if summed:
+                table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
+            out[..., short] = table[..., steps[short].astype(int)]
+        windows = np.array(
+            [-1 if few else contour.window_of(t, self._shortest) for t, few in zip(steps, short, strict=True)]
+        )
+        for window in np.unique(windows[~short]):
+            chosen = windows == window
+            out[..., chosen] = self._inverted(int(window), steps[chosen], summed)
+        return out
+
+    def _iterated(self) -> np.ndarray:
+        """The first steps of every start, (s, k, steps)."""
+        if self._direct is None:
+            run = functools.partial(expected, self._rule, steps=int(self._shortest))
+            self._direct = np.stack(
+                [
+                    np.asarray(run(at_start(start), noise, self._forms)[1]).T
+                    for start, noise in zip(self._starts, self._noise, strict=True)
+                ]
+            )
+        return self._direct
+
+    def _inverted(self, window: int, steps: np.ndarray, summed: bool) -> np.ndarray:
+        first = self._shortest * float(contour.RATIO) ** window
+        exponent = contour.nodes(first)[0]
+        if window not in self._windows:
+            signs = (1.0, -1.0) if self._alternates else (1.0,)
+            self._windows[window] = np.stack(
+                [
+                    np.asarray(_transform(self._rule, *self._packed, self._noise, exponent, sign, self._momentum))
+                    for sign in signs
+                ]
+            )
+        result = 0.0
+        for sign, transform in zip((1.0, -1.0), self._windows[window], strict=False):
+            distance = np.expm1(exponent) if sign > 0 else -np.exp(exponent) - 1
+            part = contour.invert(transform / distance if summed else transform, first, steps)
+            result = result + (part if sign > 0 else part * np.where(np.mod(steps, 2) == 0, -1.0, 1.0))
+        return np.asarray(result)
+
+
+def shortest_jump(rule: Updates) -> float:
+    """Steps that have to be iterated before the transform's path may pass by the modes that oscillate, |z|² ≤ β."""
+    momentum = float(rule.momentum)
+    ringing = 76 / -np.log(momentum) if momentum > 0 else 0.0
+    return float(min(max(contour.SHORTEST, np.ceil(ringing)), MOST_DIRECT))
+
+
+def alternates(rule: Updates) -> bool:
+    """Whether a mode changes its sign from step to step, and so has a singularity near z = -1."""
+    return float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * float(rule.momentum)) > 1
+
+
+def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"], steps: int) -> tuple[Second, float]:
+    """The second moments `steps` updates later, and the mean of tr(Q E) before each of these updates.
+
+    Iterates if the steps are few, and inverts the z-transform of the whole state else.
+    """
+    if steps <= shortest_jump(rule):
+        state, values = expected(rule, state, noise, form[None], steps)
+        return state, float(jnp.mean(values))
+    exponent = contour.nodes(float(steps))[0]
+    pairs = np.triu_indices(rule.eigenvalues.size)
+    weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * np.asarray(form)[pairs]
+    moments, total = np.zeros((4, len(weight))), 0.0
+    for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
+        transform, distance = (np.asarray(part) for part in _transformed_state(rule, state, noise, exponent, sign))
+        parity = 1.0 if sign > 0 or steps % 2 else -1.0
+        read = functools.partial(contour.invert, first=float(steps), steps=np.array([float(steps)]))
+        moments += parity * read(np.moveaxis(transform, 1, 2))[..., 0]
+        total += parity * read(transform[0] @ weight / distance)[0]
+    ee, ev, vv = (np.zeros_like(np.asarray(form)) for _ in range(3))
+    for square, upper, lower in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
+        square.T[pairs] = moments[lower]
+        square[pairs] = moments[upper]
+    return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
+
+
+@functools.partial(jax.jit, static_argnames="momentum")
+def _transform(
+    rule: Updates, forms: Array, starts: Array, noise: Array, exponent: Array, sign: ArrayLike, momentum: bool
+) -> Array:
+    """The z-transform of tr(Q E) at z = ± e^p, (s, k, N), for the forms after the first two.
+
+    forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
+    those that couple the modes, Λ and μμᵀ.
+    """
+    n = rule.eigenvalues.size
+    i, j = np.triu_indices(n)
+    diagonal = np.flatnonzero(i == j)
+    z = sign * jnp.exp(exponent)
+    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
+    pairs = pairs_of(rule)
+    if momentum:
+        alone = jnp.eye(4)[0][:, None] * jnp.ones_like(pairs.noise)
+        own, kicked = resolvent(rule, z, distance, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1))[0]
+    else:
+        first, second, noise_share = pairs
+        change = -rule.rate * (first + second) + rule.rate**2 * (1 + noise_share) * first * second
+        own = 1 / (distance[:, None] - change)
+        kicked = rule.rate**2 * noise_share * own
+    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
+    free = jnp.einsum("kP,sP,NP->skN", forms, starts, own, optimize="optimal")
+    spread = jnp.einsum("kn,Nn->kN", forms[:, diagonal] * rule.eigenvalues, kicked[:, diagonal])
+    both = rule.mean[i] * rule.mean[j]
+    focus = -2 * jnp.einsum("kP,NP->kN", forms * both, kicked)
+    free = free + spread * (noise[:, None] / distance)[:, None]
+    level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
+    return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
+
+
+@jax.jit
+def _transformed_state(
+    rule: Updates, state: Second, noise: ArrayLike, exponent: Array, sign: ArrayLike
+) -> tuple[Array, Array]:
+    """The z-transform of the whole state from any start, (4, N, P), and z - 1."""
+    i, j = np.triu_indices(rule.eigenvalues.size)
+    diagonal = np.flatnonzero(i == j)
+    z = sign * jnp.exp(exponent)
+    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
+    pairs = pairs_of(rule)
+    start = jnp.stack([state.ee[i, j], state.ev[i, j], state.ev[j, i], state.vv[i, j]])
+    moments = jnp.stack(resolvent(rule, z, distance, pairs, jnp.stack([start, kick(rule, pairs)], axis=1)))
+    free, kicked = moments[:, 0], moments[:, 1]
+    both = rule.mean[i] * rule.mean[j]
+    spread = jnp.where(i == j, pairs.first, 0.0) * kicked
+    focus = -2 * both * kicked
+    free = free + spread * (noise / distance)[:, None]
+    to_centre = jnp.where(i == j, 1.0, 2.0) * both
+
+    def read(moments: Array) -> Array:
+        ee = moments[0]
+        return jnp.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ to_centre])
+
+    level, centre = _couple(*read(free), read(spread), read(focus))
+    return free + spread * level[:, None] + focus * centre[:, None], distance
+
+
+def _couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
+    """Solves level = level₀ + spread₀ level + focus₀ centre, centre = centre₀ + spread₁ level + focus₁ centre."""
+    determinant = (1 - spread[0]) * (1 - focus[1]) - focus[0] * spread[1]
+    return (
+        (level * (1 - focus[1]) + focus[0] * centre) / determinant,
+        (centre * (1 - spread[0]) + spread[1] * level) / determinant,
+    )
+
+
+class Pairs(NamedTuple):
+    """The upper triangle of the pairs of modes: λ of the first and the second, and ν, (P,) each."""
+
+    first: Float[Array, " P"]
+    second: Float[Array, " P"]
+    noise: Float[Array, " P"]
+
+
+def pairs_of(rule: Updates) -> Pairs:
+    """The pairs, in the order of `np.triu_indices`."""
+    i, j = np.triu_indices(rule.eigenvalues.size)
+    return Pairs(rule.eigenvalues[i], rule.eigenvalues[j], rule.batch_noise[i, j])
+
+
+def kick(rule: Updates, pairs: Pairs) -> Float[Array, "4 P"]:
+    """What a unit of the noise of one row adds to ee, ev, ve and vv of each pair."""
+    _, through = rule.throughs
+    return jnp.stack([through**2, through, through, jnp.ones(())])[:, None] * pairs.noise
+
+
+def resolvent(
+    rule: Updates,
+    z: Array,
+    distance: Array,
+    pairs: Pairs,
+    right: Float[Array, "4 R P"],
+) -> tuple[Array, Array, Array, Array]:
+    """(z - T)⁻¹ right for the 4 by 4 map T of every pair of modes: ee, e₁v₂, e₂v₁ and vv, (R, N, P) each.
+
+    distance is z - 1, which z alone would have rounded. v goes first and e last: in that order slow modes, whose
+    e hardly moves, lose no digits. See docs/theory.md (45).
+    """
+    z, distance = z[:, None], distance[:, None]
+    to_error, through = rule.throughs
+    kept = rule.momentum
+    first, second = pairs.first, pairs.second
+    noisy = (1 + pairs.noise) * first * second
+    ee, ev, ve, vv = right[:, :, None]
+    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
+    own = 1 / (z - kept**2)
+    cross = to_error * kept * own
+    # Then ev and ve from ee: a 2 by 2 system.
+    here = through + cross
+    leak = to_error + cross * kept
+    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
+    determinant = from_first * from_second - leak**2 * first * second
+    first_row, second_row, across = from_second / determinant, from_first / determinant, leak / determinant
+
+    def mixed(right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
+        return first_row * right_ev + across * second * right_ve, second_row * right_ve + across * first * right_ev
+
+    by_error = mixed(second + here * noisy, first + here * noisy)
+    by_right = mixed(ev + cross * vv, ve + cross * vv)
+    # Then ee.
+    to_first = to_error * (1 + (through + cross) * first)
+    to_second = to_error * (1 + (through + cross) * second)
+    twice = to_error**2 * own
+    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
+    pivot = pivot - to_first * by_error[0] - to_second * by_error[1]
+    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) / pivot
+    later = by_error[0] * error + by_right[0], by_error[1] * error + by_right[1]
+    velocity = own * (kept * (first * later[0] + second * later[1]) + noisy * error + vv)
+    return error, *later, velocity
