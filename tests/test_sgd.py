@@ -38,10 +38,10 @@ def draw(seed):
 @pytest.mark.parametrize("seed", range(40))
 def test_limit_and_best_step_against_the_dense_map(seed):
     spectrum, second, mean, batch = draw(seed)
-    limit = max_step(spectrum, mean, batch)
+    limit = max_step(spectrum, spectrum.eigenvectors.T @ mean, batch)
     assert dense_growth(second, mean, limit * (1 - 1e-6), batch) < 1
     assert dense_growth(second, mean, limit * (1 + 1e-6), batch) > 1
-    best = best_step(spectrum, mean, batch)
+    best = best_step(spectrum, spectrum.eigenvectors.T @ mean, batch)
     found = scipy.optimize.minimize_scalar(
         lambda share: dense_growth(second, mean, share * limit, batch),
         bounds=(0, 1),

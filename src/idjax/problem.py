@@ -11,7 +11,8 @@ from idjax.moments import MomentSet
 from idjax.normalize import Fitted, encode_moments, fit
 from idjax.settings import Settings
 from idjax.spectrum import spectrum_of
-from idjax.theory import gradient_descent, quadratic, sgd
+from idjax.theory import mean_square, minibatch, quadratic, sgd
+from idjax.theory import momentum as momenta
 from idjax.types import LearningRates, Moments, Spectrum, Weights
 
 
@@ -44,10 +45,24 @@ class Problem(NamedTuple):
         return 1 if np.all(self.output_weights == self.output_weights[0]) else len(self.output_weights)
 
     @property
+    def output_shares(self) -> np.ndarray:
+        """ω/q, (q,): what each output's squared error counts in the loss."""
+        return self.output_weights / len(self.output_weights)
+
+    @property
+    def judged_shares(self) -> np.ndarray:
+        """The same in the squared error that is judged."""
+        return self.judged_weights / len(self.judged_weights)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """μ = √w̄ [m; 1] in the eigenbasis."""
+        return np.sqrt(self.train.weight) * (self.spectrum.eigenvectors.T @ np.append(self.train.mean_x, 1.0))
+
+    @property
     def rates(self) -> np.ndarray:
         """h = (2/q) ω λ, (g, n)."""
-        weights = self.output_weights[: self.groups, None]
-        return 2 / len(self.output_weights) * weights * self.spectrum.eigenvalues
+        return 2 * self.output_shares[: self.groups, None] * self.spectrum.eigenvalues
 
     @property
     def condition_number(self) -> float:
@@ -102,22 +117,70 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
     )
 
 
-def learning_rates(problem: Problem, batch_size: int) -> LearningRates:
-    """Largest and best learning rates, full batch and in mean square with this batch size."""
-    rates = problem.rates
+def max_learning_rate(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> float:
+    """The largest learning rate that is stable: for the full batch, or in mean square with this batch size."""
     with jax.enable_x64(True):
-        full_max = float(gradient_descent.max_learning_rate(jnp.asarray(rates)))
-        full_best = float(gradient_descent.best_learning_rate(jnp.asarray(rates)))
-    if batch_size >= problem.train.count:
-        return LearningRates(full_max, full_best, full_max, full_best)
-    mean = np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)
-    to_rate = len(problem.output_weights) / 2 / float(problem.output_weights.max())
+        full_batch = float(momenta.max_learning_rate(jnp.asarray(problem.rates), momentum, nesterov))
+        if batch_size >= problem.train.count:
+            return full_batch
+        to_rate = 1 / (2 * float(problem.output_shares.max()))
+        if momentum == 0:
+            return to_rate * sgd.max_step(problem.spectrum, problem.mean, batch_size)
+        rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
+        return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
+
+
+def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> LearningRates:
+    """Largest and best learning rates, full batch and in mean square with this batch size, and more for advice."""
+    full_max = max_learning_rate(problem, problem.train.count, momentum, nesterov)
+    with jax.enable_x64(True):
+        rates = jnp.asarray(problem.rates)
+        full_best = float(momenta.best_learning_rate(rates, momentum, nesterov))
+        fastest = momenta.best(rates, False)
+    most, best = full_max, full_best
+    if batch_size < problem.train.count:
+        most = max_learning_rate(problem, batch_size, momentum, nesterov)
+        to_rate = 1 / (2 * float(problem.output_shares.max()))
+        if momentum == 0:
+            best = to_rate * sgd.best_step(problem.spectrum, problem.mean, batch_size)
+        else:
+            with jax.enable_x64(True):
+                rule = minibatch.updates(
+                    problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov
+                )
+                best = to_rate * mean_square.best_rate(rule, most / to_rate)
     return LearningRates(
         full_batch_max=full_max,
         full_batch_best=full_best,
-        max=to_rate * sgd.max_step(problem.spectrum, mean, batch_size),
-        best=to_rate * sgd.best_step(problem.spectrum, mean, batch_size),
+        max=most,
+        best=best,
+        critical_batch=sgd.critical_batch(problem.spectrum, problem.mean, problem.train.count),
+        momentum=fastest.momentum,
+        momentum_rate=fastest.learning_rate,
     )
+
+
+def mode_groups(problem: Problem) -> list[tuple[str, np.ndarray]]:
+    """The modes by what they are, as masks (n,): the mean of the inputs, the slow ones, the bias, and null ones.
+
+    The mean has a mode of its own only where it is larger than any deviation; the bias is the mode that turns most
+    towards the constant 1, if one does by half.
+    """
+    eigenvalues, vectors = problem.spectrum.eigenvalues, problem.spectrum.eigenvectors
+    kind = np.full(len(eigenvalues), "slow")
+    kind[eigenvalues == 0] = "null"
+    moving = np.flatnonzero(eigenvalues > 0)
+    mean = problem.train.mean_x
+    size = float(mean @ mean)
+    covariance = np.linalg.norm(problem.train.covariance_xx, 2)
+    if len(moving) and size > covariance:
+        kind[moving[0]] = "mean"
+    constant = vectors[-1] ** 2 * (kind == "slow")
+    if constant.max(initial=0.0) > 0.5 * (1 - (vectors[-1] ** 2)[kind == "mean"].sum()):
+        kind[np.argmax(constant)] = "bias"
+    return [
+        (name, (kind == name).astype(np.float64)) for name in ("mean", "slow", "bias", "null") if (kind == name).any()
+    ]
 
 
 def _penalized(moments: Moments, l2: float) -> tuple[Moments, float]:

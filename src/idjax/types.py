@@ -92,15 +92,34 @@ class Band:
 class LearningRates:
     """The learning rates that the data allow, for updates Θ ← Θ - η ∇L with the 1/q of the loss inside ∇L.
 
-    full_batch_max:  2/h₁, beyond which full-batch descent diverges.
+    full_batch_max:  2/h₁ (2 (1 + β)/h₁ with momentum β), beyond which full-batch descent diverges.
     full_batch_best: 2/(h₁ + h_n), the fastest single rate.
     max, best:       the same in mean square with minibatches (equal to the above for a full batch).
+    critical_batch:  the batch size that allows half of full_batch_max: larger ones hardly buy fewer steps.
+    momentum:        the heavy-ball momentum that learns fastest with the full batch, at momentum_rate.
     """
 
     full_batch_max: float
     full_batch_best: float
     max: float
     best: float
+    critical_batch: float = float("nan")
+    momentum: float = float("nan")
+    momentum_rate: float = float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModeGroup:
+    """Modes that learn alike: mean, slow, bias or null.
+
+    modes: how many.  share: of the loss at the start.  steps: updates until all but 1% (1 - learned_at) of their loss
+    is gone; inf if noise or the lack of a gradient keeps it.
+    """
+
+    name: str
+    modes: int
+    share: float
+    steps: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +155,7 @@ class Curve:
     learning_rates: LearningRates | None = None
     train_band: Band | None = None
     validation_band: Band | None = None
+    mode_groups: tuple[ModeGroup, ...] = ()
 
     @property
     def epochs_to_learn(self) -> float:

@@ -21,7 +21,7 @@ from idjax.moments import measure, moments_of
 from idjax.normalize import fit
 from idjax.outcomes import ScanOutcome, ScanPoint
 from idjax.prediction import steps_to_loss
-from idjax.problem import learning_rates, pose
+from idjax.problem import max_learning_rate, pose
 from idjax.settings import Normalize, Settings, VarianceScan
 from idjax.steps import Rows, hyper_for, initial_state, plan_for, train_epochs
 from idjax.types import Weights
@@ -78,12 +78,12 @@ def _pose(scan: VarianceScan, ratio: float, normalize: Normalize) -> _Case:
         dtype="float64",
     )
     problem = pose(measure(x), None, settings)
-    rate = min(scan.learning_rate, learning_rates(problem, scan.rows).max / 2)
+    rate = min(scan.learning_rate, max_learning_rate(problem, scan.rows) / 2)
     settings = dataclasses.replace(settings, learning_rate=rate)
     start = start_weights("glorot", scan.inputs, scan.inputs, settings.seed)
     # Learned in the units of the loss, so that the curve of losses itself tells when.
     level = (1 - settings.learned_at) * float(np.mean(np.diagonal(problem.train.covariance_yy)))
-    return _Case(ratio, settings, x, start, level, steps_to_loss(problem, start, rate, level))
+    return _Case(ratio, settings, x, start, level, steps_to_loss(problem, start, settings, level))
 
 
 def _measure(case: _Case, scan: VarianceScan, stop: threading.Event) -> ScanPoint:

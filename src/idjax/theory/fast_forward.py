@@ -17,6 +17,8 @@ from jaxtyping import Array, Float
 from idjax.theory import contour
 from idjax.theory.minibatch import Second, Updates, at_start, expected
 
+NUMBERS_AT_ONCE = 2**22
+"""Complex numbers of the transform held at once, 64 MiB of them."""
 MOST_DIRECT = 100_000
 """Steps that are iterated where the transform's path would meet oscillating modes; momentum 0.9995 needs as many."""
 
@@ -52,9 +54,13 @@ class Expectation:
             jnp.asarray(starts[:, *pairs]),
         )
         self._windows: dict[int, np.ndarray] = {}
-        self._direct: np.ndarray | None = None
+        self._direct = np.empty((len(starts), len(forms), 0))
         self._momentum = float(rule.momentum) > 0
         self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
+
+    def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
+        """The same run seen through other quadratic forms."""
+        return Expectation(self._rule, np.asarray(self._starts), np.asarray(self._noise), forms)
 
     def at(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
         """tr(Q E_t) of every start and form, before the update of step t (t = 0 is the start)."""
@@ -69,7 +75,7 @@ class Expectation:
         out = np.empty((starts, forms, len(steps)))
         short = steps < self._shortest
         if short.any():
-            table = self._iterated()
+            table = self._iterated(int(steps[short].max()) + 1)
             if summed:
                 table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
             out[..., short] = table[..., steps[short].astype(int)]
@@ -81,16 +87,11 @@ class Expectation:
             out[..., chosen] = self._inverted(int(window), steps[chosen], summed)
         return out
 
-    def _iterated(self) -> np.ndarray:
-        """The first steps of every start, (s, k, steps)."""
-        if self._direct is None:
-            run = functools.partial(expected, self._rule, steps=int(self._shortest))
-            self._direct = np.stack(
-                [
-                    np.asarray(run(at_start(start), noise, self._forms)[1]).T
-                    for start, noise in zip(self._starts, self._noise, strict=True)
-                ]
-            )
+    def _iterated(self, count: int) -> np.ndarray:
+        """The first steps of every start, (s, k, at least count)."""
+        if self._direct.shape[-1] < count:
+            length = max(32, 2 ** int(np.ceil(np.log2(count))))  # few lengths, for each is compiled
+            self._direct = np.asarray(_first_values(self._rule, self._starts, self._noise, self._forms, length))
         return self._direct
 
     def _inverted(self, window: int, steps: np.ndarray, summed: bool) -> np.ndarray:
@@ -98,18 +99,28 @@ class Expectation:
         exponent = contour.nodes(first)[0]
         if window not in self._windows:
             signs = (1.0, -1.0) if self._alternates else (1.0,)
-            self._windows[window] = np.stack(
-                [
-                    np.asarray(_transform(self._rule, *self._packed, self._noise, exponent, sign, self._momentum))
-                    for sign in signs
-                ]
-            )
+            self._windows[window] = np.stack([self._transformed(exponent, sign) for sign in signs])
         result = 0.0
         for sign, transform in zip((1.0, -1.0), self._windows[window], strict=False):
             distance = np.expm1(exponent) if sign > 0 else -np.exp(exponent) - 1
             part = contour.invert(transform / distance if summed else transform, first, steps)
             result = result + (part if sign > 0 else part * np.where(np.mod(steps, 2) == 0, -1.0, 1.0))
         return np.asarray(result)
+
+    def _transformed(self, exponent: np.ndarray, sign: float) -> np.ndarray:
+        """The transform at the nodes, a few at a time where there are many pairs of modes."""
+        at_once = max(1, NUMBERS_AT_ONCE // self._packed[0].shape[1])
+        parts = [exponent[i : i + at_once] for i in range(0, len(exponent), at_once)]
+        transform = functools.partial(_transform, self._rule, *self._packed, self._noise)
+        return np.concatenate([np.asarray(transform(part, sign, self._momentum)) for part in parts], axis=-1)
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _first_values(rule: Updates, starts: Array, noise: Array, forms: Array, steps: int) -> Array:
+    def one(start: Array, noise: Array) -> Array:
+        return expected(rule, at_start(start), noise, forms, steps)[1].T
+
+    return jax.vmap(one)(starts, noise)
 
 
 def shortest_jump(rule: Updates) -> float:

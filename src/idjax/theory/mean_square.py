@@ -8,6 +8,7 @@ Cholesky factorisation. See docs/theory.md, section 11. Null modes, which nothin
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.optimize
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -48,6 +49,26 @@ def max_rate(rule: Updates, full_batch_limit: float) -> float:
         stable = bool(_is_below(rule._replace(rate=jnp.asarray(middle)), 1.0))
         low, high = (middle, high) if stable else (low, middle)
     return min(low, full_batch_limit)
+
+
+def best_rate(rule: Updates, limit: float) -> float:
+    """The η' whose expected loss shrinks fastest in the long run, to a thousandth of the limit, by golden section."""
+    rule = on_range(rule)
+    slowest = float(rule.eigenvalues[-1] * limit / (1 - rule.momentum))
+
+    def log_decay(share: float) -> float:
+        """The logarithm of 1 - ρ, by bisection."""
+        at = rule._replace(rate=jnp.asarray(share * limit))
+        low, high = np.log(1e-6 * min(1.0, slowest)), np.log(min(1.0, 4 * slowest))
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (middle, high) if bool(_is_below(at, 1 - np.exp(middle))) else (low, middle)
+        return low
+
+    found = scipy.optimize.minimize_scalar(
+        lambda share: -log_decay(share), bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-3}
+    )
+    return float(found.x) * limit
 
 
 @jax.jit

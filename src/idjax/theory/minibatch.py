@@ -45,7 +45,7 @@ class Updates(NamedTuple):
 def updates(
     eigenvalues: Float[np.ndarray, " n"],
     mean: Float[np.ndarray, " n"],
-    batch_size: float,
+    batch_size: float | int,
     rate: float,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -78,7 +78,7 @@ def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
 
 
 def unseen_rows(
-    decay: Float[np.ndarray, " n"], rate: float, eigenvalues: Float[np.ndarray, " n"], batch_size: float, rows: int
+    decay: Float[np.ndarray, " n"], rate: float, eigenvalues: Float[np.ndarray, " n"], batch_size: float | int, rows: int
 ) -> float:
     """How much larger, relative to itself, the mean batch loss of a shuffled epoch is than the loss of all rows.
 

@@ -68,6 +68,22 @@ def max_learning_rate(rates: Float[Array, "*n"], momentum: Scalar, nesterov: boo
     return limit / (1 + 2 * momentum) if nesterov else limit
 
 
+def best_learning_rate(rates: Float[Array, "*n"], momentum: float, nesterov: bool) -> Float[Array, ""]:
+    """The learning rate that learns fastest at this momentum: heavy ball 2 (1 + β)/(h₁ + h_n), Nesterov by search.
+
+    Fastest is the least of max |z| over the slowest and the fastest mode, z the eigenvalues of K.
+    """
+    largest, smallest = jnp.max(rates), jnp.min(jnp.where(rates > 0, rates, jnp.inf))
+    if not nesterov or momentum == 0:
+        return 2 * (1 + momentum) / (largest + smallest)
+    shares = jnp.geomspace(1e-3, 1.0, 2000) * max_learning_rate(rates, momentum, nesterov)
+    pull = shares * jnp.stack([largest, smallest])[:, None]
+    total = (1 + momentum) * (1 - pull)
+    root = jnp.sqrt(jnp.asarray(total**2 - 4 * momentum * (1 - pull), jnp.complex128))
+    radius = jnp.max(jnp.maximum(jnp.abs(total + root), jnp.abs(total - root)) / 2, axis=0)
+    return shares[jnp.argmin(radius)]
+
+
 def best(rates: Float[Array, "*n"], nesterov: bool) -> Best:
     """The fastest learning rate and momentum for this spectrum, of largest rate h₁ and smallest (not 0) h_n.
 

@@ -21,7 +21,7 @@ def growth_is_below(
     step: float,
     eigenvalues: Float[np.ndarray, " r"],
     mean: Float[np.ndarray, " r"],
-    batch_size: int,
+    batch_size: float | int,
 ) -> bool:
     """Whether ρ, the growth of the expected squared error in a step, is below `ceiling`; theory (30).
 
@@ -45,8 +45,8 @@ def growth_is_below(
     return bool(above + np.count_nonzero(negative) == 1)
 
 
-def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: int) -> float:
-    """The largest stable η' = 2 η/q in mean square; mean is [m; 1] (times √w)."""
+def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
+    """The largest stable η' = 2 η/q in mean square; mean is μ in the eigenbasis."""
     eigenvalues, centre = _on_range(spectrum, mean)
     stable = functools.partial(growth_is_below, 1.0, eigenvalues=eigenvalues, mean=centre, batch_size=batch_size)
     # Minibatches never raise the limit of the full batch. The search starts a little beyond it, so that its
@@ -59,7 +59,7 @@ def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: int)
     return min(low, ceiling)
 
 
-def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: int) -> float:
+def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
     """The η' whose expected squared error shrinks fastest in the long run: the minimiser of ρ."""
     eigenvalues, centre = _on_range(spectrum, mean)
     limit = max_step(spectrum, mean, batch_size)
@@ -79,6 +79,22 @@ def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: int
     return float(found.x) * limit
 
 
+def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int) -> float:
+    """The batch size whose largest stable rate is half of the full batch's, 2/λ₁; at least 1, at most the rows.
+
+    With smaller batches the stable rate, and so the fewest steps, goes as B; larger ones can at most halve the steps.
+    mean is μ in the eigenbasis. Ma, Bassily and Belkin 2018 have it for zero mean, as about tr(M)/λ₁.
+    """
+    half = 1 / float(spectrum.eigenvalues[0])
+    low, high = 0.0, float(np.log2(rows))
+    if max_step(spectrum, mean, 1) >= half:
+        return 1.0
+    while high - low > 1e-3:
+        middle = (low + high) / 2
+        low, high = (low, middle) if max_step(spectrum, mean, 2**middle) >= half else (middle, high)
+    return float(2**high)
+
+
 def _on_range(spectrum: Spectrum, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rank = spectrum.rank
-    return spectrum.eigenvalues[:rank], (spectrum.eigenvectors.T @ mean)[:rank]
+    return spectrum.eigenvalues[:rank], mean[:rank]

@@ -1,0 +1,122 @@
+"""Which theory a run takes, and what is said where its learning rate is too large for it."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.minibatch import MinibatchPath, group_rates
+from idjax.paths.path import Course, Losses, NoTheoryError, Path
+from idjax.problem import max_learning_rate
+from idjax.theory import mean_square, minibatch
+from idjax.types import Weights
+
+RARE = 0.3
+"""Share of the largest stable learning rate from which rare runs carry the expected loss; docs/theory.md, section 5."""
+BAND_WORK = 2e10
+"""Products that a band may cost, well under a minute; longer runs and wider data have none."""
+NUMBERS_AT_ONCE = 2**24
+
+
+class Divergent:
+    """A run whose loss grows without bound: no number is better than a wrong one."""
+
+    def __init__(self, how: str):
+        self.how = how
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """NaN."""
+        return Losses(*np.full((3, len(epochs)), np.nan))
+
+    def error(self, step: float) -> float:
+        """NaN."""
+        return float("nan")
+
+    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
+        """NaN."""
+        return lambda step: np.full(len(masks), np.nan)
+
+    def weights(self, step: float) -> Weights | None:
+        """Unknown."""
+        return None
+
+
+def path_for(course: Course) -> Path:
+    """The theory for this run.
+
+    Raises:
+      NoTheoryError: with the reason, for settings that cannot be predicted yet.
+    """
+    settings = course.settings
+    require_theory(course)
+    limit = max_learning_rate(course.problem, course.rows, settings.momentum, settings.nesterov)
+    if course.full_batch:
+        path = FullBatchPath(course)
+        if settings.step_size >= limit:
+            path.how = _beyond(settings.step_size, limit)
+        return path
+    if settings.step_size >= limit or not _stable(course, 1.0):
+        limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
+        return Divergent(_beyond(settings.step_size, limit))
+    path = MinibatchPath(course)
+    if not _stable(course, 1 / RARE):
+        limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
+        path.how += (
+            f"; outside its range: at {settings.step_size / limit:.0%} of the largest stable learning rate rare runs "
+            "carry the mean, and most runs lie below it"
+        )
+    return path
+
+
+def require_theory(course: Course) -> None:
+    """Raises NoTheoryError, with the reason, for settings that cannot be predicted yet."""
+    settings = course.settings
+    own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
+    for holds, what in (
+        (settings.optimizer == "sgd", f"--optimizer {settings.optimizer}"),
+        (settings.loss == "mse", f"--loss {settings.loss}"),
+        (settings.activation == "linear", f"--activation {settings.activation}"),
+        (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
+        (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
+    ):
+        if not holds:
+            raise NoTheoryError(
+                f"no theory predicts {what} yet: predict covers linear sgd with the mse loss (and an L2 "
+                "activity penalty); idjax train runs it all the same"
+            )
+
+
+def _stable(course: Course, factor: float) -> bool:
+    """Whether training with fresh batches is stable in mean square at this multiple of the learning rate."""
+    settings, problem = course.settings, course.problem
+    fastest = float(np.max(group_rates(problem, factor * settings.step_size)))
+    rule = minibatch.updates(
+        problem.spectrum.eigenvalues, problem.mean, settings.batch_size, fastest, settings.momentum, settings.nesterov
+    )
+    return mean_square.growth_is_below(1.0, rule)
+
+
+def _beyond(rate: float, limit: float) -> str:
+    return f"diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g} at this batch size"
+
+
+def losses_of_starts(
+    course: Course, starts: Iterable[Weights], count: int, epochs: Float[np.ndarray, " E"]
+) -> list[Losses] | None:
+    """The losses of many starts; None where that would take minutes."""
+    modes, outputs = course.problem.spectrum.eigenvalues.size, course.start.bias.size
+    groups = course.problem.groups
+    if course.full_batch:
+        work = modes**2 * (outputs + len(epochs) * groups)
+        if work * count > BAND_WORK * 25:
+            return None
+        return [FullBatchPath(course._replace(start=start)).losses(epochs) for start in starts]
+    iterated = min(course.steps * len(epochs), 722 if course.settings.momentum else 32)
+    work = modes**2 * (outputs + groups * (33 * 3 * 10 + 20 * iterated))
+    if work * count > BAND_WORK:
+        return None
+    at_once = max(1, NUMBERS_AT_ONCE // (2 * modes**2 * groups))
+    starts = list(starts)
+    parts = [starts[i : i + at_once] for i in range(0, count, at_once)]
+    return [losses for part in parts for losses in MinibatchPath(course, part).ensemble(epochs)]

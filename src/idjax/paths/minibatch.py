@@ -1,0 +1,119 @@
+"""Minibatch SGD with a constant learning rate, with or without momentum: the expected loss at any step."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.path import Course, Losses
+from idjax.problem import Problem
+from idjax.theory import minibatch
+from idjax.theory.fast_forward import Expectation
+from idjax.types import Weights
+
+TRAIN, VALIDATION, JUDGED = range(3)
+
+
+class _Part(NamedTuple):
+    """Outputs that learn at the same rate: their expectation, label noise, and the bias of an epoch's mean loss."""
+
+    expectation: Expectation
+    noise: float
+    unseen: float
+
+
+class MinibatchPath:
+    """The loss in expectation over the batches of shuffled epochs; docs/theory.md, sections 10 and 11.
+
+    The mean of the weights follows the full batch; their second moments, the noise of the batches included, the
+    recursion (26), and of a shuffled epoch (49). Exact in expectation for Gaussian rows and fresh batches.
+    """
+
+    def __init__(self, course: Course, starts: Sequence[Weights] | None = None):
+        self._course = course
+        self._starts = starts or [course.start]
+        self._means = [FullBatchPath(course._replace(start=start)) for start in self._starts]
+        problem = course.problem
+        grams = [np.diag(problem.spectrum.eigenvalues)]
+        grams += [problem.project(rows).gram for rows in (problem.validation or problem.train, problem.judged)]
+        noise = problem.project(problem.train).residual
+        coefficients = [problem.coefficients(start) for start in self._starts]
+        groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
+        self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
+        self._judged_from = 0 if self._alike else len(self._starts)
+        self._parts = []
+        for rate, outputs in zip(group_rates(problem, course.settings.step_size), groups, strict=True):
+            settings = course.settings
+            eigenvalues = problem.spectrum.eigenvalues
+            rule = minibatch.updates(
+                eigenvalues,
+                problem.mean,
+                course.mean_batch,
+                rate,
+                settings.momentum,
+                settings.nesterov,
+                float(course.steps),
+            )
+            # Each start twice where the error is judged with other weights of the outputs than the loss has.
+            shares = [problem.output_shares[outputs], problem.judged_shares[outputs]][: 1 + (not self._alike)]
+            seconds = [(c[:, outputs] * share) @ c[:, outputs].T for share in shares for c in coefficients]
+            kicks = [float(share @ noise[outputs]) for share in shares for _ in coefficients]
+            decay = rate / (1 - settings.momentum) * eigenvalues * course.steps
+            unseen = minibatch.unseen_rows(decay, rate, eigenvalues, course.mean_batch, course.rows)
+            expectation = Expectation(rule, np.stack(seconds), np.array(kicks), np.stack(grams))
+            self._parts.append(_Part(expectation, kicks[0], unseen))
+        how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
+        self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs, of the first start."""
+        return self.ensemble(epochs)[0]
+
+    def ensemble(self, epochs: Float[np.ndarray, " E"]) -> list[Losses]:
+        """The losses of these epochs, of every start."""
+        steps, last_share = self._course.steps, self._course.last_share
+        end = epochs * steps
+        count = len(self._starts)
+        train = np.zeros((count, len(epochs)))
+        for expectation, noise, unseen in self._parts:
+            total = expectation.total(np.concatenate([end - steps, end - 1]))[:count, TRAIN]
+            before, until_last = np.split(total, 2, axis=1)
+            last = expectation.at(end - 1)[:count, TRAIN]
+            mean = (1 - last_share) * (until_last - before) / (steps - 1) + last_share * last
+            train += mean + unseen * (mean + noise)
+        second = sum(part.expectation.at(end) for part in self._parts)
+        return [
+            Losses(
+                train[index],
+                mean.linear_validation(end) + second[index, VALIDATION],
+                mean.linear_judged(end) + second[self._judged_from + index, JUDGED],
+            )
+            for index, mean in enumerate(self._means)
+        ]
+
+    def error(self, step: float) -> float:
+        """The expected squared error of the first start, as judged."""
+        steps = np.array([step])
+        second = sum(part.expectation.at(steps)[self._judged_from, JUDGED, 0] for part in self._parts)
+        return float(self._means[0].linear_judged(steps)[0] + second)
+
+    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
+        """The training loss that each group of modes holds, as a function of the step."""
+        forms = np.stack([np.diag(mask * self._course.problem.spectrum.eigenvalues) for mask in masks])
+        expectations = [part.expectation.of(forms) for part in self._parts]
+
+        def at(step: float) -> np.ndarray:
+            return np.asarray(sum(expectation.at(np.array([step]))[0, :, 0] for expectation in expectations))
+
+        return at
+
+    def weights(self, step: float) -> Weights:
+        """The expected weights."""
+        return self._means[0].weights(step)
+
+
+def group_rates(problem: Problem, learning_rate: float) -> Float[np.ndarray, " g"]:
+    """η' = 2 η ω / q of each group of outputs."""
+    return 2 * learning_rate * problem.output_shares[: problem.groups]
