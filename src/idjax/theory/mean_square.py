@@ -60,7 +60,7 @@ def best_rate(rule: Updates, limit: float) -> float:
         """The logarithm of 1 - ρ, by bisection."""
         at = rule._replace(rate=jnp.asarray(share * limit))
         low, high = np.log(1e-6 * min(1.0, slowest)), np.log(min(1.0, 4 * slowest))
-        for _ in range(12):
+        for _ in range(18):
             middle = (low + high) / 2
             low, high = (middle, high) if bool(_is_below(at, 1 - np.exp(middle))) else (low, middle)
         return low

@@ -52,8 +52,10 @@ def updates(
     epoch_steps: float = np.inf,
 ) -> Updates:
     """The updates, as arrays of float64, with fresh batches or those of shuffled epochs of so many steps."""
-    noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps) / batch_size
-    numbers = (jnp.asarray(value, jnp.float64) for value in (eigenvalues, mean, noise, rate, momentum))
+    noise = np.ones((len(eigenvalues), len(eigenvalues)))
+    if np.isfinite(epoch_steps):
+        noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps)
+    numbers = (jnp.asarray(value, jnp.float64) for value in (eigenvalues, mean, noise / batch_size, rate, momentum))
     return Updates(*numbers, jnp.asarray(nesterov))
 
 
@@ -78,7 +80,11 @@ def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
 
 
 def unseen_rows(
-    decay: Float[np.ndarray, " n"], rate: float, eigenvalues: Float[np.ndarray, " n"], batch_size: float | int, rows: int
+    decay: Float[np.ndarray, " n"],
+    rate: float,
+    eigenvalues: Float[np.ndarray, " n"],
+    batch_size: float | int,
+    rows: int,
 ) -> float:
     """How much larger, relative to itself, the mean batch loss of a shuffled epoch is than the loss of all rows.
 
