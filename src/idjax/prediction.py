@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -12,14 +11,15 @@ from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import start_weights
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, Path, floor_of, losses_of_starts, path_for
+from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, floor_of, losses_of_starts, path_for
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
 from idjax.types import Band, Curve, ModeGroup, Weights
 
+__all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
+
 BAND_STARTS = 200
-LARGEST_STEP = 1e18
 
 
 def predict(
@@ -99,7 +99,7 @@ def _curve(course: Course, path: Path) -> Curve:
         explained_variance=learned.explained_variance(losses.error, problem.variance),
         shape_correlation=correlation,
         steps_per_epoch=course.steps,
-        steps_to_learn=_steps_to_learn(problem, path, settings.learned_at),
+        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance),
         weights=weights if weights is not None else _unknown(course.start),
         how=path.how,
         seconds=0.0,
@@ -135,52 +135,23 @@ def _bands(course: Course) -> tuple[Band | None, Band | None]:
 def _mode_groups(course: Course, path: Path) -> tuple[ModeGroup, ...]:
     """The groups of modes, and the steps until each has lost all but 1 - learned_at of its loss at the start."""
     groups = mode_groups(course.problem)
+    start = course.power().sum(axis=0)
     masks = np.stack([mask for _, mask in groups])
-    at = path.group_losses(masks)
-    start = at(0.0)
-    left = 1 - course.settings.learned_at
-    found = []
-    for index, (name, mask) in enumerate(groups):
-
-        def reached(step: float, index: int = index) -> bool:
-            return bool(at(step)[index] <= left * start[index])
-
-        still = name == "null" or not np.isfinite(start[index])
-        steps = float("inf") if still else 0.0 if start[index] == 0 else _first_step(reached)
-        share = float(start[index] / start.sum()) if start.sum() > 0 else 0.0
-        found.append(ModeGroup(name, int(np.count_nonzero(mask)), share, steps))
-    return tuple(found)
+    steps = path.group_steps(masks, 1 - course.settings.learned_at)
+    return tuple(
+        ModeGroup(
+            name=name,
+            modes=int(np.count_nonzero(mask)),
+            share=float(mask @ start / start.sum()) if start.any() else 0.0,
+            steps=float("inf") if name == "null" else float(steps[index]),
+        )
+        for index, (name, mask) in enumerate(groups)
+    )
 
 
 def steps_to_loss(problem: Problem, start: Weights, settings: Settings, level: float) -> float:
     """The first step at which the training loss of the full batch is at most `level`; inf if never."""
     with jax.enable_x64(True):
         course = Course(problem, start, settings, problem.train.count)
-        at = path_for(course).group_losses(np.ones((1, problem.spectrum.eigenvalues.size)))
-        return _first_step(lambda step: bool(at(step)[0] <= level))
-
-
-def _steps_to_learn(problem: Problem, path: Path, level: float) -> float:
-    """The first step at which the explained variance, of the rows judged, is at least `level`; inf if never."""
-
-    def is_learned(step: float) -> bool:
-        return bool(learned.explained_variance(np.asarray(path.error(step)), problem.variance) >= level)
-
-    return _first_step(is_learned)
-
-
-def _first_step(reached: Callable[[float], bool]) -> float:
-    """The first whole step at which a condition that stays true holds: bisects its power of two, then the step."""
-    if reached(0.0):
-        return 0.0
-    if not reached(LARGEST_STEP):
-        return float("inf")
-    low, high = -1, int(np.ceil(np.log2(LARGEST_STEP)))
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if reached(2.0**middle) else (middle, high)
-    first, last = 2.0**low if low >= 0 else 0.0, 2.0**high
-    while last - first > max(1.0, 1e-12 * last):
-        middle = float(np.floor((first + last) / 2))
-        first, last = (first, middle) if reached(middle) else (middle, last)
-    return last
+        everything = np.ones((1, problem.spectrum.eigenvalues.size))
+        return float(FullBatchPath(course).group_steps(everything, level / float(course.power().sum()))[0])

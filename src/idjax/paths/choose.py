@@ -1,6 +1,6 @@
 """Which theory a run takes, and what is said where its learning rate is too large for it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -29,13 +29,13 @@ class Divergent:
         """NaN."""
         return Losses(*np.full((3, len(epochs)), np.nan))
 
-    def error(self, step: float) -> float:
-        """NaN."""
-        return float("nan")
+    def steps_to(self, level: float) -> float:
+        """Never."""
+        return float("inf")
 
-    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
-        """NaN."""
-        return lambda step: np.full(len(masks), np.nan)
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Never."""
+        return np.full(len(masks), np.inf)
 
     def weights(self, step: float) -> Weights | None:
         """Unknown."""

@@ -1,13 +1,12 @@
 """Full-batch descent with a constant learning rate, with or without momentum: exact, in closed form."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.paths.path import Course, Losses, evaluate
+from idjax.paths.search import first_step
 from idjax.theory import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
 from idjax.types import Weights
@@ -60,17 +59,19 @@ class FullBatchPath:
             return np.full(len(steps), float(form.constant))
         return np.asarray(form.constant + jnp.sum(2 * form.linear * self.factors(steps), axis=(-2, -1)))
 
-    def error(self, step: float) -> float:
-        """The judged squared error."""
-        return float(evaluate(self._judged, self.factors(np.array([step])))[0])
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`."""
+        return first_step(lambda step: bool(evaluate(self._judged, self.factors(np.array([step])))[0] <= level))
 
-    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
-        """The training loss that each group of modes holds, as a function of the step."""
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss."""
 
-        def at(step: float) -> np.ndarray:
-            return masks @ np.asarray(jnp.sum(self._power * self.factors(np.array([step]))[0] ** 2, axis=0))
+        def power(mask: np.ndarray, step: float) -> float:
+            return float(jnp.sum(mask * self._power * self.factors(np.array([step]))[0] ** 2))
 
-        return at
+        return np.array(
+            [first_step(lambda step, mask=mask: power(mask, step) <= left * power(mask, 0.0)) for mask in masks]
+        )
 
     def weights(self, step: float) -> Weights:
         """The weights."""

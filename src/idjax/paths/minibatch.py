@@ -1,6 +1,6 @@
 """Minibatch SGD with a constant learning rate, with or without momentum: the expected loss at any step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.path import Course, Losses
+from idjax.paths.search import first_step
 from idjax.problem import Problem
 from idjax.theory import minibatch
 from idjax.theory.fast_forward import Expectation
@@ -40,13 +41,12 @@ class MinibatchPath:
         grams += [problem.project(rows).gram for rows in (problem.validation or problem.train, problem.judged)]
         noise = problem.project(problem.train).residual
         coefficients = [problem.coefficients(start) for start in self._starts]
+        settings, eigenvalues = course.settings, problem.spectrum.eigenvalues
         groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
         self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
         self._judged_from = 0 if self._alike else len(self._starts)
         self._parts = []
-        for rate, outputs in zip(group_rates(problem, course.settings.step_size), groups, strict=True):
-            settings = course.settings
-            eigenvalues = problem.spectrum.eigenvalues
+        for rate, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
             rule = minibatch.updates(
                 eigenvalues,
                 problem.mean,
@@ -83,7 +83,7 @@ class MinibatchPath:
             last = expectation.at(end - 1)[:count, TRAIN]
             mean = (1 - last_share) * (until_last - before) / (steps - 1) + last_share * last
             train += mean + unseen * (mean + noise)
-        second = sum(part.expectation.at(end) for part in self._parts)
+        second = np.sum([part.expectation.at(end) for part in self._parts], axis=0)
         return [
             Losses(
                 train[index],
@@ -93,21 +93,27 @@ class MinibatchPath:
             for index, mean in enumerate(self._means)
         ]
 
-    def error(self, step: float) -> float:
-        """The expected squared error of the first start, as judged."""
-        steps = np.array([step])
-        second = sum(part.expectation.at(steps)[self._judged_from, JUDGED, 0] for part in self._parts)
-        return float(self._means[0].linear_judged(steps)[0] + second)
+    def steps_to(self, level: float) -> float:
+        """Updates until the expected squared error of the first start, as judged, is at most `level`."""
 
-    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
-        """The training loss that each group of modes holds, as a function of the step."""
+        def error(step: float) -> float:
+            steps = np.array([step])
+            second = sum(part.expectation.at(steps)[self._judged_from, JUDGED, 0] for part in self._parts)
+            return float(self._means[0].linear_judged(steps)[0] + second)
+
+        return first_step(lambda step: error(step) <= level)
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
         forms = np.stack([np.diag(mask * self._course.problem.spectrum.eigenvalues) for mask in masks])
         expectations = [part.expectation.of(forms) for part in self._parts]
 
-        def at(step: float) -> np.ndarray:
-            return np.asarray(sum(expectation.at(np.array([step]))[0, :, 0] for expectation in expectations))
+        def power(index: int, step: float) -> float:
+            return sum(float(expectation.at(np.array([step]))[0, index, 0]) for expectation in expectations)
 
-        return at
+        return np.array(
+            [first_step(lambda step, k=k: power(k, step) <= left * power(k, 0.0)) for k in range(len(masks))]
+        )
 
     def weights(self, step: float) -> Weights:
         """The expected weights."""

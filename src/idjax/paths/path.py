@@ -1,6 +1,5 @@
 """What every theory of a training run offers to `predict`, and what all of them start from."""
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -39,12 +38,12 @@ class Path(Protocol):
         """The losses of these epochs, counted from 1."""
         ...
 
-    def error(self, step: float) -> float:
-        """The judged squared error after so many updates; NaN where this path cannot say."""
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`; inf if it never is, or not within the run."""
         ...
 
-    def group_losses(self, masks: Float[np.ndarray, "k n"]) -> Callable[[float], Float[np.ndarray, " k"]]:
-        """A function of the step: the training loss that each group of modes holds."""
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of the training loss it started with."""
         ...
 
     def weights(self, step: float) -> Weights | None:

@@ -160,9 +160,15 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
     return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
 
 
+def _circle(exponent: Array, sign: float | Array) -> tuple[Array, Array]:
+    """z = ± e^p and z - 1."""
+    z = jnp.asarray(sign * jnp.exp(exponent))
+    return z, jnp.where(jnp.asarray(sign) > 0, jnp.expm1(exponent), z - 1)
+
+
 @functools.partial(jax.jit, static_argnames="momentum")
 def _transform(
-    rule: Updates, forms: Array, starts: Array, noise: Array, exponent: Array, sign: ArrayLike, momentum: bool
+    rule: Updates, forms: Array, starts: Array, noise: Array, exponent: Array, sign: float | Array, momentum: bool
 ) -> Array:
     """The z-transform of tr(Q E) at z = ± e^p, (s, k, N), for the forms after the first two.
 
@@ -172,8 +178,7 @@ def _transform(
     n = rule.eigenvalues.size
     i, j = np.triu_indices(n)
     diagonal = np.flatnonzero(i == j)
-    z = sign * jnp.exp(exponent)
-    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
+    z, distance = _circle(exponent, sign)
     pairs = pairs_of(rule)
     if momentum:
         alone = jnp.eye(4)[0][:, None] * jnp.ones_like(pairs.noise)
@@ -195,13 +200,12 @@ def _transform(
 
 @jax.jit
 def _transformed_state(
-    rule: Updates, state: Second, noise: ArrayLike, exponent: Array, sign: ArrayLike
+    rule: Updates, state: Second, noise: ArrayLike, exponent: Array, sign: float | Array
 ) -> tuple[Array, Array]:
     """The z-transform of the whole state from any start, (4, N, P), and z - 1."""
     i, j = np.triu_indices(rule.eigenvalues.size)
     diagonal = np.flatnonzero(i == j)
-    z = sign * jnp.exp(exponent)
-    distance = jnp.where(sign > 0, jnp.expm1(exponent), z - 1)
+    z, distance = _circle(exponent, sign)
     pairs = pairs_of(rule)
     start = jnp.stack([state.ee[i, j], state.ev[i, j], state.ev[j, i], state.vv[i, j]])
     moments = jnp.stack(resolvent(rule, z, distance, pairs, jnp.stack([start, kick(rule, pairs)], axis=1)))
@@ -216,7 +220,8 @@ def _transformed_state(
         ee = moments[0]
         return jnp.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ to_centre])
 
-    level, centre = _couple(*read(free), read(spread), read(focus))
+    own = read(free)
+    level, centre = _couple(own[0], own[1], read(spread), read(focus))
     return free + spread * level[:, None] + focus * centre[:, None], distance
 
 

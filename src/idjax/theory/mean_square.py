@@ -65,10 +65,7 @@ def best_rate(rule: Updates, limit: float) -> float:
             low, high = (middle, high) if bool(_is_below(at, 1 - np.exp(middle))) else (low, middle)
         return low
 
-    found = scipy.optimize.minimize_scalar(
-        lambda share: -log_decay(share), bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-3}
-    )
-    return float(found.x) * limit
+    return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -log_decay(share), 0.0, 1.0, xtol=1e-3)))
 
 
 @jax.jit

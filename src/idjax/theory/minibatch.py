@@ -55,8 +55,18 @@ def updates(
     noise = np.ones((len(eigenvalues), len(eigenvalues)))
     if np.isfinite(epoch_steps):
         noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps)
-    numbers = (jnp.asarray(value, jnp.float64) for value in (eigenvalues, mean, noise / batch_size, rate, momentum))
-    return Updates(*numbers, jnp.asarray(nesterov))
+
+    def number(value: np.ndarray | float) -> Array:
+        return jnp.asarray(value, jnp.float64)
+
+    return Updates(
+        eigenvalues=number(eigenvalues),
+        mean=number(mean),
+        batch_noise=number(noise / batch_size),
+        rate=number(rate),
+        momentum=number(momentum),
+        nesterov=jnp.asarray(nesterov),
+    )
 
 
 def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:

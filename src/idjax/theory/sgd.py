@@ -73,10 +73,7 @@ def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: flo
             low, high = (middle, high) if below else (low, middle)
         return low
 
-    found = scipy.optimize.minimize_scalar(
-        lambda share: -decay(share * limit), bounds=(0.0, 1.0), method="bounded", options={"xatol": 1e-6}
-    )
-    return float(found.x) * limit
+    return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -decay(share * limit), 0.0, 1.0, xtol=1e-6)))
 
 
 def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int) -> float:
