@@ -37,6 +37,7 @@ CASES: dict[str, tuple[str, dict[str, typing.Any], bool]] = {
     "adagrad settings": ("adagrad", {"initial_accumulator_value": 1e-3, "epsilon": 1e-5}, True),
     "adadelta settings": ("adadelta", {"rho": 0.8, "epsilon": 1e-5}, True),
     "adam settings": ("adam", {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-5}, True),
+    "adamw settings": ("adamw", {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-5, "weight_decay": 0.05}, True),
     "adamax settings": ("adamax", {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-5}, True),
     "nadam settings": ("nadam", {"beta_1": 0.7, "beta_2": 0.95, "epsilon": 1e-5}, True),
 }

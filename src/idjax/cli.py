@@ -175,7 +175,7 @@ def train(
             "provenance": store.provenance(),
         }
     )
-    weights = to_bytes(trained.weights, settings.dtype)
+    weights = to_bytes(trained.weights, settings.data_dtype)
     _save(folder, {"training.json": text, "weights.msgpack": weights}, predicted, trained)
     if json:
         print(text, end="")
@@ -206,7 +206,7 @@ def _begin(data: str, target: str | None, settings: Settings, out: Path | None) 
 
     check(settings)
     folder = store.check_folder(out) if out else None
-    return folder, idjax.load(data, target, settings.dtype)
+    return folder, idjax.load(data, target, settings.data_dtype)
 
 
 def _save(folder: Path | None, files: dict[str, Any], predicted: "Curve | None", trained: "Curve | None") -> None:

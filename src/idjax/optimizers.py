@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from idjax.settings import KERAS_NUMBERS
 from idjax.types import IdjaxError
 
 
@@ -99,12 +100,32 @@ def adam(
     optax.adam has the form of Algorithm 1, which corrects v before it adds ε, and ε = 1e-8.
     """
 
+    return _descent(_adam_direction(beta_1, beta_2, epsilon), learning_rate)
+
+
+def _adam_direction(beta_1: ArrayLike, beta_2: ArrayLike, epsilon: ArrayLike) -> optax.GradientTransformation:
     def rule(t, g, m, v):
         m, v = _mean(beta_1, m, g), _mean(beta_2, v, g * g)
         correction = jnp.sqrt(1 - _power(beta_2, t)) / (1 - _power(beta_1, t))
         return correction * m / (jnp.sqrt(v) + epsilon), m, v
 
-    return _descent(_elementwise(rule, jnp.zeros_like, jnp.zeros_like), learning_rate)
+    return _elementwise(rule, jnp.zeros_like, jnp.zeros_like)
+
+
+def adamw(
+    learning_rate: optax.ScalarOrSchedule,
+    *,
+    beta_1: ArrayLike = 0.9,
+    beta_2: ArrayLike = 0.999,
+    epsilon: ArrayLike = 1e-7,
+    weight_decay: ArrayLike = 0.004,
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay w, of kernel and bias: Θ ← Θ - η w Θ - (Adam's step).
+
+    Source: Loshchilov and Hutter 2019 (arXiv:1711.05101), as Keras 3.15. optax.adamw has w = 1e-4 and Algorithm 1's ε.
+    """
+    decay = optax.add_decayed_weights(jnp.asarray(weight_decay))
+    return _descent(optax.chain(_adam_direction(beta_1, beta_2, epsilon), decay), learning_rate)
 
 
 def adamax(
@@ -156,12 +177,13 @@ def nadam(
     return _descent(_elementwise(rule, jnp.zeros_like, jnp.zeros_like, one), learning_rate)
 
 
-_OPTIMIZERS = {
+_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "rmsprop": rmsprop,
     "adagrad": adagrad,
     "adadelta": adadelta,
     "adam": adam,
+    "adamw": adamw,
     "adamax": adamax,
     "nadam": nadam,
 }
@@ -173,8 +195,14 @@ def build(
     *,
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
+    beta_1: ArrayLike | None = None,
+    beta_2: ArrayLike | None = None,
+    epsilon: ArrayLike | None = None,
+    weight_decay: ArrayLike | None = None,
 ) -> optax.GradientTransformation:
-    """The optimizer of that name with Keras's defaults; momentum None (static) means none.
+    """The optimizer of that name; a number that is None (static) is Keras's default.
+
+    beta_2 is ρ for rmsprop and adadelta.
 
     Raises:
       IdjaxError: for a name that is not known, or one that has no such setting.
@@ -185,11 +213,18 @@ def build(
         raise IdjaxError(f"momentum is given, but {name} has no such setting; use it with sgd or rmsprop")
     if nesterov and (name != "sgd" or momentum is None):
         raise IdjaxError("nesterov is given: it needs sgd and a momentum")
+    given = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay}
+    numbers: dict[str, ArrayLike] = {key: value for key, value in given.items() if value is not None}
+    for key in numbers:
+        if key not in KERAS_NUMBERS.get(name, {}):
+            raise IdjaxError(f"{key} is given, but {name} has no such setting")
+    if name in ("rmsprop", "adadelta") and "beta_2" in numbers:
+        numbers["rho"] = numbers.pop("beta_2")
     if name == "sgd":
         return sgd(learning_rate, momentum=momentum, nesterov=nesterov)
     if name == "rmsprop":
-        return rmsprop(learning_rate, momentum=momentum)
-    return _OPTIMIZERS[name](learning_rate)
+        return rmsprop(learning_rate, momentum=momentum, **numbers)
+    return _OPTIMIZERS[name](learning_rate, **numbers)
 
 
 def _descent(
@@ -223,9 +258,9 @@ def _elementwise(rule: Callable, *starts: Callable) -> optax.GradientTransformat
         step = state.step + 1
         gradients, structure = jax.tree.flatten(updates)
         arrays = zip(gradients, *map(structure.flatten_up_to, state.slots), strict=True)
-        results = [rule(step.astype(g.dtype), g, *slots) for g, *slots in arrays]
+        results = [rule(step.astype(jnp.promote_types(g.dtype, jnp.float32)), g, *slots) for g, *slots in arrays]
         directions, *slots = map(structure.unflatten, zip(*results, strict=True))
-        return directions, SlotsState(step, tuple(slots))
+        return directions, SlotsState(step, _cast_like(tuple(slots), state.slots))
 
     return optax.GradientTransformation(init, update)
 
@@ -236,7 +271,7 @@ def _mean(beta, mean, value):
 
 
 def _power(base, t):
-    # In the dtype of the parameters, as Keras. bfloat16 is too coarse for it, there too: 0.999 rounds to 1.
+    # In the dtype of the parameters, as Keras, but float32 at least: in bfloat16 0.999 is 1, and Keras stands still.
     return jnp.asarray(base, t.dtype) ** t
 
 

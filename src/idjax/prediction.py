@@ -44,7 +44,7 @@ def predict(
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())
-    dataset = as_dataset(data, y, settings.dtype)
+    dataset = as_dataset(data, y, settings.data_dtype)
     x, y = dataset.x, dataset.y
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
     train = measure(x[:rows], None if y is None else y[:rows])

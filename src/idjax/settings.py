@@ -2,16 +2,66 @@
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from idjax.types import IdjaxError
 
-Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam"]
+Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh"]
 Activation = Literal["linear", "relu", "tanh", "sigmoid"]
 Normalize = Literal["none", "center", "feature", "sample"]
 LossSpace = Literal["original", "normalized"]
-Dtype = Literal["float32", "float64"]
+Dtype = Literal["float32", "float64", "bfloat16"]
+Rounding = Literal["nearest", "stochastic", "master"]
+
+KERAS_NUMBERS = {
+    "rmsprop": {"beta_2": 0.9, "epsilon": 1e-7},
+    "adagrad": {"epsilon": 1e-7},
+    "adadelta": {"beta_2": 0.95, "epsilon": 1e-7},
+    "adam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    "adamw": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "weight_decay": 0.004},
+    "adamax": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    "nadam": {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+}
+"""The numbers that each optimizer takes, with Keras's defaults; rmsprop and adadelta have their ρ as beta_2."""
+
+
+class Schedule(NamedTuple):
+    """How the learning rate changes: linearly up over some epochs, then held, or decayed by `kind`.
+
+    kind is constant, cosine (to 0 at the end of the run) or exponential (times `factor` an epoch).
+    """
+
+    kind: str = "constant"
+    warmup: float = 0.0
+    factor: float = 1.0
+
+
+def parse_schedule(text: str) -> Schedule:
+    """A schedule from its words: constant, cosine, exponential=0.9, warmup=2, or warmup=2+cosine.
+
+    Raises:
+      IdjaxError: if the words are none of these.
+    """
+    schedule = Schedule()
+    for part in text.split("+"):
+        name, _, number = part.strip().partition("=")
+        try:
+            value = float(number) if number else None
+        except ValueError:
+            value = math.nan
+        if name in ("constant", "cosine") and value is None:
+            schedule = schedule._replace(kind=name)
+        elif name == "exponential" and 0 < (0.9 if value is None else value) <= 1:
+            schedule = schedule._replace(kind=name, factor=0.9 if value is None else value)
+        elif name == "warmup" and value is not None and 0 < value < math.inf:
+            schedule = schedule._replace(warmup=value)
+        else:
+            raise IdjaxError(
+                f"--schedule is {text}: give constant, cosine, exponential=0.9 (factor an epoch), warmup=2 (epochs), "
+                "or a warm-up with one of the others, as warmup=2+cosine"
+            )
+    return schedule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +86,16 @@ class Settings:
     """Momentum of sgd or rmsprop."""
     nesterov: bool = False
     """Nesterov momentum, with sgd only."""
+    beta_1: float | None = None
+    """Decay of the mean of the gradients in adam and its relatives; Keras's 0.9 if not given."""
+    beta_2: float | None = None
+    """Decay of the mean of their squares, rmsprop's and adadelta's rho included; Keras's default if not given."""
+    epsilon: float | None = None
+    """What is added to the root of that mean, where Keras adds it; Keras's 1e-7 if not given."""
+    weight_decay: float | None = None
+    """Decoupled weight decay of adamw; Keras's 0.004 if not given."""
+    schedule: str = "constant"
+    """Learning rate over time: constant, cosine, exponential=FACTOR an epoch, warmup=EPOCHS, or warmup=2+cosine."""
     batch_size: int = 32
     """Rows in an update."""
     epochs: int = 20
@@ -50,6 +110,8 @@ class Settings:
     """Explained variance that counts as learned."""
     dtype: Dtype = "float32"
     """Floating point type of data, weights and arithmetic."""
+    rounding: Rounding = "nearest"
+    """How updates are added to the weights: to nearest, stochastic, or to a float32 master copy of bfloat16 ones."""
     seed: int = 0
     """Seed of the start and of the order of the batches."""
 
@@ -59,6 +121,19 @@ class Settings:
         if self.learning_rate is not None:
             return self.learning_rate
         return 0.01 if self.optimizer == "sgd" else 0.001
+
+    @property
+    def data_dtype(self) -> Literal["float32", "float64"]:
+        """Floating point type of the rows: bfloat16 weights see float32 rows."""
+        return "float64" if self.dtype == "float64" else "float32"
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The optimizer's beta_1, beta_2, epsilon and weight_decay, as far as it has them."""
+        return {
+            name: default if getattr(self, name) is None else getattr(self, name)
+            for name, default in KERAS_NUMBERS.get(self.optimizer, {}).items()
+        }
 
 
 def check(settings: Settings) -> Settings:
@@ -76,6 +151,26 @@ def check(settings: Settings) -> Settings:
     rate = settings.step_size
     require(math.isfinite(rate) and rate > 0, "--learning-rate", "give a positive number, such as 0.01")
     require(0 <= settings.momentum < 1, "--momentum", "give a number from 0 up to, not including, 1")
+    for name in ("beta_1", "beta_2", "epsilon", "weight_decay"):
+        value, flag = getattr(settings, name), f"--{name.replace('_', '-')}"
+        if value is None:
+            continue
+        takers = [optimizer for optimizer, numbers in KERAS_NUMBERS.items() if name in numbers]
+        require(settings.optimizer in takers, flag, f"{settings.optimizer} has none; use it with {', '.join(takers)}")
+        if name.startswith("beta"):
+            require(0 <= value < 1, flag, "give a number from 0 up to, not including, 1")
+        elif name == "epsilon":
+            require(math.isfinite(value) and value > 0, flag, "give a positive number, such as 1e-7")
+        else:
+            require(math.isfinite(value) and value >= 0, flag, "give zero or a positive number")
+    parse_schedule(settings.schedule)
+    require(
+        settings.rounding == "nearest"
+        or (settings.rounding == "stochastic" and settings.dtype != "float64")
+        or settings.dtype == "bfloat16",
+        "--rounding",
+        f"{settings.dtype} has none; stochastic needs --dtype bfloat16 or float32, master needs bfloat16",
+    )
     for flag in ("--activity-l1", "--activity-l2"):
         value = getattr(settings, flag[2:].replace("-", "_"))
         require(math.isfinite(value) and value >= 0, flag, "give zero or a positive number")

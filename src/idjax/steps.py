@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from idjax import losses, metrics, optimizers
+from idjax import losses, metrics, optimizers, schedules
 from idjax.model import DenseModel
 from idjax.normalize import Fitted, encode, undo
-from idjax.settings import Settings
+from idjax.rounding import add_stochastically
+from idjax.settings import Schedule, Settings, parse_schedule
 
 
 class Plan(NamedTuple):
@@ -33,6 +34,11 @@ class Plan(NamedTuple):
     outputs: int
     batch_size: int
     dtype: str
+    numbers: tuple[str, ...] = ()
+    rounding: str = "nearest"
+    schedule: Schedule = Schedule()
+    run: tuple[int, int] = (0, 0)
+    """Steps of an epoch and epochs, for a learning rate that changes over them."""
 
     def model(self) -> DenseModel:
         """The Flax model of this plan."""
@@ -47,7 +53,9 @@ class Plan(NamedTuple):
     def optimizer_of(self, hyper: "Hyper") -> optax.GradientTransformation:
         """The optimizer with traced hyperparameters."""
         momentum = hyper.momentum if self.has_momentum else None
-        return optimizers.build(self.optimizer, hyper.learning_rate, momentum=momentum, nesterov=self.nesterov)
+        rate = schedules.build(self.schedule, hyper.learning_rate, *self.run)
+        numbers = dict(zip(self.numbers, hyper.numbers, strict=True))
+        return optimizers.build(self.optimizer, rate, momentum=momentum, nesterov=self.nesterov, **numbers)
 
 
 class Hyper(NamedTuple):
@@ -57,13 +65,15 @@ class Hyper(NamedTuple):
     momentum: Float[Array, ""]
     activity_l1: Float[Array, ""]
     activity_l2: Float[Array, ""]
+    numbers: tuple[Float[Array, ""], ...] = ()
 
 
 class State(NamedTuple):
-    """What a step changes."""
+    """What a step changes; `exact` is the float32 copy of the weights or the key of the rounding, if there is one."""
 
     params: dict[str, Any]
     optimizer: optax.OptState
+    exact: Any = None
 
 
 class Rows(NamedTuple):
@@ -78,8 +88,9 @@ class Rows(NamedTuple):
         return self.x if self.y is None else self.y
 
 
-def plan_for(settings: Settings, *, autoencoder: bool, outputs: int) -> Plan:
-    """The part of the settings that shapes the compiled program."""
+def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int = 0) -> Plan:
+    """The part of the settings that shapes the compiled program; rows is needed where the learning rate changes."""
+    schedule = parse_schedule(settings.schedule)
     return Plan(
         optimizer=settings.optimizer,
         has_momentum=settings.momentum > 0,
@@ -93,30 +104,58 @@ def plan_for(settings: Settings, *, autoencoder: bool, outputs: int) -> Plan:
         outputs=outputs,
         batch_size=settings.batch_size,
         dtype=settings.dtype,
+        numbers=tuple(settings.numbers),
+        rounding=settings.rounding,
+        schedule=schedule,
+        run=(0, 0) if schedule == Schedule() else (-(-rows // settings.batch_size), settings.epochs),
     )
 
 
 def hyper_for(settings: Settings) -> Hyper:
     """The traced part of the settings."""
+
+    def number(value: float) -> Array:
+        return jnp.asarray(value, settings.data_dtype)
+
     return Hyper(
-        *(
-            jnp.asarray(value, settings.dtype)
-            for value in (settings.step_size, settings.momentum, settings.activity_l1, settings.activity_l2)
-        )
+        number(settings.step_size),
+        number(settings.momentum),
+        number(settings.activity_l1),
+        number(settings.activity_l2),
+        tuple(number(value) for value in settings.numbers.values()),
     )
 
 
-def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any]) -> State:
-    """Parameters and a fresh optimizer state."""
-    return State(params, plan.optimizer_of(hyper).init(params))
+def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 0) -> State:
+    """Parameters and a fresh optimizer state; seed is that of stochastic rounding."""
+    optimizer = plan.optimizer_of(hyper)
+    if plan.rounding == "nearest":
+        return State(params, optimizer.init(params))
+    exact = _cast(params, "float32")
+    return State(params, optimizer.init(exact), exact if plan.rounding == "master" else jax.random.key(seed))
 
 
 def train_step(plan: Plan, hyper: Hyper, fitted: Fitted, state: State, batch: Rows) -> tuple[State, Array]:
     """One update; returns the new state and the batch's loss *before* it, as Keras reports it."""
     loss, gradient = jax.value_and_grad(functools.partial(_loss, plan, hyper, fitted, rows=batch))(state.params)
-    updates, optimizer = plan.optimizer_of(hyper).update(gradient, state.optimizer, state.params)
-    params = cast(dict[str, Any], optax.apply_updates(state.params, updates))
-    return State(params, optimizer), loss
+    if plan.rounding == "nearest":
+        updates, optimizer = plan.optimizer_of(hyper).update(gradient, state.optimizer, state.params)
+        return State(cast(dict[str, Any], optax.apply_updates(state.params, updates)), optimizer), loss
+    # The optimizer works in float32; what becomes of its updates is the question.
+    before = state.exact if plan.rounding == "master" else _cast(state.params, "float32")
+    updates, optimizer = plan.optimizer_of(hyper).update(_cast(gradient, "float32"), state.optimizer, before)
+    if plan.rounding == "master":
+        exact = cast(dict[str, Any], optax.apply_updates(before, updates))
+        return State(_cast(exact, plan.dtype), optimizer, exact), loss
+    key, now = jax.random.split(state.exact)
+    weights, tree = jax.tree.flatten(state.params)
+    keys = jax.random.split(now, len(weights))
+    rounded = [add_stochastically(*each) for each in zip(weights, jax.tree.leaves(updates), keys, strict=True)]
+    return State(jax.tree.unflatten(tree, rounded), optimizer, key), loss
+
+
+def _cast(tree: Any, dtype: str) -> Any:
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "repeats"), donate_argnames="state")
@@ -147,7 +186,7 @@ def train_epochs(
 
     def judge(params: dict[str, Any]) -> tuple[Array, Array]:
         if validation is None:
-            nan = jnp.full((), jnp.nan, plan.dtype)
+            nan = jnp.full((), jnp.nan, deviation.dtype if isinstance(deviation, jax.Array) else None)
             return nan, nan
         return evaluate(plan, hyper, fitted, params, validation, deviation)
 
@@ -186,7 +225,10 @@ def evaluate(
     """The loss on the rows, and the mean squared error of their restored outputs in units of `deviation`.
 
     Errors are divided before they are squared: in float32 the square of 1e-25 is 0, and that of 1e25 infinite.
+    Weights of bfloat16 are judged in float32 arithmetic, or the rounding of outputs would hide what they know.
     """
+    if plan.dtype == "bfloat16":
+        plan, params = plan._replace(dtype="float32"), _cast(params, "float32")
     error = (_outputs(plan, fitted, params, rows).restored - rows.target) / deviation
     return _loss(plan, hyper, fitted, params, rows), jnp.mean(error**2)
 
@@ -194,6 +236,8 @@ def evaluate(
 @functools.partial(jax.jit, static_argnames="plan")
 def shape_correlation(plan: Plan, fitted: Fitted, params: dict[str, Any], rows: Rows) -> Array:
     """Mean correlation across features of outputs and targets in original units."""
+    if plan.dtype == "bfloat16":
+        plan, params = plan._replace(dtype="float32"), _cast(params, "float32")
     return metrics.shape_correlation(_outputs(plan, fitted, params, rows).restored, rows.target)
 
 

@@ -22,6 +22,12 @@ from idjax.types import Curve
 ROWS_PER_CALL = 200_000
 """A compiled call trains at least about this many rows, so that small data do not drown in calls."""
 
+ROUNDING = {
+    "nearest": "",
+    "stochastic": ", updates rounded stochastically",
+    "master": ", updates added to a float32 copy of the weights",
+}
+
 
 class Progress(NamedTuple):
     """One epoch's news, as `on_epoch` hears it; times in seconds."""
@@ -58,7 +64,7 @@ def train(
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())
-    dataset = as_dataset(data, y, settings.dtype)
+    dataset = as_dataset(data, y, settings.data_dtype)
     rows = training_rows(len(dataset.x), settings.validation_split, settings.batch_size)
     with jax.enable_x64(settings.dtype == "float64"):
         curve = _train(dataset, rows, settings, on_epoch or (lambda _: None))
@@ -69,12 +75,12 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
     x, y = dataset.x, dataset.y
     autoencoder = y is None
     outputs = dataset.target.shape[1]
-    plan = plan_for(settings, autoencoder=autoencoder, outputs=outputs)
+    plan = plan_for(settings, autoencoder=autoencoder, outputs=outputs, rows=rows)
     hyper = hyper_for(settings)
     raw = moments_of(x[:rows], None if y is None else y[:rows])
-    fitted = jax.tree.map(lambda a: jnp.asarray(a, settings.dtype), fit(settings.normalize, raw))
+    fitted = jax.tree.map(lambda a: jnp.asarray(a, settings.data_dtype), fit(settings.normalize, raw))
     start = start_weights(settings.start, x.shape[1], outputs, settings.seed)
-    state = initial_state(plan, hyper, to_params(start, settings.dtype))
+    state = initial_state(plan, hyper, to_params(start, settings.dtype), settings.seed)
 
     def on_device(part: slice) -> Rows:
         return Rows(jnp.asarray(x[part]), None if y is None else jnp.asarray(y[part]))
@@ -94,7 +100,7 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
     per_call = _epochs_per_call(settings.epochs, rows)
     record = np.full((3, settings.epochs), np.nan)
     begin = time.perf_counter()
-    scale = jnp.asarray(deviation, settings.dtype)
+    scale = jnp.asarray(deviation, settings.data_dtype)
     done = 0
     while done < settings.epochs:
         count = min(per_call, settings.epochs - done)
@@ -138,7 +144,7 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
         steps_per_epoch=steps,
         steps_to_learn=_steps_to_learn(record[2], steps, settings.learned_at),
         weights=from_params(state.params),
-        how=f"trained in {settings.dtype}",
+        how=f"trained in {settings.dtype}" + ROUNDING[settings.rounding],
         seconds=0.0,
     )
 
