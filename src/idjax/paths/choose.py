@@ -5,9 +5,12 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float
 
+from idjax.paths.adam import FORMS, adam_path
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
+from idjax.paths.scheduled import scheduled_path
+from idjax.paths.stepped import stepped_path
 from idjax.problem import max_learning_rate
 from idjax.theory import mean_square, minibatch
 from idjax.types import Weights
@@ -50,6 +53,10 @@ def path_for(course: Course) -> Path:
     """
     settings = course.settings
     require_theory(course)
+    if settings.optimizer in FORMS and not course.full_batch:
+        return adam_path(course)
+    if settings.optimizer != "sgd" or settings.schedule != "constant":
+        return stepped_path(course) if course.full_batch else scheduled_path(course)
     limit = max_learning_rate(course.problem, course.rows, settings.momentum, settings.nesterov)
     if course.full_batch:
         path = FullBatchPath(course)
@@ -74,7 +81,14 @@ def require_theory(course: Course) -> None:
     settings = course.settings
     own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
     for holds, what in (
-        (settings.optimizer == "sgd", f"--optimizer {settings.optimizer}"),
+        (
+            course.full_batch or settings.optimizer == "sgd" or settings.optimizer in FORMS,
+            f"--optimizer {settings.optimizer} with minibatches",
+        ),
+        (
+            course.full_batch or settings.optimizer == "sgd" or not settings.momentum,
+            f"--momentum of {settings.optimizer} with minibatches",
+        ),
         (settings.loss == "mse", f"--loss {settings.loss}"),
         (settings.activation == "linear", f"--activation {settings.activation}"),
         (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
@@ -82,8 +96,9 @@ def require_theory(course: Course) -> None:
     ):
         if not holds:
             raise NoTheoryError(
-                f"no theory predicts {what} yet: predict covers linear sgd with the mse loss (and an L2 "
-                "activity penalty); idjax train runs it all the same"
+                f"no theory predicts {what}: predict covers linear layers with the mse loss (and an L2 activity "
+                "penalty), any optimizer on the full batch, sgd, adam, adamw, nadam and rmsprop on minibatches; idjax "
+                "train runs it all the same"
             )
 
 

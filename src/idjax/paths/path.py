@@ -3,12 +3,15 @@
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idjax.problem import Problem
+from idjax.paths.search import crossing
+from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
+from idjax.theory.stepped import Watched
 from idjax.types import IdjaxError, Weights
 
 
@@ -100,6 +103,23 @@ class Course(NamedTuple):
             problem.project(problem.validation), self.coefficients, problem.output_weights, problem.groups
         )
 
+    def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
+        """What is recorded of a run that is followed step by step: validation loss, judged error and the loss of every
+        group of modes, as forms of the error in the inputs' coordinates, and their values at the optimum.
+        """
+        problem = self.problem
+        vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
+        rows = [(problem.validation or problem.train, problem.output_shares), (problem.judged, problem.judged_shares)]
+        projected = [problem.project(moments) for moments, _ in rows]
+        masks = [mask for _, mask in mode_groups(problem)]
+        forms = [vectors @ part.gram @ vectors.T for part in projected]
+        forms += [(vectors * (mask * eigenvalues)) @ vectors.T for mask in masks]
+        slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
+        shares = [share for _, share in rows] + [problem.output_shares for _ in masks]
+        constants = [float(part.residual @ share) for part, (_, share) in zip(projected, rows, strict=True)]
+        watched = Watched(*(jnp.asarray(np.stack(part)) for part in (forms, shares, slopes)))
+        return watched, np.array(constants + [0.0] * len(masks))
+
     def power(self) -> Float[np.ndarray, "g n"]:
         """The training loss that each mode holds at the start."""
         problem = self.problem
@@ -108,9 +128,44 @@ class Course(NamedTuple):
 
     def weights_at(self, factors: Float[np.ndarray, "g n"]) -> Weights:
         """The weights where each coefficient of the start has been multiplied by its factor."""
-        problem = self.problem
-        stacked = problem.reference.stacked + problem.spectrum.eigenvectors @ (factors.T * self.coefficients)
+        return self.weights_of(self.problem.spectrum.eigenvectors @ (factors.T * self.coefficients))
+
+    def weights_of(self, errors: Float[np.ndarray, "n q"]) -> Weights:
+        """The weights that are off the optimum by these errors."""
+        stacked = self.problem.reference.stacked + errors
         return Weights(stacked[:-1], stacked[-1])
+
+
+class Recorded:
+    """A path of which every epoch was recorded: training loss above its floor, then what `Course.watched` lists."""
+
+    how = ""
+
+    def __init__(self, course: Course, record: Float[np.ndarray, "k E"], weights: Weights | None):
+        self._course, self._record, self._weights = course, record, weights
+        self._steps = np.arange(1.0, course.settings.epochs + 1) * course.steps
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs."""
+        train, validation, error = self._record[:3, (epochs - 1).astype(int)]
+        if self._course.problem.validation is None:
+            validation = np.full_like(validation, np.nan)
+        return Losses(train, validation, error)
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`, within the run."""
+        return crossing(self._steps, self._record[2], level)
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss, within the run."""
+        start = masks @ self._course.power().sum(axis=0)
+        steps = np.append(0.0, self._steps)
+        values = np.concatenate([start[:, None], self._record[3:]], axis=1)
+        return np.array([crossing(steps, row, left * row[0]) for row in values])
+
+    def weights(self, step: float) -> Weights | None:
+        """The expected weights at the end of the run, where they were followed."""
+        return self._weights if step == self._steps[-1] else None
 
 
 evaluate = jax.jit(quadratic.evaluate)

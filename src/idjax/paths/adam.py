@@ -1,0 +1,108 @@
+"""Adam and its relatives on minibatches: the expected loss, by the fastest form that holds for the inputs."""
+
+from collections.abc import Callable
+from typing import cast
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from idjax import schedules
+from idjax.paths.path import Course, Recorded
+from idjax.settings import parse_schedule
+from idjax.spectrum import second_moment_factor
+from idjax.theory import adam, adam_fast, adam_mean_dominated
+from idjax.theory.adam import Form, Inputs, Rule
+from idjax.theory.stepped import Watched
+
+Rate = float | Callable[[Array], Array]
+
+FORMS: dict[str, Form] = {"adam": "adam", "adamw": "adam", "nadam": "nadam", "rmsprop": "rmsprop"}
+DOMINANCE = 5e3
+"""First over second eigenvalue from which the mean dominates: a mean of 30 deviations, in 6 inputs or more."""
+CLEAR_MEANS = 10.0
+"""Deviations that every input's mean has to be away from 0."""
+SHORTEST_MEMORY = 200
+"""1/(1 - β₂) from which v averages enough gradients to be what is expected of it."""
+
+
+def adam_path(course: Course) -> Recorded:
+    """The loss in expectation over fresh Gaussian batches, v being what is expected of it; docs/theory.md, section 12.
+
+    Where that does not hold the losses are NaN, and `how` says why.
+    """
+    problem, settings = course.problem, course.settings
+    numbers = settings.numbers
+    rule = adam.Rule(
+        numbers.get("beta_1", 0.0), numbers["beta_2"], numbers["epsilon"], numbers.get("weight_decay", 0.0)
+    )
+    steps = np.arange(1.0, settings.epochs + 1) * course.steps
+    watched, constants = course.watched()
+    memory = 1 / (1 - numbers["beta_2"])
+    if memory < SHORTEST_MEMORY:
+        path = Recorded(course, np.full((1 + len(constants), len(steps)), np.nan), None)
+        path.how = (
+            f"{settings.optimizer}, outside its range: v averages over {memory:.0f} steps, too few to be what is "
+            f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on"
+        )
+        return path
+    factor = second_moment_factor(problem.train)
+    inputs = adam.Inputs(
+        second_moment=jnp.asarray(factor @ factor.T),
+        mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
+        batch_size=course.mean_batch,
+        gain=jnp.asarray(2 * problem.output_shares),
+        noise=jnp.asarray(problem.project(problem.train).residual),
+        optimum=jnp.asarray(problem.reference.stacked.T) if settings.optimizer == "adamw" else None,
+    )
+    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)
+    rate = cast(Rate, rate if callable(rate) else settings.step_size)
+    errors = course.start.stacked - problem.reference.stacked
+    follow = _in_scalars if settings.optimizer == "adam" and _mean_dominates(course, inputs) else _in_matrices
+    record, errors, how = follow(course, rule, inputs, errors, rate, steps, watched)
+    record[1:] += constants[:, None]
+    path = Recorded(course, record, None if errors is None else course.weights_of(errors))
+    path.how = f"{settings.optimizer}, {how}"
+    return path
+
+
+def _mean_dominates(course: Course, inputs: Inputs) -> bool:
+    train = course.problem.train
+    deviation = np.sqrt(np.diagonal(train.covariance_xx))
+    clear = bool(np.all(np.abs(train.mean_x) >= CLEAR_MEANS * deviation))
+    return clear and adam_mean_dominated.modes_of(inputs).dominance >= DOMINANCE
+
+
+def _in_scalars(
+    course: Course, rule: Rule, inputs: Inputs, errors: np.ndarray, rate: Rate, steps: np.ndarray, watched: Watched
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    modes = adam_mean_dominated.modes_of(inputs)
+    points = adam_mean_dominated.follow(rule, inputs, errors, rate, steps)
+    forms, shares, slopes = map(np.asarray, watched)
+    along = np.einsum("n,knm,m->k", modes.mean, forms, modes.mean)
+    across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
+    diagonals, slopes = np.diagonal(across, axis1=1, axis2=2), np.einsum("knq,na->kqa", slopes, modes.others)
+    record = np.empty((1 + len(forms), len(points)))
+    for epoch, point in enumerate(points):
+        bent = point.errors @ across + 2 * slopes
+        second = (
+            np.einsum("kqa,qa->kq", bent, point.errors) + diagonals @ point.spread.T + np.outer(along, point.offset)
+        )
+        record[:, epoch] = np.append(point.loss, np.sum(shares * second, axis=1))
+    how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
+    return record, modes.others @ points[-1].errors.T, how
+
+
+def _in_matrices(
+    course: Course, rule: Rule, inputs: Inputs, errors: np.ndarray, rate: Rate, steps: np.ndarray, watched: Watched
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    form = FORMS[course.settings.optimizer]
+    forms, shares, slopes = map(np.asarray, watched)
+    found = adam_fast.follow(rule, inputs, jnp.asarray(errors), rate, steps, forms, shares, slopes, form=form)
+    record = np.concatenate([found.mean[None], found.forms])
+    how = "quasi-static: v as expected, the rest exact in expectation (Gaussian rows, fresh batches)"
+    if found.verdict:
+        step, why = found.verdict
+        record[:, steps >= step] = np.nan
+        how += f"; outside its range from step {step:,.0f} on: {why}"
+    return record, found.errors, how

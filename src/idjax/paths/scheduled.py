@@ -1,0 +1,124 @@
+"""Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idjax import schedules
+from idjax.paths.minibatch import group_rates
+from idjax.paths.path import Course, Recorded
+from idjax.settings import parse_schedule
+from idjax.theory import fast_forward, minibatch
+
+MOST_ITERATED = 3e8
+"""Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
+CHANGE = 0.05
+"""Change of the learning rate within a piece."""
+MOST_PIECES = 16
+
+
+def scheduled_path(course: Course) -> Recorded:
+    """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
+    settings, problem = course.settings, course.problem
+    rate = schedules.build(parse_schedule(settings.schedule), 1.0, course.steps, settings.epochs)
+    assert callable(rate)
+    shape = np.asarray(rate(jnp.arange(float(settings.epochs * course.steps)))).reshape(settings.epochs, course.steps)
+    watched, constants = course.watched()
+    vectors = problem.spectrum.eigenvectors
+    forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
+    noise = problem.project(problem.train).residual
+    record = np.zeros((1 + len(forms), settings.epochs))
+    groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
+    for step_size, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+        seconds: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        for k, shares in enumerate(np.asarray(watched.shares)):
+            # Forms that weigh outputs alike see the same second moments.
+            key = shares.tobytes()
+            if key not in seconds:
+                seconds[key] = _second_moments(course, step_size, shape, shares[outputs], noise[outputs], outputs)
+            train, ends = seconds[key]
+            record[1 + k] += np.einsum("ij,eij->e", forms[k], ends)
+            if k == len(forms) - 1:
+                record[0] += train
+    factors = np.asarray(_mean_factors(course, shape))
+    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), course.coefficients, watched.shares)
+    per_output = (
+        factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
+    )
+    record[1:] += 2 * np.einsum("kqi,eqi->ke", slopes, per_output, optimize=True) + constants[:, None]
+    path = Recorded(course, record, course.weights_at(factors[-1]))
+    path.how = (
+        f"sgd with {settings.schedule} learning rate, exact in expectation over the batches, in pieces of constant "
+        "rate (Gaussian rows, shuffled epochs to second order)"
+    )
+    return path
+
+
+def _second_moments(
+    course: Course, step_size: float, shape: np.ndarray, shares: np.ndarray, noise: np.ndarray, outputs: slice
+) -> tuple[Float[np.ndarray, " E"], Float[np.ndarray, "E n n"]]:
+    """The mean loss of each epoch, and Σ_j share_j E[e_j e_jᵀ] at its end."""
+    settings, problem = course.settings, course.problem
+    coefficients = course.coefficients[:, outputs]
+    eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
+    form = jnp.diag(jnp.asarray(eigenvalues))
+    state = minibatch.at_start(jnp.asarray((coefficients * shares) @ coefficients.T))
+    iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
+    means, ends = [], []
+    for rates in step_size * shape:
+        rule = functools.partial(
+            minibatch.updates, eigenvalues, problem.mean, course.mean_batch,
+            momentum=settings.momentum, nesterov=settings.nesterov, epoch_steps=float(course.steps),
+        )  # fmt: skip
+        mean_rate = float(rates.mean())
+        if iterated:
+            state, values = minibatch.expected(
+                rule(rate=mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+            )
+            values = np.asarray(values)[:, 0]
+            share = course.last_share
+            mean = (1 - share) * values[:-1].mean() + share * values[-1]
+        else:
+            mean = 0.0
+            for part in np.array_split(rates, _pieces(rates)):
+                state, average = fast_forward.advance(rule(rate=float(part.mean())), state, kick, form, len(part))
+                mean += average * len(part) / len(rates)
+        decay = mean_rate / (1 - settings.momentum) * eigenvalues * course.steps
+        unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, course.mean_batch, course.rows)
+        means.append(mean + unseen * (mean + kick))
+        ends.append(np.asarray(state.ee))
+    return np.array(means), np.stack(ends)
+
+
+def _pieces(rates: np.ndarray) -> int:
+    """So many that the rate changes little within each."""
+    largest = rates.max()
+    return int(np.clip(np.ceil(np.ptp(rates) / (CHANGE * largest)), 1, MOST_PIECES)) if largest > 0 else 1
+
+
+def _mean_factors(course: Course, shape: np.ndarray) -> Array:
+    """What is left of each mode's expected error at the end of every epoch, (E, g, n): every step taken."""
+    settings = course.settings
+    return _follow_means(
+        jnp.asarray(course.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov
+    )
+
+
+@jax.jit
+def _follow_means(rates: Array, learning_rates: Array, momentum: Array, nesterov: Array) -> Array:
+    def step(state: tuple[Array, Array], rate: Array) -> tuple[tuple[Array, Array], None]:
+        error, velocity = state
+        pull = rate * rates * error  # the rate is inside the velocity, as Keras has it
+        velocity = momentum * velocity + pull
+        moved = jnp.where(nesterov, momentum * velocity + pull, velocity)
+        return (error - moved, velocity), None
+
+    def epoch(state: tuple[Array, Array], learning_rates: Array) -> tuple[tuple[Array, Array], Array]:
+        state, _ = jax.lax.scan(step, state, learning_rates)
+        return state, state[0]
+
+    start = (jnp.ones_like(rates), jnp.zeros_like(rates))
+    return jax.lax.scan(epoch, start, learning_rates)[1]
