@@ -194,7 +194,7 @@ class _Run:
     @property
     def left(self) -> bool:
         """Whether records are still to come."""
-        return self.track.steps[-1] < self.records[-1]
+        return bool(self.track.steps[-1] < self.records[-1])
 
     def see(self) -> None:
         """Notes the loss and the forms of the present state."""

@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 
 from idjax.theory.adam import Inputs, Rule
 
-MEMORIES = 10.0
+MEMORIES = 20.0
 """Steps that are iterated at the start, in multiples of 1/(1 - β₂)."""
 QUIET = 0.02
 """Share of the loss that may be lost within 1/(1 - β₂) steps where v is taken to be in balance."""

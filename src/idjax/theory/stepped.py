@@ -6,13 +6,14 @@ digits. The reference for optimizers without a closed form. See docs/theory.md, 
 """
 
 import functools
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+@runtime_checkable
 class Transformation(Protocol):
     """What optax calls a GradientTransformation."""
 
@@ -43,34 +44,54 @@ class Watched(NamedTuple):
     slopes: Float[Array, "k n q"]
 
 
-def gradient(layer: Layer, error: Float[Array, "n q"]) -> Float[Array, "n q"]:
-    """∂L/∂Θ = 2 M e ω/q."""
+def excess(layer: Layer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], Float[Array, "n q"]]:
+    """The loss above its floor, Σ_j w̄ ω_j/q (k_jᵀ Σ k_j + o_j²), and its gradient 2 M e ω/q, docs/theory.md (101).
+
+    k is the kernel's part of the error, b the bias's and o = mᵀ k + b the mean error of an output.
+    """
     kernel, bias = error[:-1], error[-1]
     offset = layer.mean @ kernel + bias
-    moment = jnp.concatenate([layer.covariance @ kernel + jnp.outer(layer.mean, offset), offset[None]])
-    return 2 * layer.weight * moment * layer.shares
+    spread = layer.covariance @ kernel
+    share = layer.weight * layer.shares
+    loss = jnp.sum(share * (jnp.sum(kernel * spread, axis=0) + offset**2))
+    return loss, 2 * share * jnp.concatenate([spread + jnp.outer(layer.mean, offset), offset[None]])
 
 
-@functools.partial(jax.jit, static_argnames=("transformation", "steps"))
+@functools.partial(jax.jit, static_argnames=("transformation", "windows", "every"))
 def follow(
-    transformation: Transformation, layer: Layer, error: Float[Array, "n q"], watched: Watched, steps: int
-) -> tuple[Float[Array, "n q"], Float[Array, " steps"], Float[Array, "k steps"]]:
-    """`steps` updates of the tree {kernel, bias}: the error at the end, and of every step the excess loss before it
-    and Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) after it.
+    transformation: Transformation,
+    layer: Layer,
+    error: Float[Array, "n q"],
+    watched: Watched,
+    windows: int,
+    every: int = 1,
+) -> tuple[Float[Array, "n q"], Float[Array, " windows"], Float[Array, "k windows"]]:
+    """`windows` times `every` updates of the tree {kernel, bias}, in the dtype of the error.
+
+    Args:
+      transformation: sees the weights as {"kernel": (p, q), "bias": (q,)}, as the layer's own parameters are.
+      error: Θ - Θ_ref at the start.
+      watched: what is judged.
+
+    Returns:
+      The error at the end; of every window the mean over its updates of the excess loss before each, and
+      Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
     """
 
     def tree(stacked: Array) -> dict[str, Array]:
         return {"kernel": stacked[:-1], "bias": stacked[-1]}
 
-    def one(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
+    def update(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], Array]:
         error, state = carry
-        slope = gradient(layer, error)
-        loss = jnp.sum(error * slope) / 2
-        updates, state = transformation.update(tree(slope), state, tree(layer.reference + error))
-        error = error + jnp.concatenate([updates["kernel"], updates["bias"][None]])
-        bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
-        return (error, state), (loss, jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares))
+        loss, gradient = excess(layer, error)
+        updates, state = transformation.update(tree(gradient), state, tree(layer.reference + error))
+        return (error + jnp.concatenate([updates["kernel"], updates["bias"][None]]), state), loss
+
+    def window(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
+        carry, losses = jax.lax.scan(update, carry, None, length=every)
+        bent = jnp.einsum("kij,jq->kiq", watched.forms, carry[0]) + 2 * watched.slopes
+        return carry, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, carry[0], watched.shares))
 
     start = (error, transformation.init(tree(layer.reference + error)))
-    (error, _), (losses, seen) = jax.lax.scan(one, start, None, length=steps)
+    (error, _), (losses, seen) = jax.lax.scan(window, start, None, length=windows)
     return error, losses, seen.T
