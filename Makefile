@@ -29,6 +29,7 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python scripts/bench_epoch.py
+	$(BIN)/python scripts/bench_predict.py
 
 # The stamp is written last, so that an install that was cut off is done again.
 $(READY): pyproject.toml constraints.txt

@@ -90,14 +90,16 @@ def test_the_failure_and_the_fix():
     assert failing.holds
     assert failing.runs[0].samples is not None
     assert "times that of always answering the mean" in failing.runs[0].verdict
-    fixed = reproduce.run_experiment(shortened("fixed", epochs=5))
+    whole = shortened("fixed", epochs=5)
+    by_sgd = tuple(run for run in whole.runs if run.settings.optimizer == "sgd")
+    fixed = reproduce.run_experiment(dataclasses.replace(whole, runs=by_sgd))
     assert fixed.holds, [(run.run.label, run.checks) for run in fixed.runs if not run.holds]
     learned = [run.trained.explained_variance[-1] > 0.9999 for run in fixed.runs]
-    assert learned == [True, False, True, True]
+    assert learned == [True, False, True]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["attempts", "unit_uniform_5"])
+@pytest.mark.parametrize("name", ["attempts", "fixed", "unit_uniform_5"])
 def test_the_other_experiments_hold(name):
     outcome = reproduce.run_experiment(experiment(name))
     assert outcome.holds, [(run.run.label, run.checks) for run in outcome.runs if not run.holds]

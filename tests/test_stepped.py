@@ -19,7 +19,7 @@ OPTIMIZERS = {
     "lion": lambda: optax.lion(0.001),
     "nesterov": lambda: optax.sgd(0.01, momentum=0.9, nesterov=True),
     "adagrad": lambda: optax.adagrad(0.1),
-    "lamb": lambda: optax.lamb(0.002),
+    "lamb": lambda: optax.lamb(0.001),
     "clipped": lambda: optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.01)),
     "Keras's adam": lambda: optimizers.build("adam", 0.01),
     "scheduled": lambda: optax.sgd(optax.cosine_decay_schedule(0.05, 1000)),
@@ -63,11 +63,13 @@ def test_steps_on_moments_are_steps_on_rows(name):
         gram = projected.gram[None]
         watched = stepped.Watched(*map(jnp.asarray, (gram, np.full((1, 3), 1 / 3), np.zeros((1, 6, 3)))))
         optimizer = OPTIMIZERS[name]()
-        error, got, seen = stepped.follow(optimizer, layer, jnp.asarray(start - reference), watched, STEPS)
-        without_q = layer._replace(shares=jnp.ones(3))
-        _, wrong, _ = stepped.follow(optimizer, without_q, jnp.asarray(start - reference), watched, STEPS)
+        run = stepped.begin(optimizer, layer, jnp.asarray(start - reference))
+        end, got, seen = stepped.follow(optimizer, layer, run, watched, STEPS)
+        error = stepped.error_of(layer, end)
+        _, wrong, _ = stepped.follow(optimizer, layer._replace(shares=jnp.ones(3)), run, watched, STEPS)
     np.testing.assert_allclose(np.asarray(got) + floor, losses, rtol=1e-10)
     np.testing.assert_allclose(reference + np.asarray(error), weights, atol=1e-9)
+    assert int(end.moved) == STEPS
     np.testing.assert_allclose(np.asarray(seen)[0, :-1] + floor, losses[1:], rtol=1e-10)
     # lion and lamb do not see the scale of the gradient; the loss of a layer without the 1/q is q times this one.
     assert np.max(np.abs(np.asarray(wrong) / 3 + floor - losses)) > 1e-10 * losses[0] or name in ("lion", "lamb")

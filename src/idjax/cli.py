@@ -3,6 +3,7 @@
 import math
 import os
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ from idjax.types import IdjaxError
 if TYPE_CHECKING:
     from idjax.data import Dataset
     from idjax.outcomes import Outcome
-    from idjax.types import Curve
+    from idjax.types import Curve, ModeGroup
 
 app = App(
     name="idjax",
@@ -226,14 +227,15 @@ def _sayer(quiet: bool) -> Callable[[str], None]:
 def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", quiet: bool) -> None:
     from idjax.report.words import explained
 
-    rates = curve.learning_rates
-    assert rates is not None
     print(f"data                {dataset.source}: {len(dataset.x):,} rows of {dataset.x.shape[1]} inputs and "
           f"{dataset.target.shape[1]} outputs")  # fmt: skip
     print(f"condition number    {curve.condition_number:.4g}")
-    print(f"learning rate       {settings.step_size:.4g} (largest stable {rates.max:.4g}, best {rates.best:.4g})")
+    print(f"learning rate       {_learning_rate(curve, settings)}")
     print(f"time to learn       {_time_to_learn(curve, settings)}")
-    print(f"how                 {curve.how}")
+    for group in curve.mode_groups:
+        print(f"  {group.name:<18}{_time_of_group(curve, group)}")
+    for line in textwrap.wrap(curve.how, 100):
+        print(f"{'how' if curve.how.startswith(line) else '':<20}{line}")
     if quiet:
         return
     print(f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}")
@@ -245,10 +247,33 @@ def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", qu
         )
 
 
+def _learning_rate(curve: "Curve", settings: Settings) -> str:
+    text = f"{settings.step_size:.4g}"
+    if settings.schedule != "constant":
+        text += f", {settings.schedule}"
+    rates = curve.learning_rates
+    if rates is None:
+        return text
+    text += f" (largest stable {rates.max:.4g}, best {rates.best:.4g}"
+    if not settings.momentum and rates.momentum > 0:
+        text += f"; with momentum {rates.momentum:.6g} and the full batch {rates.momentum_rate:.4g}"
+    return f"{text}); batches of more than {rates.critical_batch:,.0f} hardly buy fewer steps"
+
+
+def _time_of_group(curve: "Curve", group: "ModeGroup") -> str:
+    modes = "1 mode" if group.modes == 1 else f"{group.modes} modes"
+    text = f"{modes}, {group.share:.3g} of the loss at the start"
+    if group.name == "null":
+        return f"{modes}: nothing in the data moves them"
+    if math.isinf(group.steps):
+        return f"{text}: not learned"
+    return f"{text}: {group.steps:,.0f} steps = {group.steps / curve.steps_per_epoch:,.4g} epochs"
+
+
 def _time_to_learn(curve: "Curve", settings: Settings) -> str:
     level = f"explained variance {settings.learned_at:g}"
     if curve.steps_to_learn == float("inf"):
-        return f"never ({level})"
+        return f"not within what is predicted ({level})" if curve.learning_rates is None else f"never ({level})"
     return f"{curve.steps_to_learn:,.0f} steps = {curve.epochs_to_learn:,.4g} epochs ({level})"
 
 

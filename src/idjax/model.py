@@ -32,7 +32,8 @@ class DenseModel(nn.Module):
 
     def setup(self) -> None:
         """Declares the layer."""
-        self.dense = nn.Dense(self.features, dtype=self.param_dtype, param_dtype=self.param_dtype, precision="highest")
+        arithmetic = jnp.promote_types(self.param_dtype, jnp.float32)  # weights of bfloat16 are seen exactly
+        self.dense = nn.Dense(self.features, dtype=arithmetic, param_dtype=self.param_dtype, precision="highest")
 
     def layer(self, z: Float[Array, "N p"]) -> Float[Array, "N q"]:
         """activation(z W + b)."""

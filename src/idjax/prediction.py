@@ -69,15 +69,14 @@ def predict_from_moments(
         course = Course(pose(train, validation, settings), start, settings, rows)
         path = path_for(course)
         curve = _curve(course, path)
+        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers.
+        linear = settings.optimizer == "sgd" and settings.schedule == "constant"
         if details:
-            curve = dataclasses.replace(
-                curve,
-                learning_rates=learning_rates(
-                    course.problem, settings.batch_size, settings.momentum, settings.nesterov
-                ),
-                mode_groups=_mode_groups(course, path),
-            )
-        if band and settings.start == "glorot" and np.isfinite(curve.train).any():
+            rates = None
+            if linear:
+                rates = learning_rates(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
+            curve = dataclasses.replace(curve, learning_rates=rates, mode_groups=_mode_groups(course, path))
+        if band and linear and settings.start == "glorot" and np.isfinite(curve.train).any():
             train_band, validation_band = _bands(course)
             curve = dataclasses.replace(curve, train_band=train_band, validation_band=validation_band)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
@@ -104,6 +103,7 @@ def _curve(course: Course, path: Path) -> Curve:
         how=path.how,
         seconds=0.0,
         condition_number=problem.condition_number,
+        stall=path.stall,
     )
 
 

@@ -1,13 +1,74 @@
-"""Adding an update to weights of few digits: stochastic rounding, which loses nothing on average.
+"""Adding updates to weights of few digits: to nearest, stochastically, or by way of a float32 copy.
 
 Round-to-nearest drops every update below half a unit in the last place. Rounded up or down at random, with the odds
 of what is lost either way, the mean of the sum is exact. See docs/theory.md, section 14. Source: Forsythe 1959;
-Gupta, Agrawal, Gopalakrishnan and Narayanan 2015, "Deep learning with limited numerical precision".
+Gupta, Agrawal, Gopalakrishnan and Narayanan 2015, "Deep learning with limited numerical precision"; Micikevicius et
+al. 2018 for the copy, "Mixed precision training".
 """
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+@runtime_checkable
+class Transformation(Protocol):
+    """What optax calls a GradientTransformation."""
+
+    def init(self, params: Any, /) -> Any:
+        """The state before the first update."""
+        ...
+
+    def update(self, updates: Any, state: Any, params: Any = None, /) -> tuple[Any, Any]:
+        """The updates for these gradients, and the state after them."""
+        ...
+
+
+class State(NamedTuple):
+    """What an update changes; `exact` is the float32 copy of the weights, or the key of stochastic rounding."""
+
+    params: Any
+    optimizer: Any
+    exact: Any = None
+
+
+def initial_state(transformation: Transformation, params: Any, rounding: str, seed: int = 0) -> State:
+    """Parameters in the dtype they are stored in, and a fresh optimizer state; seed is that of stochastic rounding."""
+    if rounding == "nearest":
+        return State(params, transformation.init(params))
+    exact = cast_tree(params, "float32")
+    return State(params, transformation.init(exact), exact if rounding == "master" else jax.random.key(seed))
+
+
+def apply_gradient(transformation: Transformation, rounding: str, state: State, gradient: Any) -> State:
+    """One update. Rounded to nearest, the optimizer works in the dtype of the weights too; else in float32."""
+    params, optimizer, exact = state
+    if rounding == "nearest":
+        updates, optimizer = transformation.update(gradient, optimizer, params)
+        return State(_added(params, updates), optimizer)
+    # The optimizer works in float32; what becomes of its updates is the question.
+    before = exact if rounding == "master" else cast_tree(params, "float32")
+    updates, optimizer = transformation.update(cast_tree(gradient, "float32"), optimizer, before)
+    if rounding == "master":
+        exact = _added(before, updates)
+        stored = jax.tree.map(lambda new, old: new.astype(old.dtype), exact, params)
+        return State(stored, optimizer, exact)
+    key, now = jax.random.split(exact)
+    weights, tree = jax.tree.flatten(params)
+    keys = jax.random.split(now, len(weights))
+    rounded = [add_stochastically(*each) for each in zip(weights, jax.tree.leaves(updates), keys, strict=True)]
+    return State(jax.tree.unflatten(tree, rounded), optimizer, key)
+
+
+def cast_tree(tree: Any, dtype: str) -> Any:
+    """The tree with every array in this dtype."""
+    return jax.tree.map(lambda x: x.astype(dtype), tree)
+
+
+def _added(params: Any, updates: Any) -> Any:
+    return jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
 
 
 def add_stochastically(weights: Float[Array, "..."], update: Float[Array, "..."], key: Array) -> Float[Array, "..."]:

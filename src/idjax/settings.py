@@ -109,7 +109,7 @@ class Settings:
     learned_at: float = 0.99
     """Explained variance that counts as learned."""
     dtype: Dtype = "float32"
-    """Floating point type of data, weights and arithmetic."""
+    """Floating point type of the weights; with bfloat16 weights, rows and arithmetic are float32."""
     rounding: Rounding = "nearest"
     """How updates are added to the weights: to nearest, stochastic, or to a float32 master copy of bfloat16 ones."""
     seed: int = 0

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from idjax import losses, metrics, optimizers, schedules
+from idjax import losses, metrics, optimizers, rounding, schedules
 from idjax.model import DenseModel
 from idjax.normalize import Fitted, encode, undo
-from idjax.rounding import add_stochastically
+from idjax.rounding import State
 from idjax.settings import Schedule, Settings, parse_schedule
 
 
@@ -66,14 +66,6 @@ class Hyper(NamedTuple):
     activity_l1: Float[Array, ""]
     activity_l2: Float[Array, ""]
     numbers: tuple[Float[Array, ""], ...] = ()
-
-
-class State(NamedTuple):
-    """What a step changes; `exact` is the float32 copy of the weights or the key of the rounding, if there is one."""
-
-    params: dict[str, Any]
-    optimizer: optax.OptState
-    exact: Any = None
 
 
 class Rows(NamedTuple):
@@ -128,34 +120,13 @@ def hyper_for(settings: Settings) -> Hyper:
 
 def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 0) -> State:
     """Parameters and a fresh optimizer state; seed is that of stochastic rounding."""
-    optimizer = plan.optimizer_of(hyper)
-    if plan.rounding == "nearest":
-        return State(params, optimizer.init(params))
-    exact = _cast(params, "float32")
-    return State(params, optimizer.init(exact), exact if plan.rounding == "master" else jax.random.key(seed))
+    return rounding.initial_state(plan.optimizer_of(hyper), params, plan.rounding, seed)
 
 
 def train_step(plan: Plan, hyper: Hyper, fitted: Fitted, state: State, batch: Rows) -> tuple[State, Array]:
     """One update; returns the new state and the batch's loss *before* it, as Keras reports it."""
     loss, gradient = jax.value_and_grad(functools.partial(_loss, plan, hyper, fitted, rows=batch))(state.params)
-    if plan.rounding == "nearest":
-        updates, optimizer = plan.optimizer_of(hyper).update(gradient, state.optimizer, state.params)
-        return State(cast(dict[str, Any], optax.apply_updates(state.params, updates)), optimizer), loss
-    # The optimizer works in float32; what becomes of its updates is the question.
-    before = state.exact if plan.rounding == "master" else _cast(state.params, "float32")
-    updates, optimizer = plan.optimizer_of(hyper).update(_cast(gradient, "float32"), state.optimizer, before)
-    if plan.rounding == "master":
-        exact = cast(dict[str, Any], optax.apply_updates(before, updates))
-        return State(_cast(exact, plan.dtype), optimizer, exact), loss
-    key, now = jax.random.split(state.exact)
-    weights, tree = jax.tree.flatten(state.params)
-    keys = jax.random.split(now, len(weights))
-    rounded = [add_stochastically(*each) for each in zip(weights, jax.tree.leaves(updates), keys, strict=True)]
-    return State(jax.tree.unflatten(tree, rounded), optimizer, key), loss
-
-
-def _cast(tree: Any, dtype: str) -> Any:
-    return jax.tree.map(lambda x: x.astype(dtype), tree)
+    return rounding.apply_gradient(plan.optimizer_of(hyper), plan.rounding, state, gradient), loss
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "repeats"), donate_argnames="state")
@@ -225,10 +196,7 @@ def evaluate(
     """The loss on the rows, and the mean squared error of their restored outputs in units of `deviation`.
 
     Errors are divided before they are squared: in float32 the square of 1e-25 is 0, and that of 1e25 infinite.
-    Weights of bfloat16 are judged in float32 arithmetic, or the rounding of outputs would hide what they know.
     """
-    if plan.dtype == "bfloat16":
-        plan, params = plan._replace(dtype="float32"), _cast(params, "float32")
     error = (_outputs(plan, fitted, params, rows).restored - rows.target) / deviation
     return _loss(plan, hyper, fitted, params, rows), jnp.mean(error**2)
 
@@ -236,8 +204,6 @@ def evaluate(
 @functools.partial(jax.jit, static_argnames="plan")
 def shape_correlation(plan: Plan, fitted: Fitted, params: dict[str, Any], rows: Rows) -> Array:
     """Mean correlation across features of outputs and targets in original units."""
-    if plan.dtype == "bfloat16":
-        plan, params = plan._replace(dtype="float32"), _cast(params, "float32")
     return metrics.shape_correlation(_outputs(plan, fitted, params, rows).restored, rows.target)
 
 

@@ -83,6 +83,9 @@ def curve_object(curve: Curve) -> dict[str, Any]:
         "best_learning_rate": rates.best if rates else None,
         "full_batch_max_learning_rate": rates.full_batch_max if rates else None,
         "full_batch_best_learning_rate": rates.full_batch_best if rates else None,
+        "critical_batch_size": rates.critical_batch if rates else None,
+        "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
+        "mode_groups": curve.mode_groups,
         "shape_correlation": curve.shape_correlation,
         "loss": {
             "epoch": curve.epoch,

@@ -123,6 +123,15 @@ class ModeGroup:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stall:
+    """Where rounding ends learning: the last update that moves a weight stored in `dtype`, and the loss left there."""
+
+    dtype: str
+    steps: float
+    loss: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Curve:
     """What happens to the loss, epoch by epoch: the one result of both `predict` and `train`.
 
@@ -138,7 +147,7 @@ class Curve:
     seconds:             wall time that it took.
 
     A prediction also carries what the data allow: the condition number of the layer's curvature, the learning
-    rates, and (from a Glorot start) the 95% bands of the two losses over starts.
+    rates, (from a Glorot start) the 95% bands of the two losses over starts, and where rounding ends learning.
     """
 
     epoch: Int[np.ndarray, " E"]
@@ -156,6 +165,7 @@ class Curve:
     train_band: Band | None = None
     validation_band: Band | None = None
     mode_groups: tuple[ModeGroup, ...] = ()
+    stall: Stall | None = None
 
     @property
     def epochs_to_learn(self) -> float:

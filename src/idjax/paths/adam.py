@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array
 
 from idjax import schedules
-from idjax.paths.path import Course, Recorded
+from idjax.paths.path import Course, NoTheoryError, Recorded
 from idjax.settings import parse_schedule
 from idjax.spectrum import second_moment_factor
 from idjax.theory import adam, adam_fast, adam_mean_dominated
@@ -22,6 +22,8 @@ DOMINANCE = 5e3
 """First over second eigenvalue from which the mean dominates: a mean of 30 deviations, in 6 inputs or more."""
 CLEAR_MEANS = 10.0
 """Deviations that every input's mean has to be away from 0."""
+MOST_SECONDS = 120.0
+"""What a prediction may take where every output has to be iterated to the end."""
 SHORTEST_MEMORY = 200
 """1/(1 - β₂) from which v averages enough gradients to be what is expected of it."""
 
@@ -58,6 +60,15 @@ def adam_path(course: Course) -> Recorded:
     rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)
     rate = cast(Rate, rate if callable(rate) else settings.step_size)
     errors = course.start.stacked - problem.reference.stacked
+    if settings.optimizer != "adam" or np.ptp(problem.output_shares) > 0:
+        # Nothing but iterating every output is left.
+        seconds = steps[-1] * adam_fast.seconds_a_step(*errors.shape)
+        if seconds > MOST_SECONDS:
+            raise NoTheoryError(
+                f"no quick theory predicts {settings.optimizer} for {steps[-1]:,.0f} steps of {errors.shape[1]} "
+                f"outputs: it would take about {seconds / 60:,.0f} minutes; give fewer --epochs, or predict "
+                "--optimizer adam"
+            )
     follow = _in_scalars if settings.optimizer == "adam" and _mean_dominates(course, inputs) else _in_matrices
     record, errors, how = follow(course, rule, inputs, errors, rate, steps, watched)
     record[1:] += constants[:, None]

@@ -9,21 +9,26 @@ from idjax.paths.adam import FORMS, adam_path
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
+from idjax.paths.rounded import with_rounding
 from idjax.paths.scheduled import scheduled_path
 from idjax.paths.stepped import stepped_path
 from idjax.problem import max_learning_rate
 from idjax.theory import mean_square, minibatch
-from idjax.types import Weights
+from idjax.types import Stall, Weights
 
 RARE = 0.3
 """Share of the largest stable learning rate from which rare runs carry the expected loss; docs/theory.md, section 5."""
 BAND_WORK = 2e10
 """Products that a band may cost, well under a minute; longer runs and wider data have none."""
+MOST_LOSSES = 2**22
+"""Losses of a band held at once."""
 NUMBERS_AT_ONCE = 2**24
 
 
 class Divergent:
     """A run whose loss grows without bound: no number is better than a wrong one."""
+
+    stall: Stall | None = None
 
     def __init__(self, how: str):
         self.how = how
@@ -62,7 +67,8 @@ def path_for(course: Course) -> Path:
         path = FullBatchPath(course)
         if settings.step_size >= limit:
             path.how = _beyond(settings.step_size, limit)
-        return path
+            return path
+        return with_rounding(course, path)
     if settings.step_size >= limit or not _stable(course, 1.0):
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
         return Divergent(_beyond(settings.step_size, limit))
@@ -73,7 +79,7 @@ def path_for(course: Course) -> Path:
             f"; outside its range: at {settings.step_size / limit:.0%} of the largest stable learning rate rare runs "
             "carry the mean, and most runs lie below it"
         )
-    return path
+    return with_rounding(course, path)
 
 
 def require_theory(course: Course) -> None:
@@ -127,6 +133,8 @@ def losses_of_starts(
         if work * count > BAND_WORK * 25:
             return None
         return [FullBatchPath(course._replace(start=start)).losses(epochs) for start in starts]
+    if count * len(epochs) > MOST_LOSSES:
+        return None
     iterated = min(course.steps * len(epochs), 722 if course.settings.momentum else 32)
     work = modes**2 * (outputs + groups * (33 * 3 * 10 + 20 * iterated))
     if work * count > BAND_WORK:

@@ -9,7 +9,7 @@ from idjax.paths.path import Course, Losses, evaluate
 from idjax.paths.search import first_step
 from idjax.theory import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
-from idjax.types import Weights
+from idjax.types import Stall, Weights
 
 NUMBERS_AT_ONCE = 2**24
 """Shrink factors held at once, 128 MiB of them."""
@@ -17,6 +17,8 @@ NUMBERS_AT_ONCE = 2**24
 
 class FullBatchPath:
     """Every mode shrinks by a factor of its own a step; docs/theory.md (12), and (52) with momentum."""
+
+    stall: Stall | None = None
 
     def __init__(self, course: Course):
         self._course = course

@@ -12,7 +12,7 @@ from idjax.paths.search import first_step
 from idjax.problem import Problem
 from idjax.theory import minibatch
 from idjax.theory.fast_forward import Expectation
-from idjax.types import Weights
+from idjax.types import Stall, Weights
 
 TRAIN, VALIDATION, JUDGED = range(3)
 
@@ -31,6 +31,8 @@ class MinibatchPath:
     The mean of the weights follows the full batch; their second moments, the noise of the batches included, the
     recursion (26), and of a shuffled epoch (49). Exact in expectation for Gaussian rows and fresh batches.
     """
+
+    stall: Stall | None = None
 
     def __init__(self, course: Course, starts: Sequence[Weights] | None = None):
         self._course = course
@@ -92,6 +94,10 @@ class MinibatchPath:
             )
             for index, mean in enumerate(self._means)
         ]
+
+    def excess(self, step: float) -> float:
+        """The expected training loss above its floor before the update of this step, of the first start."""
+        return sum(float(part.expectation.at(np.array([step]))[0, TRAIN, 0]) for part in self._parts)
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error of the first start, as judged, is at most `level`."""

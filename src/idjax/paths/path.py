@@ -12,7 +12,7 @@ from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.stepped import Watched
-from idjax.types import IdjaxError, Weights
+from idjax.types import IdjaxError, Stall, Weights
 
 
 class NoTheoryError(IdjaxError):
@@ -36,6 +36,8 @@ class Path(Protocol):
 
     how: str
     """How it was made: exact, exact in expectation, quasi-static, simulated on moments."""
+    stall: Stall | None
+    """Where rounding ends learning, if it does before everything is learned."""
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs, counted from 1."""
@@ -140,6 +142,7 @@ class Recorded:
     """A path of which every epoch was recorded: training loss above its floor, then what `Course.watched` lists."""
 
     how = ""
+    stall: Stall | None = None
 
     def __init__(self, course: Course, record: Float[np.ndarray, "k E"], weights: Weights | None):
         self._course, self._record, self._weights = course, record, weights

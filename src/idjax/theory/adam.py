@@ -143,7 +143,8 @@ def step(rule: Rule, inputs: Inputs, state: State, rate: Scalar, form: Form = "a
     # E[g m'ᵀ] without half of its (1 - β₁) E[g gᵀ], so that one product with M serves both parts of E[m' m'ᵀ].
     half = jnp.einsum("ij,kjl->kil", M, c * kept * em + new / 2 * spread * eg) + new / 2 * rows
     squared = jnp.einsum("ij,kji->ki", M, spread * eg) + jnp.diagonal(rows, axis1=1, axis2=2)
-    v = rule.beta_2 * v + (1 - rule.beta_2) * squared
+    # Nothing is left of a loss that falls without end but rounding, of either sign.
+    v = rule.beta_2 * v + (1 - rule.beta_2) * jnp.maximum(squared, 0.0)
     factors = _factors(rule, form, count + 1)
     if form == "rmsprop":
         push = rate / jnp.sqrt(v + rule.epsilon)

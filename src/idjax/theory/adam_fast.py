@@ -28,20 +28,23 @@ DRIFT = 0.08
 WORTHWHILE = 4096
 """Jumps shorter than this are iterated: one costs as much as about 2,000 steps of one state."""
 TOLERANCE = 2e-3
-"""Of log v at the end of a jump."""
+"""Of log P⁻² at the end of a jump."""
+NOTHING = 1e-12
+"""Share of the loss at the start below which a run is not followed: float32 training stops long before."""
 
 
 class Plan(NamedTuple):
     """How long all outputs, then groups of them, are iterated, in multiples of the memory 1/(1 - β₂).
 
-    All outputs for at least `alone`, and until the loss falls by less than `quiet` within a memory; groups of them
-    until `grouped`. A group's outputs differ by at most `width` in the mean of log v, so by half of it in how fast
-    they learn; the width grows where there would be more groups than `groups`. Runs that take less than `seconds`
-    are iterated to the end for every output.
+    All outputs for at least `alone`, and until the loss falls by less than `quiet` within a memory, or until P hardly
+    moves, by less than `held`, for v is small beside ε; groups of them until `grouped`. A group's outputs differ by at
+    most `width` in the mean of log P⁻², so by half of it in how fast they learn; the width grows where there would be
+    more groups than `groups`. Runs that take less than `seconds` are iterated to the end for every output.
     """
 
     alone: float = 4.0
     quiet: float = 0.05
+    held: float = 0.005
     grouped: float = 20.0
     width: float = 0.02
     groups: int = 16
@@ -102,11 +105,16 @@ def follow(
         inputs = inputs._replace(optimum=jnp.zeros_like(errors.T))
     together = _Run(rule, inputs, learning_rate, form, records, (forms, slopes), state, weights, shares, progress)
     quick = float(records[-1]) * seconds_a_step(*errors.shape) <= plan.seconds
-    together.iterate(np.inf if quick else plan.alone * memory)
-    before = np.inf
-    while together.left and together.track.loss[-1] < (1 - plan.quiet) * before:
-        before = together.track.loss[-1]
+    if quick:
+        together.iterate(np.inf)
+    loss, size, moving = np.inf, np.zeros(()), True
+    while together.left and moving:
         together.iterate(float(together.state.step) + memory)
+        loss_before, loss = loss, together.track.loss[-1]
+        size_before, size = size, together.log_size()
+        early = float(together.state.step) < plan.alone * memory
+        falling = early or loss < (1 - plan.quiet) * loss_before
+        moving = falling and bool(np.max(np.mean(np.abs(size - size_before), axis=-1)) > 2 * plan.held)
     runs = []
     if together.left:
         alike = form == "adam" and float(rule.weight_decay) == 0 and np.ptp(np.asarray(inputs.gain)) == 0
@@ -193,8 +201,14 @@ class _Run:
 
     @property
     def left(self) -> bool:
-        """Whether records are still to come."""
-        return bool(self.track.steps[-1] < self.records[-1])
+        """Whether records are still to come, and anything is left to learn."""
+        spent = self.track.loss[-1] <= NOTHING * self.track.loss[0]
+        return bool(self.track.steps[-1] < self.records[-1]) and not spent
+
+    def log_size(self) -> np.ndarray:
+        """log P⁻² of every output and input: log v, where ε does not count and the start is long ago."""
+        factors = adam._factors(self.rule, self.form, jnp.maximum(self.state.step, 1.0))
+        return 2 * np.log(np.asarray(factors.scale * jnp.sqrt(self.state.v) + factors.epsilon))
 
     def see(self) -> None:
         """Notes the loss and the forms of the present state."""
@@ -217,7 +231,7 @@ class _Run:
     def iterate(self, until: float) -> None:
         """Takes every step up to `until` or the last record, and stops at each record on the way."""
         end = min(until, float(self.records[-1]))
-        while float(self.state.step) < end:
+        while self.left and float(self.state.step) < end:
             step = float(self.state.step)
             ahead = self.records[self.records > step]
             stop = min(end, float(ahead[0])) if len(ahead) else end
@@ -227,8 +241,8 @@ class _Run:
             self.see()
 
     def group(self, plan: Plan) -> None:
-        """Averages the outputs into groups of like v."""
-        size = np.mean(np.log(np.asarray(self.state.v)), axis=1)
+        """Averages the outputs into groups of like P."""
+        size = np.mean(self.log_size(), axis=1)
         order = np.argsort(size)
         width = max(plan.width, float(np.ptp(size)) / (plan.groups - 0.5))
         bins = ((size - size.min()) / width).astype(int)
@@ -276,11 +290,11 @@ class _Run:
         """Jumps to the last record where v drifts slowly, and iterates where it does not."""
         memory = 1 / (1 - float(self.rule.beta_2))
         last = float(self.records[-1])
-        log_v, trend = self._log_v(), np.zeros(self.state.v.shape[1])
+        log_v, size = self._log_v(), self.log_size()
+        trend, steepest = np.zeros(self.state.v.shape[1]), 0.0
         failed_at = 0.0
         while self.left:
             step = float(self.state.step)
-            steepest = float(np.max(np.abs(trend)))
             length = int(min(LONGEST * step, DRIFT / steepest if steepest else 0.0, last - step))
             found = None
             if length >= WORTHWHILE and step > 1.2 * failed_at:
@@ -294,10 +308,11 @@ class _Run:
                 length = int(min(2048, last - step))
                 self.iterate(step + length)
             before, log_v = log_v, self._log_v()
-            trend = (log_v - before) / length
+            size_before, size = size, self.log_size()
+            trend, steepest = (log_v - before) / length, float(np.max(np.abs(size - size_before))) / length
 
     def _log_v(self) -> np.ndarray:
-        return np.log(np.asarray(self.state.v[0]))
+        return _log(np.asarray(self.state.v[0]))
 
     def read(self) -> Forecast:
         """What was seen, at the records; in place of the means the sums of all losses so far."""
@@ -333,7 +348,7 @@ def _balance(
         if second is None:
             return None
         moment = np.asarray(adam.gradient_moment(run.inputs, second[0].ee))[0]
-        kept = np.log(np.diagonal(moment))
+        kept = _log(np.diagonal(moment))
         # v lags behind what keeps it up by its memory.
         lag = -np.expm1(-length / memory) * memory / length
         state = second[0]._replace(v=jnp.exp(jnp.asarray(after))[None])
@@ -352,7 +367,9 @@ def _balance(
     answer = (other[2] - u - nudge - residual) / nudge
     jacobian = -np.eye(len(u)) + np.outer(answer + 1, np.full(len(u), 1 / len(u)))
     for _ in range(30):
-        if np.max(np.abs(residual)) < TOLERANCE:
+        # What v counts beside ε.
+        root = np.exp(u / 2)
+        if np.max(np.abs(residual) * root / (root + float(run.rule.epsilon))) < TOLERANCE:
             return found[0], found[1]
         change = np.clip(-np.linalg.solve(jacobian, residual), -0.5, 0.5)
         after = _stable(run, u + change)
@@ -364,6 +381,10 @@ def _balance(
         jacobian += np.outer(moved - jacobian @ change, change) / (change @ change)
         u, residual = after, residual + moved
     return None
+
+
+def _log(v: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(v, np.finfo(float).tiny))
 
 
 def _preconditioner(run: _Run, log_v: np.ndarray, step: float) -> np.ndarray:

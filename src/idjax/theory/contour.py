@@ -13,7 +13,7 @@ for inverting sectorial Laplace transforms", SIAM J. Numer. Anal. 44; Weideman a
 import functools
 
 import numpy as np
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 
 SHORTEST = 32
 """The first horizon of the first window: shorter ones would bend the path beyond |Im p| = π."""
@@ -23,10 +23,9 @@ INTERVALS = 32
 _OPENING, _WIDTH = 0.85, 0.7
 
 
-def window_of(steps: float, shortest: float = SHORTEST) -> int:
-    """The number of the window, counted from 0, that the horizon falls into; it begins at shortest · Λ^number."""
-    window = int(np.log(steps / shortest) / np.log(RATIO))
-    return window + 1 if shortest * float(RATIO) ** (window + 1) <= steps else window
+def windows_of(steps: Float[np.ndarray, " t"], shortest: float) -> Int[np.ndarray, " t"]:
+    """The number of the window that each horizon falls into: window k begins at shortest · Λᵏ; -1 before window 0."""
+    return np.searchsorted(shortest * float(RATIO) ** np.arange(64), steps, side="right") - 1
 
 
 @functools.cache

@@ -19,6 +19,8 @@ from idjax.theory.minibatch import Second, Updates, at_start, expected
 
 NUMBERS_AT_ONCE = 2**22
 """Complex numbers of the transform held at once, 64 MiB of them."""
+STEPS_AT_ONCE = 10_000
+"""Horizons read at once."""
 MOST_DIRECT = 100_000
 """Steps that are iterated where the transform's path would meet oscillating modes; momentum 0.9995 needs as many."""
 
@@ -79,12 +81,11 @@ class Expectation:
             if summed:
                 table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
             out[..., short] = table[..., steps[short].astype(int)]
-        windows = np.array(
-            [-1 if few else contour.window_of(t, self._shortest) for t, few in zip(steps, short, strict=True)]
-        )
+        windows = contour.windows_of(steps, self._shortest)
         for window in np.unique(windows[~short]):
-            chosen = windows == window
-            out[..., chosen] = self._inverted(int(window), steps[chosen], summed)
+            chosen = np.flatnonzero(windows == window)
+            for part in np.array_split(chosen, 1 + len(chosen) // STEPS_AT_ONCE):
+                out[..., part] = self._inverted(int(window), steps[part], summed)
         return out
 
     def _iterated(self, count: int) -> np.ndarray:

@@ -5,11 +5,11 @@ optimum, an update of the state s = (e, v), or (e) alone without momentum, is s 
 batch. Without noise s ← P s, P = T + c (M, 0). Two ways to draw batches:
 
 - `fresh`: independent of each other. First and second moments of s close exactly, whatever the data.
-- `shuffled`: each row once an epoch, as training draws them. A row that is still to come has not pulled yet, so the
-  state seems worse to it than to the average row; moments are kept for every row, given that it is still to come,
-  and closed at pairs of rows.
+- `shuffled`: each row once an epoch, as training draws them. A row that is still to come has not pulled yet and finds
+  a larger error than the others; so the moments are kept for every row, given that it is still to come, and closed at
+  pairs of rows.
 
-O(N n²) a step, of numbers and of time: for data that are small, and to judge the Gaussian theory of `minibatch`.
+O(N n²) a step: for data that are small, and to judge the Gaussian theory of `minibatch`.
 See docs/theory.md, "Data that are not Gaussian" in section 13.
 """
 
@@ -49,14 +49,34 @@ class Rule(NamedTuple):
 
 
 class State(NamedTuple):
-    """E[s] (m, n, q), and E[s sᵀ] (m, n, m, n) summed over outputs; of every row, with N in front, as a memory."""
+    """E[s] (m, n, q), and E[s sᵀ] (m, m, n, n) summed over outputs."""
 
     mean: Float[Array, "*N m n q"]
-    second: Float[Array, "*N m n m n"]
+    second: Float[Array, "*N m m n n"]
+
+
+class Gradients(NamedTuple):
+    """What rows pull, in expectation: g_i = a_i output_iᵀ, g_i sᵀ = a_i aheadᵀ, g_i g_iᵀ = square_i a_i a_iᵀ.
+
+    Here outputs (N, q), ahead (N, m, n) and square (N,); the means over rows are (n, q), (m, n, n) and (n, n).
+    """
+
+    outputs: Float[Array, "N q"]
+    ahead: Float[Array, "N m n"]
+    square: Float[Array, " N"]
+
+    def over(self, inputs: Float[Array, "N n"]) -> tuple[Array, Array, Array]:
+        """E[g], E[g sᵀ] and E[g gᵀ] over all rows."""
+        count = len(inputs)
+        return (
+            inputs.T @ self.outputs / count,
+            jnp.einsum("in,ibk->bnk", inputs, self.ahead) / count,
+            (inputs * self.square[:, None]).T @ inputs / count,
+        )
 
 
 Fourth = Callable[[Rows, State], Float[Array, "n n"]]
-"""E[g_i g_iᵀ] over rows, summed over outputs, given the moments of the state."""
+"""E[g gᵀ] over rows, summed over outputs, given the moments of the state."""
 
 
 def rows_of(
@@ -83,24 +103,37 @@ def rule_of(rate: float, momentum: float = 0.0, nesterov: bool = False) -> Rule:
 def at_start(error: Float[Array, "n q"], rule: Rule) -> State:
     """A given error, and no velocity."""
     m, (n, q) = len(rule.push), error.shape
-    return State(jnp.zeros((m, n, q)).at[0].set(error), jnp.zeros((m, n, m, n)).at[0, :, 0].set(error @ error.T))
+    return State(jnp.zeros((m, n, q)).at[0].set(error), jnp.zeros((m, m, n, n)).at[0, 0].set(error @ error.T))
+
+
+def seen(rows: Rows, state: State) -> Gradients:
+    """The part of each row's gradient that is linear in the state, which is one for all rows or one for each."""
+    each = "i" if state.mean.ndim == 4 else ""
+    inputs, residuals, _ = rows
+    outputs = jnp.einsum(f"in,{each}nq->iq", inputs, state.mean[..., 0, :, :])
+    ahead = jnp.einsum(f"in,{each}bnk->ibk", inputs, state.second[..., 0, :, :, :])
+    ahead -= jnp.einsum(f"{each}bkq,iq->ibk", state.mean, residuals)
+    return Gradients(outputs, ahead, jnp.sum(ahead[:, 0] * inputs, axis=1) - jnp.sum(residuals * outputs, axis=1))
+
+
+def gradients(rows: Rows, of_state: Gradients) -> Gradients:
+    """The same with what the residuals pull by themselves."""
+    return of_state._replace(
+        outputs=of_state.outputs - rows.residuals, square=of_state.square + jnp.sum(rows.residuals**2, axis=1)
+    )
 
 
 def of_rows(rows: Rows, state: State) -> Float[Array, "n n"]:
-    """The data's own: Σ_i ψ_i a_i a_iᵀ / N, ψ_i = a_iᵀ C a_i - 2 a_iᵀ E[e] r_i + |r_i|²."""
-    error = jnp.einsum("in,nq,iq->i", rows.inputs, state.mean[0], rows.residuals)
-    square = jnp.einsum("in,nk,ik->i", rows.inputs, state.second[0, :, 0], rows.inputs)
-    size = square - 2 * error + jnp.sum(rows.residuals**2, axis=1)
-    return (rows.inputs * size[:, None]).T @ rows.inputs / len(rows.inputs)
+    """The data's own: the mean over rows of (a_iᵀ C a_i - 2 a_iᵀ E[e] r_i + |r_i|²) a_i a_iᵀ."""
+    return gradients(rows, seen(rows, state)).over(rows.inputs)[2]
 
 
 def of_gaussians(rows: Rows, state: State) -> Float[Array, "n n"]:
     """That of Gaussian inputs with the same mean and covariance, and independent label noise: docs/theory.md (25)."""
-    mean, error = jnp.mean(rows.inputs, axis=0), state.second[0, :, 0]
-    noise = jnp.sum(rows.residuals**2) / len(rows.inputs)
-    through = rows.eigenvalues[:, None] * error * rows.eigenvalues
-    level = rows.eigenvalues @ jnp.diagonal(error) + noise
-    return 2 * through + jnp.diag(level * rows.eigenvalues) - 2 * (mean @ error @ mean) * jnp.outer(mean, mean)
+    modes, mean, error = rows.eigenvalues, jnp.mean(rows.inputs, axis=0), state.second[0, 0]
+    level = modes @ jnp.diagonal(error) + jnp.sum(rows.residuals**2) / len(rows.inputs)
+    through = modes[:, None] * error * modes
+    return 2 * through + jnp.diag(level * modes) - 2 * (mean @ error @ mean) * jnp.outer(mean, mean)
 
 
 @functools.partial(jax.jit, static_argnames=("steps", "fourth"))
@@ -112,18 +145,18 @@ def fresh(
     steps: int,
     fourth: Fourth = of_rows,
 ) -> Float[Array, " steps"]:
-    """Σ_j E[e_jᵀ M e_j] before each step, for batches drawn afresh.
+    """Σ_j E[e_jᵀ M e_j] before each step, for batches drawn afresh; docs/theory.md (105).
 
     noise is the variance of a batch's mean over that of a row: 1/B with replacement, (N - B)/(B (N - 1)) without.
     """
     matrix = rule.matrix(rows.eigenvalues)
+    both = jnp.outer(rule.push, rule.push)[:, :, None, None]
 
     def step(state: State, _: None) -> tuple[State, Array]:
-        error = state.second[0, :, 0]
+        error = state.second[0, 0]
         covariance = fourth(rows, state) - rows.eigenvalues[:, None] * error * rows.eigenvalues
-        pushed = noise * jnp.einsum("a,b,ij->aibj", rule.push, rule.push, covariance)
-        new = State(_forward(matrix, state.mean), _both(matrix, state.second) + pushed)
-        return new, rows.eigenvalues @ jnp.diagonal(error)
+        second = _both(matrix, state.second) + noise * both * covariance
+        return State(_forward(matrix, state.mean), second), rows.eigenvalues @ jnp.diagonal(error)
 
     return jax.lax.scan(step, at_start(error, rule), None, length=steps)[1]
 
@@ -132,19 +165,21 @@ def fresh(
 def shuffled(
     rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int, epochs: int
 ) -> Float[Array, "epochs steps"]:
-    """Σ_j E[e_jᵀ M e_j] before each step, for shuffled epochs of ⌈N/B⌉ steps whose last batch has what is left."""
+    """Σ_j E[e_jᵀ M e_j] before each step, for shuffled epochs of ⌈N/B⌉ steps whose last batch has what is left.
+
+    Exact to second order in the learning rate, and nearly to third; docs/theory.md (107)-(112).
+    """
     count = len(rows.inputs)
     steps = -(-count // batch_size)
     sizes = jnp.full(steps, float(batch_size)).at[-1].set(count - (steps - 1.0) * batch_size)
     m, (n, q) = len(rule.push), error.shape
-    nothing = State(jnp.zeros((count, m, n, q)), jnp.zeros((count, m, n, m, n)))
+    nothing = State(jnp.zeros((count, m, n, q)), jnp.zeros((count, m, m, n, n)))
 
     def step(carry: tuple[State, State], size: Array) -> tuple[tuple[State, State], Array]:
-        state, memory = carry
-        return _shuffled_step(rows, rule, state, memory, size), rows.eigenvalues @ jnp.diagonal(state.second[0, :, 0])
+        return _shuffled_step(rows, rule, *carry, size), rows.eigenvalues @ jnp.diagonal(carry[0].second[0, 0])
 
     def epoch(state: State, _: None) -> tuple[State, Array]:
-        (state, _), losses = jax.lax.scan(step, (state, nothing), sizes)
+        (state, _memory), losses = jax.lax.scan(step, (state, nothing), sizes)
         return state, losses
 
     return jax.lax.scan(epoch, at_start(error, rule), None, length=epochs)[1]
@@ -152,60 +187,71 @@ def shuffled(
 
 def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Array) -> tuple[State, State]:
     """memory is, for every row, how the moments given that the row is still to come differ from `state`."""
-    inputs, residuals, modes = rows
-    count = len(inputs)
-    matrix, push = rule.matrix(modes), rule.push
-    both = jnp.outer(push, push)
+    inputs, modes = rows.inputs, rows.eigenvalues
+    others = len(inputs) - 1.0
+    matrix, push = rule.matrix(modes), rule.push[:, None, None]
+    both = jnp.outer(rule.push, rule.push)[:, :, None, None]
 
-    # What row i sees of the state: E[g_i] and E[g_i sᵀ] = a_i h_iᵀ, given that it is still to come.
-    seen_mean = jnp.einsum("in,inq->iq", inputs, state.mean[0] + memory.mean[:, 0])
-    extra = jnp.einsum("in,inbk->ibk", inputs, memory.second[:, 0])
-    drift = jnp.einsum("ibkq,iq->ibk", memory.mean, residuals)
-    plain = jnp.einsum("in,nbk->ibk", inputs, state.second[0]) - jnp.einsum("bkq,iq->ibk", state.mean, residuals)
-    seen = plain + extra - drift
-    size_of_gradient = (
-        jnp.einsum("ik,ik->i", seen[:, 0], inputs)
-        - jnp.sum(residuals * seen_mean, axis=1)
-        + jnp.sum(residuals**2, axis=1)
-    )
-    gradients = seen_mean - residuals
-    pull = jnp.einsum("in,iq->nq", inputs, gradients) / count
-    of_batch = jnp.einsum("in,ibk->nbk", inputs, seen) / count
+    for_all, of_row = seen(rows, state), seen(rows, memory)
 
-    # The state: P s, and what a batch of rows that are still to come adds to that.
-    error = state.second[0, :, 0]
-    mean_pull = modes[:, None] * state.mean[0]
-    added = of_batch - modes[:, None, None] * state.second[0]
-    fourth = (inputs * size_of_gradient[:, None]).T @ inputs / count
-    through = modes[:, None] * error * modes
-    cross = jnp.einsum("a,nck,kbc->anbk", push, added, matrix)
-    share = (count - size) / (size * (count - 1.0))
+    def given(times: float) -> Gradients:
+        return gradients(rows, Gradients(*(each + times * own for each, own in zip(for_all, of_row, strict=True))))
+
+    outputs, ahead, square = given(1.0).over(inputs)
+    # A pair of rows that are both to come see the sum of what each sees; a row with itself is no pair.
+    own = given(2.0)
+    through = modes[:, None] * state.second[0, 0] * modes
+    added = ahead[0] * modes - through
+    pairs = ((others + 1) * (through + added + added.T) - own.over(inputs)[2]) / others
+    cross = push[:, None] * jnp.einsum("cb,bnk->cnk", rule.keep, ahead)
     new = State(
-        _forward(matrix, state.mean) + push[:, None, None] * (pull - mean_pull),
-        _both(matrix, state.second)
-        + cross
-        + jnp.transpose(cross, (2, 3, 0, 1))
-        + share * jnp.einsum("ab,ij->aibj", both, fourth - through),
+        jnp.einsum("ab,bnq->anq", rule.keep, state.mean) + push * outputs,
+        jnp.einsum("ac,cdnk,bd->abnk", rule.keep, state.second, rule.keep)
+        + _symmetric(cross)
+        + both * (square / size + (1 - 1 / size) * pairs),
     )
 
-    # The memory: a row that is still to come was not in this batch, so that the others were, a little more often.
-    missed = jnp.einsum("ibk,kcb->ick", seen, matrix)
-    mean_missed = jnp.einsum("nbk,kcb->nck", of_batch, matrix)
-    source = jnp.einsum("a,in,ick->ianck", push, inputs, missed) - jnp.einsum("a,nck->anck", push, mean_missed)
-    source = source + jnp.transpose(source, (0, 3, 4, 1, 2))
-    kicks = jnp.einsum("i,in,ik->ink", size_of_gradient, inputs, inputs) - fourth
-    source += jnp.einsum("ab,ink->ianbk", both, kicks) / size
+    # A row that is still to come was not in this batch, so that the others were, a little more often.
+    alone = 1 / (2 * size) - (1 - 1 / size) / (others - 1)
+    in_pairs = (1 - 1 / size) * (others + 1) / (others - 1)
+
+    def missed(ahead: Array, square: Array) -> Array:
+        kept = jnp.einsum("cb,...bk->...ck", rule.keep, ahead)
+        return kept + rule.push[:, None] * (alone * square + in_pairs * ahead[..., :1, :] * modes)
+
+    pull = rule.push[:, None] * inputs[:, None]
+    rest = missed(own.ahead, own.square[:, None, None] * inputs[:, None])
+    source = (
+        pull[:, :, None, :, None] * rest[:, None, :, None, :] + rest[:, :, None, :, None] * pull[:, None, :, None, :]
+    )
+    mean = _symmetric(push[:, None] * (jnp.einsum("cb,bnk->cnk", rule.keep, ahead))) + both * (
+        2 * alone * square + in_pairs * (ahead[0] * modes + (ahead[0] * modes).T)
+    )
     memory = State(
-        jax.vmap(_forward, (None, 0))(matrix, memory.mean)
-        - jnp.einsum("a,inq->ianq", push, inputs[:, :, None] * gradients[:, None] - pull) / (count - 1.0),
-        jax.vmap(_both, (None, 0))(matrix, memory.second) - source / (count - 1.0),
+        _forward(matrix, memory.mean)
+        - push * (inputs[:, None, :, None] * own.outputs[:, None, None, :] - outputs) / others,
+        _both(matrix, memory.second) - (source - mean) / others,
     )
     return new, memory
 
 
-def _forward(matrix: Float[Array, "n m m"], mean: Float[Array, "m n q"]) -> Float[Array, "m n q"]:
-    return jnp.einsum("nab,bnq->anq", matrix, mean)
+def _symmetric(cross: Float[Array, "m m n n"]) -> Float[Array, "m m n n"]:
+    return cross + jnp.transpose(cross, (1, 0, 3, 2))
 
 
-def _both(matrix: Float[Array, "n m m"], second: Float[Array, "m n m n"]) -> Float[Array, "m n m n"]:
-    return jnp.einsum("nac,cnek,kbe->anbk", matrix, second, matrix)
+def _forward(matrix: Float[Array, "n m m"], mean: Float[Array, "*N m n q"]) -> Float[Array, "*N m n q"]:
+    return jnp.einsum("nab,...bnq->...anq", matrix, mean)
+
+
+def _both(matrix: Float[Array, "n m m"], second: Float[Array, "*N m m n n"]) -> Float[Array, "*N m m n n"]:
+    """P Z Pᵀ. Sums of m terms, written out: one pass over the memory."""
+    left, right = jnp.moveaxis(matrix, 0, 2)[:, :, None, :, None], jnp.moveaxis(matrix, 0, 2)[:, :, None, None, :]
+    m = len(matrix[0])
+    rows = [
+        [
+            sum(left[a, c, 0] * right[b, d, 0] * second[..., c, d, :, :] for c in range(m) for d in range(m))
+            for b in range(m)
+        ]
+        for a in range(m)
+    ]
+    return jnp.stack([jnp.stack(row, axis=-3) for row in rows], axis=-4)

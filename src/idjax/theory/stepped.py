@@ -6,24 +6,13 @@ digits. The reference for optimizers without a closed form. See docs/theory.md, 
 """
 
 import functools
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-
-@runtime_checkable
-class Transformation(Protocol):
-    """What optax calls a GradientTransformation."""
-
-    def init(self, params: Any, /) -> Any:
-        """The state before the first update."""
-        ...
-
-    def update(self, updates: Any, state: Any, params: Any = None, /) -> tuple[Any, Any]:
-        """The updates for these gradients, and the state after them."""
-        ...
+from idjax.rounding import State, Transformation, apply_gradient, initial_state
 
 
 class Layer(NamedTuple):
@@ -57,41 +46,73 @@ def excess(layer: Layer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], 
     return loss, 2 * share * jnp.concatenate([spread + jnp.outer(layer.mean, offset), offset[None]])
 
 
-@functools.partial(jax.jit, static_argnames=("transformation", "windows", "every"))
-def follow(
+class Run(NamedTuple):
+    """A run so far: weights as stored, the optimizer's state, updates made, and the last that moved a weight."""
+
+    state: State
+    updates: Int[Array, ""]
+    moved: Int[Array, ""]
+
+
+@functools.partial(jax.jit, static_argnames=("transformation", "dtype", "rounding"))
+def begin(
     transformation: Transformation,
     layer: Layer,
     error: Float[Array, "n q"],
+    dtype: str = "float64",
+    rounding: str = "nearest",
+    seed: int = 0,
+) -> Run:
+    """A run from this error Θ - Θ_ref, its weights stored in dtype; seed is that of stochastic rounding."""
+    none = jnp.zeros((), jnp.int64)
+    return Run(initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed), none, none)
+
+
+def error_of(layer: Layer, run: Run) -> Float[Array, "n q"]:
+    """Θ - Θ_ref."""
+    stacked = jnp.concatenate([run.state.params["kernel"], run.state.params["bias"][None]])
+    return stacked.astype(layer.reference.dtype) - layer.reference
+
+
+@functools.partial(jax.jit, static_argnames=("transformation", "windows", "every", "rounding"))
+def follow(
+    transformation: Transformation,
+    layer: Layer,
+    run: Run,
     watched: Watched,
     windows: int,
     every: int = 1,
-) -> tuple[Float[Array, "n q"], Float[Array, " windows"], Float[Array, "k windows"]]:
-    """`windows` times `every` updates of the tree {kernel, bias}, in the dtype of the error.
+    rounding: str = "nearest",
+) -> tuple[Run, Float[Array, " windows"], Float[Array, "k windows"]]:
+    """`windows` times `every` updates of the tree {kernel, bias}.
 
     Args:
       transformation: sees the weights as {"kernel": (p, q), "bias": (q,)}, as the layer's own parameters are.
-      error: Θ - Θ_ref at the start.
       watched: what is judged.
+      rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype.
 
     Returns:
-      The error at the end; of every window the mean over its updates of the excess loss before each, and
+      The run; of every window the mean over its updates of the excess loss before each, and
       Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
     """
+    dtype = run.state.params["kernel"].dtype
 
-    def tree(stacked: Array) -> dict[str, Array]:
-        return {"kernel": stacked[:-1], "bias": stacked[-1]}
+    def update(run: Run, _: None) -> tuple[Run, Array]:
+        loss, gradient = excess(layer, error_of(layer, run))
+        state = apply_gradient(transformation, rounding, run.state, _tree(gradient, dtype))
+        before, after = (one.exact if rounding == "master" else one.params for one in (run.state, state))
+        moved = jax.tree.reduce(jnp.logical_or, jax.tree.map(lambda old, new: jnp.any(old != new), before, after))
+        return Run(state, run.updates + 1, jnp.where(moved, run.updates + 1, run.moved)), loss
 
-    def update(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], Array]:
-        error, state = carry
-        loss, gradient = excess(layer, error)
-        updates, state = transformation.update(tree(gradient), state, tree(layer.reference + error))
-        return (error + jnp.concatenate([updates["kernel"], updates["bias"][None]]), state), loss
+    def window(run: Run, _: None) -> tuple[Run, tuple[Array, Array]]:
+        run, losses = jax.lax.scan(update, run, None, length=every)
+        error = error_of(layer, run)
+        bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
+        return run, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares))
 
-    def window(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, Any], tuple[Array, Array]]:
-        carry, losses = jax.lax.scan(update, carry, None, length=every)
-        bent = jnp.einsum("kij,jq->kiq", watched.forms, carry[0]) + 2 * watched.slopes
-        return carry, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, carry[0], watched.shares))
+    run, (losses, seen) = jax.lax.scan(window, run, None, length=windows)
+    return run, losses, seen.T
 
-    start = (error, transformation.init(tree(layer.reference + error)))
-    (error, _), (losses, seen) = jax.lax.scan(window, start, None, length=windows)
-    return error, losses, seen.T
+
+def _tree(stacked: Float[Array, "n q"], dtype: str) -> dict[str, Array]:
+    return {"kernel": stacked[:-1].astype(dtype), "bias": stacked[-1].astype(dtype)}
