@@ -1,7 +1,7 @@
 """Moments + Settings → the problem that gradient descent solves: a quadratic loss, its spectrum, its learning rates."""
 
 import dataclasses
-from typing import NamedTuple
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ from idjax.theory import momentum as momenta
 from idjax.types import LearningRates, Moments, Spectrum, Weights
 
 
-class Problem(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
     """A run as gradient descent sees it: a quadratic loss on moments of normalised rows.
 
     train, validation: moments whose loss is descended and reported, with output weights ω (q,).
@@ -70,9 +71,20 @@ class Problem(NamedTuple):
         positive = self.rates[self.rates > 0]
         return float(positive.max() / positive.min()) if len(positive) else float("nan")
 
-    def project(self, moments: Moments) -> quadratic.Projected:
-        """What rows with these moments say of the reference, in the eigenbasis."""
-        return quadratic.project(moments, self.reference, self.spectrum.eigenvectors)
+    @functools.cached_property
+    def on_train(self) -> quadratic.Projected:
+        """What the training rows say of the reference, in the eigenbasis."""
+        return quadratic.project(self.train, self.reference, self.spectrum.eigenvectors)
+
+    @functools.cached_property
+    def on_validation(self) -> quadratic.Projected | None:
+        """What the validation rows say of it, if there is a split."""
+        return self.validation and quadratic.project(self.validation, self.reference, self.spectrum.eigenvectors)
+
+    @functools.cached_property
+    def on_judged(self) -> quadratic.Projected:
+        """What the rows that are judged say of it."""
+        return quadratic.project(self.judged, self.reference, self.spectrum.eigenvectors)
 
     def coefficients(self, start: Weights) -> np.ndarray:
         """Vᵀ(Θ_0 - Θ_ref), (n, q)."""

@@ -54,7 +54,7 @@ def adam_path(course: Course) -> Recorded:
         mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
         batch_size=course.mean_batch,
         gain=jnp.asarray(2 * problem.output_shares),
-        noise=jnp.asarray(problem.project(problem.train).residual),
+        noise=jnp.asarray(problem.on_train.residual),
         optimum=jnp.asarray(problem.reference.stacked.T) if settings.optimizer == "adamw" else None,
     )
     rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)

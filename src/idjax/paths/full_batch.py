@@ -63,17 +63,26 @@ class FullBatchPath:
 
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`."""
-        return first_step(lambda step: bool(evaluate(self._judged, self.factors(np.array([step])))[0] <= level))
+        return first_step(lambda steps: np.asarray(evaluate(self._judged, self.factors(steps)) <= level))
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss."""
 
-        def power(mask: np.ndarray, step: float) -> float:
-            return float(jnp.sum(mask * self._power * self.factors(np.array([step]))[0] ** 2))
+        def power(mask: np.ndarray, steps: np.ndarray) -> np.ndarray:
+            return np.asarray(jnp.sum(mask * self._power * self.factors(steps) ** 2, axis=(-2, -1)))
 
+        levels = [left * power(mask, np.zeros(1))[0] for mask in masks]
         return np.array(
-            [first_step(lambda step, mask=mask: power(mask, step) <= left * power(mask, 0.0)) for mask in masks]
+            [
+                first_step(lambda steps, mask=mask, level=level: power(mask, steps) <= level)
+                for mask, level in zip(masks, levels, strict=True)
+            ]
         )
+
+    def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
+        """The stacked weights before the updates of these steps."""
+        coefficients = np.swapaxes(np.asarray(self.factors(steps)), 1, 2) * self._course.coefficients
+        return self._course.problem.reference.stacked + self._course.problem.spectrum.eigenvectors @ coefficients
 
     def weights(self, step: float) -> Weights:
         """The weights."""

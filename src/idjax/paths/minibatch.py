@@ -40,8 +40,8 @@ class MinibatchPath:
         self._means = [FullBatchPath(course._replace(start=start)) for start in self._starts]
         problem = course.problem
         grams = [np.diag(problem.spectrum.eigenvalues)]
-        grams += [problem.project(rows).gram for rows in (problem.validation or problem.train, problem.judged)]
-        noise = problem.project(problem.train).residual
+        grams += [rows.gram for rows in (problem.on_validation or problem.on_train, problem.on_judged)]
+        noise = problem.on_train.residual
         coefficients = [problem.coefficients(start) for start in self._starts]
         settings, eigenvalues = course.settings, problem.spectrum.eigenvalues
         groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
@@ -78,6 +78,7 @@ class MinibatchPath:
         steps, last_share = self._course.steps, self._course.last_share
         end = epochs * steps
         count = len(self._starts)
+        after = self._ensemble_at(end)
         train = np.zeros((count, len(epochs)))
         for expectation, noise, unseen in self._parts:
             total = expectation.total(np.concatenate([end - steps, end - 1]))[:count, TRAIN]
@@ -85,41 +86,45 @@ class MinibatchPath:
             last = expectation.at(end - 1)[:count, TRAIN]
             mean = (1 - last_share) * (until_last - before) / (steps - 1) + last_share * last
             train += mean + unseen * (mean + noise)
-        second = np.sum([part.expectation.at(end) for part in self._parts], axis=0)
+        return [one._replace(train=mean) for one, mean in zip(after, train, strict=True)]
+
+    def at(self, steps: Float[np.ndarray, " t"]) -> Losses:
+        """All losses before the updates of these steps, of the first start."""
+        return self._ensemble_at(steps)[0]
+
+    def _ensemble_at(self, steps: Float[np.ndarray, " t"]) -> list[Losses]:
+        second = np.sum([part.expectation.at(steps) for part in self._parts], axis=0)
         return [
             Losses(
-                train[index],
-                mean.linear_validation(end) + second[index, VALIDATION],
-                mean.linear_judged(end) + second[self._judged_from + index, JUDGED],
+                second[index, TRAIN],
+                mean.linear_validation(steps) + second[index, VALIDATION],
+                mean.linear_judged(steps) + second[self._judged_from + index, JUDGED],
             )
             for index, mean in enumerate(self._means)
         ]
 
     def excess(self, step: float) -> float:
         """The expected training loss above its floor before the update of this step, of the first start."""
-        return sum(float(part.expectation.at(np.array([step]))[0, TRAIN, 0]) for part in self._parts)
+        return float(self.at(np.array([step])).train[0])
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error of the first start, as judged, is at most `level`."""
-
-        def error(step: float) -> float:
-            steps = np.array([step])
-            second = sum(part.expectation.at(steps)[self._judged_from, JUDGED, 0] for part in self._parts)
-            return float(self._means[0].linear_judged(steps)[0] + second)
-
-        return first_step(lambda step: error(step) <= level)
+        return first_step(lambda steps: self.at(steps).error <= level)
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
         forms = np.stack([np.diag(mask * self._course.problem.spectrum.eigenvalues) for mask in masks])
         expectations = [part.expectation.of(forms) for part in self._parts]
 
-        def power(index: int, step: float) -> float:
-            return sum(float(expectation.at(np.array([step]))[0, index, 0]) for expectation in expectations)
+        def power(index: int, steps: np.ndarray) -> np.ndarray:
+            return np.sum([expectation.at(steps)[0, index] for expectation in expectations], axis=0)
 
-        return np.array(
-            [first_step(lambda step, k=k: power(k, step) <= left * power(k, 0.0)) for k in range(len(masks))]
-        )
+        levels = [left * power(k, np.zeros(1))[0] for k in range(len(masks))]
+        return np.array([first_step(lambda steps, k=k: power(k, steps) <= levels[k]) for k in range(len(masks))])
+
+    def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
+        """The expected stacked weights before the updates of these steps."""
+        return self._means[0].weights_along(steps)
 
     def weights(self, step: float) -> Weights:
         """The expected weights."""

@@ -92,17 +92,15 @@ class Course(NamedTuple):
     def judged(self) -> quadratic.Quadratic:
         """The squared error in original units as a quadratic form along the path."""
         problem = self.problem
-        return quadratic.quadratic_form(
-            problem.project(problem.judged), self.coefficients, problem.judged_weights, problem.groups
-        )
+        return quadratic.quadratic_form(problem.on_judged, self.coefficients, problem.judged_weights, problem.groups)
 
     def validation(self) -> quadratic.Quadratic | None:
         """The validation loss as a quadratic form along the path, if there is a split."""
         problem = self.problem
-        if problem.validation is None:
+        if problem.on_validation is None:
             return None
         return quadratic.quadratic_form(
-            problem.project(problem.validation), self.coefficients, problem.output_weights, problem.groups
+            problem.on_validation, self.coefficients, problem.output_weights, problem.groups
         )
 
     def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
@@ -111,14 +109,14 @@ class Course(NamedTuple):
         """
         problem = self.problem
         vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
-        rows = [(problem.validation or problem.train, problem.output_shares), (problem.judged, problem.judged_shares)]
-        projected = [problem.project(moments) for moments, _ in rows]
+        projected = [problem.on_validation or problem.on_train, problem.on_judged]
+        rows_shares = [problem.output_shares, problem.judged_shares]
         masks = [mask for _, mask in mode_groups(problem)]
         forms = [vectors @ part.gram @ vectors.T for part in projected]
         forms += [(vectors * (mask * eigenvalues)) @ vectors.T for mask in masks]
         slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
-        shares = [share for _, share in rows] + [problem.output_shares for _ in masks]
-        constants = [float(part.residual @ share) for part, (_, share) in zip(projected, rows, strict=True)]
+        shares = rows_shares + [problem.output_shares for _ in masks]
+        constants = [float(part.residual @ share) for part, share in zip(projected, rows_shares, strict=True)]
         watched = Watched(*(jnp.asarray(np.stack(part)) for part in (forms, shares, slopes)))
         return watched, np.array(constants + [0.0] * len(masks))
 
@@ -176,4 +174,4 @@ evaluate = jax.jit(quadratic.evaluate)
 
 def floor_of(problem: Problem) -> float:
     """The training loss at the optimum, with the constant part of the penalty."""
-    return float(problem.project(problem.train).residual @ problem.output_shares) + problem.penalty[0]
+    return float(problem.on_train.residual @ problem.output_shares) + problem.penalty[0]

@@ -1,4 +1,4 @@
-"""What rounding of the weights changes in SGD: where descent stalls, and what is left where batches are noisy."""
+"""What rounding of the weights changes in SGD: where a full batch stalls, and how it slows noisy batches."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,108 +12,163 @@ from idjax.paths.stepped import stepped_path
 from idjax.theory import finite_precision
 from idjax.types import Stall, Weights
 
+UNSLOWED = 0.999
+"""Share of the descent that has to pass for rounding to be left out."""
+CLOCKED = 0.5
+"""Share of the descent that has to pass for one clock to describe all weights."""
+STANDS = 0.98
+"""Share of the loss that is left where training no longer moves, clock or not."""
+STALLED = 0.01
+"""Share of the descent that passes where a run with batches counts as stalled."""
 MOST_NOISE = 0.05
-"""Share of the loss that rounding may add to it before the prediction is outside its range."""
+"""Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
+FOREVER = 1e18
+NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
 
 def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
-    """The path, or one that knows where rounding to the dtype of the weights ends it; docs/theory.md, section 14.
+    """The path, or one that knows what rounding to the dtype of the weights does; docs/theory.md, section 14.
 
     A full batch is stepped on the moments with its weights rounded, which is exact, where half of the descent is lost
-    within the run. With minibatches the losses from there on are NaN, and `how` says why.
+    within the run. With minibatches the noise carries part of the mean updates over the gap.
     """
     settings = course.settings
     if settings.rounding != "nearest" or settings.dtype == "float64":
         return path
     end = float(settings.epochs * course.steps)
+    learned = path.steps_to((1 - settings.learned_at) * course.problem.variance)
     if isinstance(path, FullBatchPath):
-        if settings.dtype == "bfloat16":
+        stall = first_step(lambda steps: _passed(course, path, steps) <= 0.5)
+        if settings.dtype == "bfloat16" or stall < end:
             return stepped_path(course)
-        stall = first_step(lambda step: _passed(course, path, step) <= 0.5)
-        if stall < end:
-            return stepped_path(course)
-    else:
-        known = path.steps_to((1 - settings.learned_at) * course.problem.variance)
-        last = known if np.isfinite(known) else end
-        if _passed(course, path, last) > 0.5:
-            return _with_noise(course, path, end)
-        stall = first_step(lambda step: step >= last or _passed(course, path, step) <= 0.5)
-    if stall < path.steps_to((1 - settings.learned_at) * course.problem.variance):
-        return _Stalled(course, path, stall)
-    return path
+        return StallingPath(course, stall) if stall < learned else path
+    last = max(learned, end) if np.isfinite(learned) else end
+    warning = _noise_warning(course, path, end)
+    rounded: MinibatchPath | SlowedPath = path
+    if _passed(course, path, np.array([0.0, last])).min() < UNSLOWED:
+        # The noise falls with the loss, most of it close to the end.
+        parts = (
+            [0.0],
+            np.geomspace(1, last / 8, 16),
+            np.linspace(last / 4, 3 * last, 23),
+            last * np.geomspace(4, 1e3, 8),
+        )
+        steps = np.unique(np.round(np.concatenate(parts)))
+        rounded = SlowedPath(course, path, steps, _passed(course, path, steps))
+    rounded.how += warning
+    return rounded
 
 
-class _Stalled:
-    """A path that is known until rounding holds back half of its descent."""
+class StallingPath(FullBatchPath):
+    """A full batch that stalls after the run: what would be learned later never is."""
 
-    def __init__(self, course: Course, path: FullBatchPath | MinibatchPath, step: float):
-        self._course, self._path, self._step = course, path, step
-        dtype = course.settings.dtype
-        self.stall: Stall | None = Stall(dtype, step, _excess(course, path, step) + floor_of(course.problem))
-        self.how = f"{path.how}; outside its range from step {step:,.0f} on: {dtype} loses half of the mean update"
-
-    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
-        """The losses of these epochs, NaN once updates are lost."""
-        lost = epochs * self._course.steps > self._step
-        return Losses(*(np.where(lost, np.nan, part) for part in self._path.losses(epochs)))
+    def __init__(self, course: Course, step: float):
+        super().__init__(course)
+        loss = float(jnp.sum(course.power() * self.factors(np.array([step]))[0] ** 2)) + floor_of(course.problem)
+        self.stall = Stall(course.settings.dtype, step, loss)
 
     def steps_to(self, level: float) -> float:
-        """Updates until the judged squared error is at most `level`, before updates are lost."""
-        steps = self._path.steps_to(level)
-        return steps if steps <= self._step else float("inf")
+        """Updates until the judged squared error is at most `level`; inf if updates are lost before."""
+        assert self.stall is not None
+        steps = super().steps_to(level)
+        return steps if steps <= self.stall.steps else float("inf")
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
-        """Updates until each group of modes holds at most the share `left`, before updates are lost."""
-        steps = self._path.group_steps(masks, left)
-        return np.where(steps <= self._step, steps, np.inf)
-
-    def weights(self, step: float) -> Weights | None:
-        """The expected weights, before updates are lost."""
-        return self._path.weights(step) if step <= self._step else None
+        """Updates until each group of modes holds at most the share `left`; inf if updates are lost before."""
+        assert self.stall is not None
+        steps = super().group_steps(masks, left)
+        return np.where(steps <= self.stall.steps, steps, np.inf)
 
 
-def _passed(course: Course, path: FullBatchPath | MinibatchPath, step: float) -> float:
-    """The share of the descent, Σ Δ² over the weights' mean updates Δ, that rounding lets pass; docs (122)-(123)."""
+class SlowedPath:
+    """Batches' noise carries the share p of the mean update over the gap: t updates do what τ would, dτ/dt = p.
+
+    docs/theory.md (125). As the loss falls so does the noise, and the clock τ stops.
+
+    Args:
+      path: the run without rounding.
+      steps: some of its steps τ, from 0 on.
+      passed: p at these.
+    """
+
+    def __init__(
+        self, course: Course, path: MinibatchPath, steps: Float[np.ndarray, " k"], passed: Float[np.ndarray, " k"]
+    ):
+        self._path, self._steps, self._unrounded = path, course.steps, steps
+        pace = 1 / np.maximum(passed, 1 / FOREVER)
+        needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
+        self._needed = np.minimum(needed, FOREVER)
+        # Weights that most is lost of stay behind the others: no common clock describes them.
+        blurred = np.flatnonzero(passed < CLOCKED)
+        self._valid = float(self._needed[blurred[0]]) if len(blurred) else FOREVER
+        dtype = course.settings.dtype
+        self.how = f"{path.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
+        if self._valid < course.settings.epochs * course.steps:
+            self.how += f"; outside its range from step {self._valid:,.0f} on: rounding loses half of the mean update"
+        stalled = np.flatnonzero(passed < STALLED)
+        self.stall: Stall | None = None
+        if len(stalled):
+            loss = path.excess(float(steps[stalled[0]])) + floor_of(course.problem)
+            self.stall = Stall(dtype, float(self._needed[stalled[0]]), loss)
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs, NaN from where weights differ too much in what passes and still move."""
+        end = epochs * self._steps
+        within = end[:, None] - self._steps * NODES
+        slowed, plain = (self._path.at(np.floor(at).ravel()).train for at in (self._clock(within), within))
+        share = slowed.reshape(within.shape).mean(axis=1) / plain.reshape(within.shape).mean(axis=1)
+        after = self._path.at(self._clock(end))
+        losses = Losses(self._path.losses(epochs).train * share, after.validation, after.error)
+        still = after.train >= STANDS * self._path.at(self._clock(np.array([self._valid]))).train
+        return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the expected squared error is at most `level`; inf beyond the range."""
+        return float(self._needed_for(np.array(self._path.steps_to(level))))
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss; inf beyond the range."""
+        return self._needed_for(self._path.group_steps(masks, left))
+
+    def weights(self, step: float) -> Weights:
+        """The expected weights."""
+        return self._path.weights(float(self._clock(np.array([step]))[0]))
+
+    def _clock(self, steps: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "*t"]:
+        """The updates without rounding that do what these do."""
+        return np.floor(np.interp(steps, self._needed, self._unrounded))
+
+    def _needed_for(self, steps: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
+        found = np.interp(steps, self._unrounded, self._needed, right=np.inf)
+        return np.where(found < min(self._valid, FOREVER), found, np.inf)
+
+
+def _passed(
+    course: Course, path: FullBatchPath | MinibatchPath, steps: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
     settings, problem = course.settings, course.problem
-    before, after = path.weights(step).stacked, path.weights(step + 1).stacked
-    update = after - before
-    descent = update**2
-    if not descent.any():
-        return 0.0 if isinstance(path, FullBatchPath) else 1.0
-    gap = np.asarray(finite_precision.unit(jnp.asarray(before), settings.dtype))
-    held = np.asarray(finite_precision.lost(jnp.asarray(before), jnp.asarray(update), settings.dtype))
-    passed = np.where(held, 0.0, 1.0)
+    before = path.weights_along(steps)
+    updates = path.weights_along(steps + 1) - before
+    noise = np.zeros_like(before)
     if isinstance(path, MinibatchPath):
         # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
         rate = 2 * settings.step_size * problem.output_shares
-        noise = _excess(course, path, step) + floor_of(problem) - problem.penalty[0]
+        left = path.at(steps).train + floor_of(problem) - problem.penalty[0]
         power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
-        deviation = np.sqrt(noise * power / course.mean_batch)[:, None] * rate
-        passed = np.maximum(passed, np.asarray(finite_precision.passed(jnp.asarray(deviation / gap))))
-    return float(np.sum(passed * descent) / np.sum(descent))
+        noise = np.sqrt(np.outer(left, power) / course.mean_batch)[:, :, None] * rate
+    share = finite_precision.descent_passed(*map(jnp.asarray, (before, updates, noise)), settings.dtype)
+    return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(path, MinibatchPath) else 0.0)
 
 
-def _excess(course: Course, path: FullBatchPath | MinibatchPath, step: float) -> float:
-    """The training loss above its floor, before the update of this step."""
-    if isinstance(path, MinibatchPath):
-        return path.excess(step)
-    return float(jnp.sum(course.power() * path.factors(np.array([step]))[0] ** 2))
-
-
-def _with_noise(course: Course, path: MinibatchPath, end: float) -> MinibatchPath:
-    """The path, outside its range where what rounding adds to the loss is not small."""
-    settings = course.settings
+def _noise_warning(course: Course, path: MinibatchPath, end: float) -> str:
+    """Says where what rounding adds to the loss is not small."""
+    settings, problem = course.settings, course.problem
+    rate = settings.step_size / (1 - settings.momentum)
     weights = jnp.asarray(path.weights(end).stacked)
-    added = float(
-        finite_precision.noise_after(
-            weights,
-            jnp.asarray(course.problem.rates),
-            settings.step_size / (1 - settings.momentum),
-            end,
-            settings.dtype,
-        )
-    )
-    loss = _excess(course, path, end) + floor_of(course.problem)
-    if added > MOST_NOISE * loss:
-        path.how += f"; outside its range at the end: rounding to {settings.dtype} adds about {added:.2g} to the loss"
-    return path
+    added = float(finite_precision.noise_after(weights, jnp.asarray(problem.rates), rate, end, settings.dtype))
+    variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)
+    loss = path.excess(end) + floor_of(problem)
+    if added > MOST_NOISE * max(loss, (1 - settings.learned_at) * variance):
+        return f"; outside its range at the end: rounding to {settings.dtype} adds about {added:.2g} to the loss"
+    return ""

@@ -29,7 +29,7 @@ def scheduled_path(course: Course) -> Recorded:
     watched, constants = course.watched()
     vectors = problem.spectrum.eigenvectors
     forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
-    noise = problem.project(problem.train).residual
+    noise = problem.on_train.residual
     record = np.zeros((1 + len(forms), settings.epochs))
     groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
     for step_size, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):

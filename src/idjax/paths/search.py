@@ -3,26 +3,32 @@
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 LARGEST_STEP = 1e18
 
 
-def first_step(reached: Callable[[float], bool]) -> float:
-    """The first whole step at which a condition that stays true holds: bisects its power of two, then the step."""
-    if reached(0.0):
+def first_step(reached: Callable[[Float[np.ndarray, " t"]], Bool[np.ndarray, " t"]]) -> float:
+    """The first whole step at which a condition that stays true holds: bisects its power of two, then cuts into 32."""
+
+    def holds(step: float) -> bool:
+        return bool(reached(np.array([step]))[0])
+
+    if holds(0.0):
         return 0.0
-    if not reached(LARGEST_STEP):
+    if not holds(LARGEST_STEP):
         return float("inf")
     low, high = -1, int(np.ceil(np.log2(LARGEST_STEP)))
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if reached(2.0**middle) else (middle, high)
+        low, high = (low, middle) if holds(2.0**middle) else (middle, high)
     first, last = 2.0**low if low >= 0 else 0.0, 2.0**high
     while last - first > max(1.0, 1e-12 * last):
-        middle = float(np.floor((first + last) / 2))
-        first, last = (first, middle) if reached(middle) else (middle, last)
-    return last
+        between = np.floor(np.linspace(first, last, 33))[1:-1]
+        after = int(np.argmax(np.append(reached(between), True)))
+        # As many candidates each time: their number is compiled. Some are alike where few are left.
+        first, last = (between[after - 1] if after else first), (between[after] if after < len(between) else last)
+    return float(last)
 
 
 def crossing(steps: Float[np.ndarray, " t"], losses: Float[np.ndarray, " t"], level: float) -> float:

@@ -6,6 +6,9 @@ weights over the gap now and then, and the mean update passes in part: noise of 
 See docs/theory.md, section 14. Sources: Goldberg 1991; Gray and Stockham 1993, "Dithered quantizers".
 """
 
+import functools
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
@@ -42,6 +45,22 @@ def passed(noise: Float[Array, "..."]) -> Float[Array, "..."]:
     dithered = 2 * jnp.sum(near, axis=-1)
     waves = jnp.exp(-2 * jnp.pi**2 * (j + 1) ** 2 * r**2) * (-1.0) ** (j + 1)
     return jnp.where(r[..., 0] < 0.5, dithered, 1 + 2 * jnp.sum(waves, axis=-1))
+
+
+@functools.partial(jax.jit, static_argnames="dtype")
+def descent_passed(
+    weights: Float[Array, "t n q"], updates: Float[Array, "t n q"], noise: Float[Array, "t n q"], dtype: str
+) -> Float[Array, " t"]:
+    """The share of the descent, Σ Δ² over the weights' mean updates Δ, that rounding lets pass; NaN where none is left.
+
+    noise is the deviation ζ of each update. Updates of half a unit and more pass by themselves.
+    """
+
+    def one(weights: Array, updates: Array, noise: Array) -> Array:
+        share = jnp.maximum(passed(noise / unit(weights, dtype)), 1.0 - lost(weights, updates, dtype))
+        return jnp.sum(share * updates**2) / jnp.sum(updates**2)
+
+    return jax.lax.map(lambda point: one(*point), (weights, updates, noise))
 
 
 def noise_after(

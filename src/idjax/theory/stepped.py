@@ -95,7 +95,7 @@ def follow(
       The run; of every window the mean over its updates of the excess loss before each, and
       Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
     """
-    dtype = run.state.params["kernel"].dtype
+    dtype = str(run.state.params["kernel"].dtype)
 
     def update(run: Run, _: None) -> tuple[Run, Array]:
         loss, gradient = excess(layer, error_of(layer, run))
