@@ -109,7 +109,7 @@ class MinibatchPath:
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error of the first start, as judged, is at most `level`."""
-        return first_step(lambda steps: self.at(steps).error <= level)
+        return first_step(lambda steps: self.at(steps).error <= level, guess=self._means[0].steps_to(level))
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
@@ -120,7 +120,13 @@ class MinibatchPath:
             return np.sum([expectation.at(steps)[0, index] for expectation in expectations], axis=0)
 
         levels = [left * power(k, np.zeros(1))[0] for k in range(len(masks))]
-        return np.array([first_step(lambda steps, k=k: power(k, steps) <= levels[k]) for k in range(len(masks))])
+        guesses = self._means[0].group_steps(masks, left)
+        return np.array(
+            [
+                first_step(lambda steps, k=k: power(k, steps) <= levels[k], guess=guess)
+                for k, guess in enumerate(guesses)
+            ]
+        )
 
     def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
         """The expected stacked weights before the updates of these steps."""

@@ -23,6 +23,7 @@ STALLED = 0.01
 MOST_NOISE = 0.05
 """Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
 FOREVER = 1e18
+NUMBERS_AT_ONCE = 2**23
 NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
 
@@ -45,15 +46,12 @@ def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
     last = max(learned, end) if np.isfinite(learned) else end
     warning = _noise_warning(course, path, end)
     rounded: MinibatchPath | SlowedPath = path
-    if _passed(course, path, np.array([0.0, last])).min() < UNSLOWED:
+    start, within, far = _passed(course, path, np.array([0.0, end, last]))
+    if min(start, within, far) < UNSLOWED:
+        early = np.geomspace(1, last / 8, 10) if min(start, within) < UNSLOWED else [end]
         # The noise falls with the loss, most of it close to the end.
-        parts = (
-            [0.0],
-            np.geomspace(1, last / 8, 16),
-            np.linspace(last / 4, 3 * last, 23),
-            last * np.geomspace(4, 1e3, 8),
-        )
-        steps = np.unique(np.round(np.concatenate(parts)))
+        late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
+        steps = np.unique(np.round([0.0, *early, *late]))
         rounded = SlowedPath(course, path, steps, _passed(course, path, steps))
     rounded.how += warning
     return rounded
@@ -147,6 +145,11 @@ def _passed(
     course: Course, path: FullBatchPath | MinibatchPath, steps: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
     """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
+    size = max(1, NUMBERS_AT_ONCE // course.start.kernel.size)
+    return np.concatenate([_part_passed(course, path, steps[i : i + size]) for i in range(0, len(steps), size)])
+
+
+def _part_passed(course: Course, path: FullBatchPath | MinibatchPath, steps: np.ndarray) -> np.ndarray:
     settings, problem = course.settings, course.problem
     before = path.weights_along(steps)
     updates = path.weights_along(steps + 1) - before

@@ -2,15 +2,22 @@
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from idjax import optimizers, schedules
 from idjax.paths.path import Course, Recorded, floor_of
 from idjax.settings import parse_schedule
-from idjax.theory import stepped
+from idjax.theory import finite_precision, stepped
 from idjax.types import Stall
 
-AT_ONCE = 4096
+AT_ONCE = 1024
 """Epochs in one call."""
+STALLED = 0.1
+"""Share of the descent that passes rounding where a run counts as stalled."""
+MOST_STALLED = 20_000
+"""Epochs after which a stalled run is not stepped further: a weight near 0 always moves."""
+STANDS = 0.99
+"""Share of the excess loss that is left where a run counts as having arrived at its last loss."""
 ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "master": ", with a float32 copy"}
 
 
@@ -36,24 +43,32 @@ def stepped_path(course: Course) -> Recorded:
     )
     errors = jnp.asarray(course.start.stacked - problem.reference.stacked)
     watched, constants = course.watched()
-    run = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
+    state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
-    # Descent that moved no weight never will again.
-    can_stall = settings.optimizer == "sgd" and not settings.momentum and settings.schedule == "constant"
-    can_stall &= settings.rounding != "stochastic"
-    done, stalled = 0, False
-    while done < settings.epochs and not stalled:
+    plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"
+    done, passed, still = 0, 1.0, False
+    while done < settings.epochs and not still:
         size = min(AT_ONCE, settings.epochs - done)
-        run, losses, seen = stepped.follow(transformation, layer, run, watched, size, rounding=settings.rounding)
+        state, losses, seen = stepped.follow(transformation, layer, state, watched, size, rounding=settings.rounding)
         record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
         done += size
-        stalled = can_stall and bool(run.moved < run.updates)
+        if plain and settings.schedule == "constant" and settings.dtype != "float64":
+            passed = _passed(layer, stepped.error_of(layer, state), settings.step_size, settings.dtype)
+            still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
-    path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, run))))
+    path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, state))))
     path.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
     if settings.dtype != "float64":
         path.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
-    if stalled:
-        path.stall = Stall(settings.dtype, float(run.moved), float(record[0, -1]) + floor_of(problem))
-        path.how += f"; stalls at step {path.stall.steps:,.0f}, where {settings.dtype} loses every update"
+    if passed < STALLED:
+        end = float(record[0, -1])
+        first = int(np.argmax(record[0] <= end / STANDS))
+        path.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
+        path.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
     return path
+
+
+def _passed(layer: stepped.Layer, error: Array, learning_rate: float, dtype: str) -> float:
+    updates = -learning_rate * stepped.excess(layer, error)[1]
+    weights, updates, noise = (layer.reference + error)[None], updates[None], jnp.zeros_like(updates)[None]
+    return float(jnp.nan_to_num(finite_precision.descent_passed(weights, updates, noise, dtype)[0]))

@@ -76,7 +76,9 @@ class Expectation:
         starts, forms = self._packed[1].shape[0], self._packed[0].shape[0] - 2
         out = np.empty((starts, forms, len(steps)))
         short = steps < self._shortest
-        if short.any():
+        if summed and not steps[short].any():
+            out[..., short] = 0.0  # an empty sum needs no table
+        elif short.any():
             table = self._iterated(int(steps[short].max()) + 1)
             if summed:
                 table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
@@ -280,8 +282,9 @@ def resolvent(
     here = through + cross
     leak = to_error + cross * kept
     from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
-    determinant = from_first * from_second - leak**2 * first * second
-    first_row, second_row, across = from_second / determinant, from_first / determinant, leak / determinant
+    # Complex quotients are dear: one for each pair and node.
+    scale = 1 / (from_first * from_second - leak**2 * first * second)
+    first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
 
     def mixed(right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
         return first_row * right_ev + across * second * right_ve, second_row * right_ve + across * first * right_ev
@@ -294,7 +297,7 @@ def resolvent(
     twice = to_error**2 * own
     pivot = distance - through * (first + second) - (through**2 + twice) * noisy
     pivot = pivot - to_first * by_error[0] - to_second * by_error[1]
-    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) / pivot
+    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) * (1 / pivot)
     later = by_error[0] * error + by_right[0], by_error[1] * error + by_right[1]
     velocity = own * (kept * (first * later[0] + second * later[1]) + noisy * error + vv)
     return error, *later, velocity

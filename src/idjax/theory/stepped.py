@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from idjax.rounding import State, Transformation, apply_gradient, initial_state
 
@@ -46,14 +46,6 @@ def excess(layer: Layer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], 
     return loss, 2 * share * jnp.concatenate([spread + jnp.outer(layer.mean, offset), offset[None]])
 
 
-class Run(NamedTuple):
-    """A run so far: weights as stored, the optimizer's state, updates made, and the last that moved a weight."""
-
-    state: State
-    updates: Int[Array, ""]
-    moved: Int[Array, ""]
-
-
 @functools.partial(jax.jit, static_argnames=("transformation", "dtype", "rounding"))
 def begin(
     transformation: Transformation,
@@ -62,15 +54,14 @@ def begin(
     dtype: str = "float64",
     rounding: str = "nearest",
     seed: int = 0,
-) -> Run:
-    """A run from this error Θ - Θ_ref, its weights stored in dtype; seed is that of stochastic rounding."""
-    none = jnp.zeros((), jnp.int64)
-    return Run(initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed), none, none)
+) -> State:
+    """The state at this error Θ - Θ_ref, weights stored in dtype; seed is that of stochastic rounding."""
+    return initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed)
 
 
-def error_of(layer: Layer, run: Run) -> Float[Array, "n q"]:
+def error_of(layer: Layer, state: State) -> Float[Array, "n q"]:
     """Θ - Θ_ref."""
-    stacked = jnp.concatenate([run.state.params["kernel"], run.state.params["bias"][None]])
+    stacked = jnp.concatenate([state.params["kernel"], state.params["bias"][None]])
     return stacked.astype(layer.reference.dtype) - layer.reference
 
 
@@ -78,12 +69,12 @@ def error_of(layer: Layer, run: Run) -> Float[Array, "n q"]:
 def follow(
     transformation: Transformation,
     layer: Layer,
-    run: Run,
+    state: State,
     watched: Watched,
     windows: int,
     every: int = 1,
     rounding: str = "nearest",
-) -> tuple[Run, Float[Array, " windows"], Float[Array, "k windows"]]:
+) -> tuple[State, Float[Array, " windows"], Float[Array, "k windows"]]:
     """`windows` times `every` updates of the tree {kernel, bias}.
 
     Args:
@@ -92,26 +83,23 @@ def follow(
       rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype.
 
     Returns:
-      The run; of every window the mean over its updates of the excess loss before each, and
+      The state; of every window the mean over its updates of the excess loss before each, and
       Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
     """
-    dtype = str(run.state.params["kernel"].dtype)
+    dtype = str(state.params["kernel"].dtype)
 
-    def update(run: Run, _: None) -> tuple[Run, Array]:
-        loss, gradient = excess(layer, error_of(layer, run))
-        state = apply_gradient(transformation, rounding, run.state, _tree(gradient, dtype))
-        before, after = (one.exact if rounding == "master" else one.params for one in (run.state, state))
-        moved = jax.tree.reduce(jnp.logical_or, jax.tree.map(lambda old, new: jnp.any(old != new), before, after))
-        return Run(state, run.updates + 1, jnp.where(moved, run.updates + 1, run.moved)), loss
+    def update(state: State, _: None) -> tuple[State, Array]:
+        loss, gradient = excess(layer, error_of(layer, state))
+        return apply_gradient(transformation, rounding, state, _tree(gradient, dtype)), loss
 
-    def window(run: Run, _: None) -> tuple[Run, tuple[Array, Array]]:
-        run, losses = jax.lax.scan(update, run, None, length=every)
-        error = error_of(layer, run)
+    def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
+        state, losses = jax.lax.scan(update, state, None, length=every)
+        error = error_of(layer, state)
         bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
-        return run, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares))
+        return state, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares))
 
-    run, (losses, seen) = jax.lax.scan(window, run, None, length=windows)
-    return run, losses, seen.T
+    state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
+    return state, losses, seen.T
 
 
 def _tree(stacked: Float[Array, "n q"], dtype: str) -> dict[str, Array]:
