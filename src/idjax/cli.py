@@ -234,6 +234,11 @@ def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", qu
     print(f"time to learn       {_time_to_learn(curve, settings)}")
     for group in curve.mode_groups:
         print(f"  {group.name:<18}{_time_of_group(curve, group)}")
+    if stall := curve.stall:
+        print(
+            f"stalls              at step {stall.steps:,.0f} with a loss of {stall.loss:.4g}: {stall.dtype} weights "
+            "lose what is left of the updates"
+        )
     for line in textwrap.wrap(curve.how, 100):
         print(f"{'how' if curve.how.startswith(line) else '':<20}{line}")
     if quiet:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 
@@ -34,7 +35,7 @@ class State(NamedTuple):
     exact: Any = None
 
 
-def initial_state(transformation: Transformation, params: Any, rounding: str, seed: int = 0) -> State:
+def initial_state(transformation: Transformation, params: Any, rounding: str, seed: ArrayLike = 0) -> State:
     """Parameters in the dtype they are stored in, and a fresh optimizer state; seed is that of stochastic rounding."""
     if rounding == "nearest":
         return State(params, transformation.init(params))

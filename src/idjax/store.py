@@ -86,6 +86,7 @@ def curve_object(curve: Curve) -> dict[str, Any]:
         "critical_batch_size": rates.critical_batch if rates else None,
         "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
         "mode_groups": curve.mode_groups,
+        "stall": curve.stall,
         "shape_correlation": curve.shape_correlation,
         "loss": {
             "epoch": curve.epoch,

@@ -25,8 +25,8 @@ MOST_LOSSES = 2**22
 NUMBERS_AT_ONCE = 2**24
 
 
-class Divergent:
-    """A run whose loss grows without bound: no number is better than a wrong one."""
+class NoNumbers:
+    """A run that diverges or that no theory here describes: no number is better than a wrong one."""
 
     stall: Stall | None = None
 
@@ -58,9 +58,15 @@ def path_for(course: Course) -> Path:
     """
     settings = course.settings
     require_theory(course)
+    changing = settings.optimizer != "sgd" or settings.schedule != "constant"
+    if changing and not course.full_batch and settings.dtype == "bfloat16" and settings.rounding == "nearest":
+        return NoNumbers(
+            f"{settings.optimizer} with {settings.schedule} learning rate, outside its range: rounding to bfloat16 is "
+            "predicted for the full batch and for sgd with a constant rate; --rounding stochastic or master undoes it"
+        )
     if settings.optimizer in FORMS and not course.full_batch:
         return adam_path(course)
-    if settings.optimizer != "sgd" or settings.schedule != "constant":
+    if changing:
         return stepped_path(course) if course.full_batch else scheduled_path(course)
     limit = max_learning_rate(course.problem, course.rows, settings.momentum, settings.nesterov)
     if course.full_batch:
@@ -71,7 +77,7 @@ def path_for(course: Course) -> Path:
         return with_rounding(course, path)
     if settings.step_size >= limit or not _stable(course, 1.0):
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
-        return Divergent(_beyond(settings.step_size, limit))
+        return NoNumbers(_beyond(settings.step_size, limit))
     path = MinibatchPath(course)
     if not _stable(course, 1 / RARE):
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)

@@ -61,6 +61,10 @@ class FullBatchPath:
             return np.full(len(steps), float(form.constant))
         return np.asarray(form.constant + jnp.sum(2 * form.linear * self.factors(steps), axis=(-2, -1)))
 
+    def excess(self, step: float) -> float:
+        """The training loss above its floor before the update of this step."""
+        return float(jnp.sum(self._power * self.factors(np.array([step]))[0] ** 2))
+
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`."""
         return first_step(lambda steps: np.asarray(evaluate(self._judged, self.factors(steps)) <= level))

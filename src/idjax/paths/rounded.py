@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath
@@ -14,8 +14,8 @@ from idjax.types import Stall, Weights
 
 UNSLOWED = 0.999
 """Share of the descent that has to pass for rounding to be left out."""
-CLOCKED = 0.5
-"""Share of the descent that has to pass for one clock to describe all weights."""
+CLOCKED, TIMED = 0.9, 0.5
+"""Share of the descent that has to pass for one clock to describe all weights: their loss, and roughly their time."""
 STANDS = 0.98
 """Share of the loss that is left where training no longer moves, clock or not."""
 STALLED = 0.01
@@ -34,9 +34,11 @@ def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
     within the run. With minibatches the noise carries part of the mean updates over the gap.
     """
     settings = course.settings
+    end = float(settings.epochs * course.steps)
+    if settings.rounding == "stochastic":
+        path.how += _noise_warning(course, path, end)
     if settings.rounding != "nearest" or settings.dtype == "float64":
         return path
-    end = float(settings.epochs * course.steps)
     learned = path.steps_to((1 - settings.learned_at) * course.problem.variance)
     if isinstance(path, FullBatchPath):
         stall = first_step(lambda steps: _passed(course, path, steps) <= 0.5)
@@ -62,8 +64,7 @@ class StallingPath(FullBatchPath):
 
     def __init__(self, course: Course, step: float):
         super().__init__(course)
-        loss = float(jnp.sum(course.power() * self.factors(np.array([step]))[0] ** 2)) + floor_of(course.problem)
-        self.stall = Stall(course.settings.dtype, step, loss)
+        self.stall = Stall(course.settings.dtype, step, self.excess(step) + floor_of(course.problem))
 
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`; inf if updates are lost before."""
@@ -97,17 +98,17 @@ class SlowedPath:
         needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
         self._needed = np.minimum(needed, FOREVER)
         # Weights that most is lost of stay behind the others: no common clock describes them.
-        blurred = np.flatnonzero(passed < CLOCKED)
-        self._valid = float(self._needed[blurred[0]]) if len(blurred) else FOREVER
+        self._valid, self._timed = (self._first(passed < share) for share in (CLOCKED, TIMED))
         dtype = course.settings.dtype
         self.how = f"{path.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
         if self._valid < course.settings.epochs * course.steps:
-            self.how += f"; outside its range from step {self._valid:,.0f} on: rounding loses half of the mean update"
-        stalled = np.flatnonzero(passed < STALLED)
+            self.how += (
+                f"; outside its range from step {self._valid:,.0f} on: rounding loses a tenth of the mean update"
+            )
         self.stall: Stall | None = None
-        if len(stalled):
-            loss = path.excess(float(steps[stalled[0]])) + floor_of(course.problem)
-            self.stall = Stall(dtype, float(self._needed[stalled[0]]), loss)
+        if (passed < STALLED).any():
+            loss = path.excess(float(steps[np.argmax(passed < STALLED)])) + floor_of(course.problem)
+            self.stall = Stall(dtype, self._first(passed < STALLED), loss)
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs, NaN from where weights differ too much in what passes and still move."""
@@ -132,13 +133,16 @@ class SlowedPath:
         """The expected weights."""
         return self._path.weights(float(self._clock(np.array([step]))[0]))
 
+    def _first(self, condition: Bool[np.ndarray, " k"]) -> float:
+        return float(self._needed[np.argmax(condition)]) if condition.any() else FOREVER
+
     def _clock(self, steps: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "*t"]:
         """The updates without rounding that do what these do."""
         return np.floor(np.interp(steps, self._needed, self._unrounded))
 
     def _needed_for(self, steps: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
         found = np.interp(steps, self._unrounded, self._needed, right=np.inf)
-        return np.where(found < min(self._valid, FOREVER), found, np.inf)
+        return np.where(found < min(self._timed, FOREVER), found, np.inf)
 
 
 def _passed(
@@ -164,12 +168,14 @@ def _part_passed(course: Course, path: FullBatchPath | MinibatchPath, steps: np.
     return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(path, MinibatchPath) else 0.0)
 
 
-def _noise_warning(course: Course, path: MinibatchPath, end: float) -> str:
+def _noise_warning(course: Course, path: FullBatchPath | MinibatchPath, end: float) -> str:
     """Says where what rounding adds to the loss is not small."""
     settings, problem = course.settings, course.problem
     rate = settings.step_size / (1 - settings.momentum)
     weights = jnp.asarray(path.weights(end).stacked)
     added = float(finite_precision.noise_after(weights, jnp.asarray(problem.rates), rate, end, settings.dtype))
+    if settings.rounding == "stochastic":
+        added *= 2  # up or down at random is off by u²/6, to nearest by u²/12
     variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)
     loss = path.excess(end) + floor_of(problem)
     if added > MOST_NOISE * max(loss, (1 - settings.learned_at) * variance):

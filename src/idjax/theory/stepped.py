@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from idjax.rounding import State, Transformation, apply_gradient, initial_state
@@ -53,7 +54,7 @@ def begin(
     error: Float[Array, "n q"],
     dtype: str = "float64",
     rounding: str = "nearest",
-    seed: int = 0,
+    seed: ArrayLike = 0,
 ) -> State:
     """The state at this error Θ - Θ_ref, weights stored in dtype; seed is that of stochastic rounding."""
     return initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed)
