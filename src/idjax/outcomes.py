@@ -118,3 +118,110 @@ class ScanOutcome:
 
 
 Outcome = ExperimentOutcome | ScanOutcome
+
+
+NORMALIZED = {
+    "none": "data as they are",
+    "center": "features centred",
+    "feature": "each feature standardised",
+    "sample": "each sample standardised",
+    "pca": "whitened (PCA)",
+    "zca": "whitened (ZCA)",
+}
+"""Each normaliser in words."""
+
+Kind = Literal["cause", "consequence", "note"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that keeps these data from being learned with these settings, as a linter would say it.
+
+    code:      stable name, such as "mean-dominated"; `idjax explain CODE` tells more.
+    kind:      a cause; a consequence, which names its `causes`; or a note.
+    message:   one sentence with the numbers that matter.
+    evidence:  these numbers by name, units in the names or in the message.
+    cost:      factor by which it lengthens training (inf: nothing is learned while it lasts; 1: none).
+    fix:       what to change, in words, with the flags.
+    """
+
+    code: str
+    kind: Kind
+    message: str
+    evidence: dict[str, float | int | str | list[str]]
+    cost: float
+    fix: str
+    causes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What training came to: epochs to learn (inf if not within the budget) and the explained variance at the end."""
+
+    epochs: float
+    explained_variance: float
+    curve_epochs: Float[np.ndarray, " t"]
+    curve_explained: Float[np.ndarray, " t"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prescription:
+    """Settings that learn these data, with the epochs that they are predicted to take, and measured if proven."""
+
+    settings: Settings
+    predicted_epochs: float
+    predicted_steps: float
+    flax_code: str
+    keras_code: str
+    proof: Proof | None = None
+
+    @property
+    def words(self) -> str:
+        """The settings in one line."""
+        settings = self.settings
+        parts = [NORMALIZED[settings.normalize]]
+        if settings.normalize != "none":
+            parts.append(f"loss in {settings.loss_space} units")
+        parts.append(f"{settings.optimizer}, learning rate {settings.step_size:.4g}")
+        if settings.momentum:
+            parts.append(f"momentum {settings.momentum:g}")
+        parts.append(f"batches of {settings.batch_size:,}")
+        return ", ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What will happen to these data with these settings, why, and what to do about it.
+
+    before:       the prediction for the settings as given, over the budget; None where no theory predicts them.
+    level:        the explained variance that counts as learned: that share of what a linear layer can explain.
+    reachable:    the explained variance of the best linear layer.
+    eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
+    samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
+    """
+
+    source: str
+    rows: int
+    inputs: int
+    outputs: int
+    autoencoder: bool
+    settings: Settings
+    budget: float
+    level: float
+    reachable: float
+    verdict: str
+    before: Curve | None
+    no_prediction: str
+    findings: tuple[Finding, ...]
+    prescriptions: tuple[Prescription, ...]
+    eigenvalues: Float[np.ndarray, " n"]
+    mean_mode: int | None
+    bias_mode: int | None
+    samples: Samples | None
+    proof: Proof | None
+    seconds: float
+
+    @property
+    def causes(self) -> tuple[Finding, ...]:
+        """The findings that decide the exit status."""
+        return tuple(finding for finding in self.findings if finding.kind == "cause")
