@@ -120,16 +120,6 @@ class ScanOutcome:
 Outcome = ExperimentOutcome | ScanOutcome
 
 
-NORMALIZED = {
-    "none": "data as they are",
-    "center": "features centred",
-    "feature": "each feature standardised",
-    "sample": "each sample standardised",
-    "pca": "whitened (PCA)",
-    "zca": "whitened (ZCA)",
-}
-"""Each normaliser in words."""
-
 Kind = Literal["cause", "consequence", "note"]
 
 
@@ -174,19 +164,6 @@ class Prescription:
     flax_code: str
     keras_code: str
     proof: Proof | None = None
-
-    @property
-    def words(self) -> str:
-        """The settings in one line."""
-        settings = self.settings
-        parts = [NORMALIZED[settings.normalize]]
-        if settings.normalize != "none":
-            parts.append(f"loss in {settings.loss_space} units")
-        parts.append(f"{settings.optimizer}, learning rate {settings.step_size:.4g}")
-        if settings.momentum:
-            parts.append(f"momentum {settings.momentum:g}")
-        parts.append(f"batches of {settings.batch_size:,}")
-        return ", ".join(parts)
 
 
 @dataclasses.dataclass(frozen=True)
