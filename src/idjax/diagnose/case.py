@@ -1,0 +1,236 @@
+"""What a diagnosis looks at: data as moments and a sample of rows, settings, and the predictions asked of them."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.column_stats import ColumnStats
+from idjax.model import start_weights
+from idjax.moments import MomentSet
+from idjax.normalize import encode, fit
+from idjax.prediction import NoTheoryError, predict_from_moments
+from idjax.problem import Problem, max_learning_rate, pose
+from idjax.settings import Settings
+from idjax.types import Curve, IdjaxError, Weights
+
+TUNED = 0.2
+"""Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
+HEAVY = 0.5
+"""Stable rate, over that of Gaussian rows, below which tails are heavy; sampling alone gives down to 0.8."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of x and of the target: names, what they are stored as, ranges and moments of each by itself."""
+
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    feature_dtypes: tuple[np.dtype, ...]
+    target_dtypes: tuple[np.dtype, ...]
+    inputs: ColumnStats
+    targets: ColumnStats
+
+
+@dataclasses.dataclass(eq=False)
+class Case:
+    """Data and settings under examination; findings are pure functions of it.
+
+    source:   how messages call the data.
+    moments:  of all training rows.
+    columns:  of x and the target.
+    sample:   some rows (x, y), float64; y is x for an autoencoder.
+    settings: of the run, learned_at being the share of what a linear layer can explain.
+    budget:   epochs that training may take.
+    """
+
+    source: str
+    moments: MomentSet
+    columns: Columns
+    sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
+    settings: Settings
+    budget: float
+    _curves: dict[Settings, Curve | NoTheoryError] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return self.moments.raw.count
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch of the settings as given."""
+        return -(-self.rows // self.settings.batch_size)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the optimizer divides by the size of its gradients."""
+        return self.settings.optimizer != "sgd"
+
+    @functools.cached_property
+    def start(self) -> Weights:
+        """The weights before training."""
+        return start_weights(
+            self.settings.start, self.moments.raw.inputs, self.moments.raw.outputs, self.settings.seed
+        )
+
+    @functools.cached_property
+    def variance(self) -> float:
+        """Mean variance of the targets, original units."""
+        return float(np.mean(np.diagonal(self.moments.raw.covariance_yy)))
+
+    @functools.cached_property
+    def reachable(self) -> float:
+        """The explained variance of the best linear layer; 1 for an autoencoder."""
+        problem = pose(self.moments, None, dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
+        floor = float(problem.on_judged.residual @ problem.judged_shares)
+        return 1 - floor / self.variance if self.variance > 0 else math.nan
+
+    @property
+    def level(self) -> float:
+        """The explained variance that counts as learned: the asked share of what is reachable."""
+        return self.settings.learned_at * self.reachable
+
+    @property
+    def before(self) -> Curve | None:
+        """The prediction for the settings as given, over the budget; None if no theory covers them."""
+        curve = self._look(self.settings)
+        return curve if isinstance(curve, Curve) else None
+
+    @property
+    def no_prediction(self) -> str:
+        """Why there is none."""
+        curve = self._look(self.settings)
+        return str(curve) if isinstance(curve, NoTheoryError) else ""
+
+    @functools.cached_property
+    def learned(self) -> bool:
+        """Whether the settings as given reach the level within the budget, tails of the rows considered."""
+        return self.epochs() <= self.budget and not self.tails_diverge
+
+    @functools.cached_property
+    def tails_diverge(self) -> bool:
+        """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
+        if self.adaptive or self.before is None or self.tails > HEAVY:
+            return False
+        limit = self.max_rate()
+        return limit <= self.settings.step_size < limit / self.tails
+
+    def epochs(self, **changes: object) -> float:
+        """Predicted epochs to the level with these changes to the settings; inf if never, NaN without a theory."""
+        curve = self._look(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
+        return curve.epochs_to_learn if isinstance(curve, Curve) else math.nan
+
+    def _look(self, settings: Settings) -> Curve | NoTheoryError:
+        given = settings == self.settings
+        judged = dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
+        if not given and settings.optimizer == "sgd" and settings.schedule == "constant":
+            # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
+            judged = judged if settings.dtype == "bfloat16" else dataclasses.replace(judged, epochs=1)
+        if judged not in self._curves:
+            try:
+                curve: Curve | NoTheoryError = predict_from_moments(
+                    self.moments, None, judged, band=False, details=given
+                )
+            except NoTheoryError as error:
+                curve = error
+            self._curves[judged] = curve
+        return self._curves[judged]
+
+    @functools.cached_property
+    def problem(self) -> Problem:
+        """The quadratic problem that the settings as given pose."""
+        return pose(self.moments, None, self.settings)
+
+    def max_rate(self, **changes: object) -> float:
+        """The largest stable learning rate with these changes, in mean square over the batches."""
+        settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
+        problem = pose(self.moments, None, settings)
+        limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
+        return limit * self.tails
+
+    def tuned(self, **changes: object) -> dict[str, object]:
+        """The same changes with plain SGD and a well-chosen learning rate, of two digits."""
+        changes = {"optimizer": "sgd", **plain_numbers(), "momentum": 0.0, "nesterov": False} | changes
+        rate = TUNED * self.max_rate(**changes)
+        return {**changes, "learning_rate": two_digits(rate), "schedule": "constant"}
+
+    @functools.cached_property
+    def tails(self) -> float:
+        """Largest stable rate over that of Gaussian rows of the same mean and covariance, as a sample of rows has it."""
+        return tails_of(self)
+
+    def normalized_targets(self) -> Float[np.ndarray, "k q"]:
+        """The sample's targets as the layer sees them."""
+        fitted = fit(self.settings.normalize, self.moments.raw)
+        x, y = self.sample
+        return np.asarray(encode(self.settings.normalize, fitted, x, None if self.autoencoder else y)[1])
+
+    @property
+    def autoencoder(self) -> bool:
+        """Whether the target is x itself."""
+        return self.moments.raw.autoencoder
+
+
+def plain_numbers() -> dict[str, object]:
+    """No optimizer's own numbers."""
+    return {"beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None}
+
+
+def two_digits(value: float) -> float:
+    """The value, rounded down to two digits: what a person would type."""
+    if not (0 < value < math.inf):
+        return value
+    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
+
+
+def tails_of(case: Case) -> float:
+    """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in the sample, M̂ the second moment of a batch.
+
+    An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B with
+    T = E[|a|² a aᵀ], which is 2 M² + tr(M) M - 2 |μ|² μμᵀ for Gaussian rows. docs/theory.md (131).
+    """
+    x = case.sample[0]
+    batch = case.settings.batch_size
+    if batch >= case.rows:
+        return 1.0
+    center, deviation = x.mean(axis=0), x.std(axis=0)
+    # Scaled and with the mean taken out: tails are of what varies, and the units of columns are another matter.
+    a = np.append((x - center) / np.where(deviation > 0, deviation, 1), np.ones((len(x), 1)), axis=1)
+    second = a.T @ a / len(a)
+    power = np.sum(a**2, axis=1)
+    mean = a.mean(axis=0)
+    own = (a * power[:, None]).T @ a / len(a)
+    gaussian = 2 * second @ second + np.trace(second) * second - 2 * (mean @ mean) * np.outer(mean, mean)
+    values, vectors = np.linalg.eigh(second)
+    keep = values > 1e-10 * values[-1]
+    whitener = vectors[:, keep] / np.sqrt(values[keep])
+
+    def largest(fourth: np.ndarray) -> float:
+        square = (1 - 1 / batch) * second @ second + fourth / batch
+        return float(np.linalg.eigvalsh(whitener.T @ square @ whitener)[-1])
+
+    return min(1.0, largest(gaussian) / largest(own))
+
+
+def thin(blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` rows (x, y), evenly spaced over all rows whatever the blocks; y is x where there is none."""
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    stride, seen, count = 1, 0, 0
+    for x, y in blocks:
+        first = -seen % stride
+        part = x[first::stride].copy(), (x if y is None else y)[first::stride].copy()
+        kept.append(part)
+        seen, count = seen + len(x), count + len(part[0])
+        while count > most:
+            whole = tuple(np.concatenate(columns) for columns in zip(*kept, strict=True))
+            kept = [(whole[0][::2], whole[1][::2])]
+            stride, count = 2 * stride, len(kept[0][0])
+    if not kept:
+        raise IdjaxError("there are no rows to diagnose: give at least 2")
+    x, y = (np.concatenate(columns) for columns in zip(*kept, strict=True))
+    return x, y

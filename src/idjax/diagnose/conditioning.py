@@ -1,0 +1,31 @@
+"""Whether better-conditioned inputs would learn in time: predicted epochs, each with a well-chosen rate of its own."""
+
+from idjax.diagnose.case import Case
+
+ORDER = ("none", "center", "feature", "pca")
+"""Each normaliser cures what the one before it does, and more."""
+CLEARLY = 2.0
+"""How many times faster it has to be to count as a cure."""
+
+
+def epochs_with(case: Case, normalize: str) -> float:
+    """Predicted epochs to learn with plain SGD, this normaliser and a well-chosen rate; loss in normalised units."""
+    space = case.settings.loss_space if normalize == case.settings.normalize else "normalized"
+    return case.epochs(**case.tuned(normalize=normalize, loss_space=space))
+
+
+def before_and_after(case: Case, cure: str) -> tuple[float, float] | None:
+    """Epochs with all that comes before this cure, and with it; None where the settings have it already, or where
+    what comes before is fast enough.
+    """
+    given = case.settings.normalize
+    if given in ("sample", "zca", "pca"):
+        return None if cure != "pca" or given != "sample" else _pair(case, given, cure)
+    if ORDER.index(cure) <= ORDER.index(given):
+        return None
+    return _pair(case, ORDER[ORDER.index(cure) - 1], cure)
+
+
+def _pair(case: Case, earlier: str, cure: str) -> tuple[float, float] | None:
+    slow = epochs_with(case, earlier)
+    return (slow, epochs_with(case, cure)) if slow > case.budget else None
