@@ -40,7 +40,7 @@ class DenseModel(nn.Module):
         return ACTIVATIONS[self.activation](self.dense(z))
 
     def __call__(self, x: Float[Array | np.ndarray, "N p"], fitted: Fitted | None = None) -> Float[Array, "N q"]:
-        """Outputs in original units; `fitted` holds the training statistics of center and feature."""
+        """Outputs in original units; `fitted` is what `normalize.fit` learned for center, feature, pca and zca."""
         x = jnp.asarray(x)
         if self.normalize == "none":
             return self.layer(x)

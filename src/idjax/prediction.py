@@ -66,7 +66,8 @@ def predict_from_moments(
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        course = Course(pose(train, validation, settings), start, settings, rows)
+        problem = pose(train, validation, settings)
+        course = Course(problem, problem.enter(start), settings, rows)
         path = path_for(course)
         curve = _curve(course, path)
         # Learning rates, and bands over starts, are those of a linear recursion with constant numbers.
@@ -95,11 +96,11 @@ def _curve(course: Course, path: Path) -> Curve:
         epoch=epochs,
         train=losses.train + floor_of(problem),
         validation=losses.validation + problem.penalty[1],
-        explained_variance=learned.explained_variance(losses.error, problem.variance),
+        explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
         shape_correlation=correlation,
         steps_per_epoch=course.steps,
-        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance),
-        weights=weights if weights is not None else _unknown(course.start),
+        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance - problem.lost),
+        weights=problem.leave(weights) if weights is not None else _unknown(course.start),
         how=path.how,
         seconds=0.0,
         condition_number=problem.condition_number,
@@ -117,7 +118,7 @@ def _bands(course: Course) -> tuple[Band | None, Band | None]:
     limit = np.sqrt(6 / (problem.train.inputs + problem.train.outputs))
     draws = np.random.default_rng(course.settings.seed)
     shape, zeros = problem.reference.kernel.shape, np.zeros_like(problem.reference.bias)
-    starts = (Weights(draws.uniform(-limit, limit, shape), zeros) for _ in range(BAND_STARTS))
+    starts = (problem.enter(Weights(draws.uniform(-limit, limit, shape), zeros)) for _ in range(BAND_STARTS))
     epochs = np.arange(1.0, course.settings.epochs + 1)
     losses = losses_of_starts(course, starts, BAND_STARTS, epochs)
     if losses is None:
@@ -152,6 +153,6 @@ def _mode_groups(course: Course, path: Path) -> tuple[ModeGroup, ...]:
 def steps_to_loss(problem: Problem, start: Weights, settings: Settings, level: float) -> float:
     """The first step at which the training loss of the full batch is at most `level`; inf if never."""
     with jax.enable_x64(True):
-        course = Course(problem, start, settings, problem.train.count)
+        course = Course(problem, problem.enter(start), settings, problem.train.count)
         everything = np.ones((1, problem.spectrum.eigenvalues.size))
         return float(FullBatchPath(course).group_steps(everything, level / float(course.power().sum()))[0])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.moments import MomentSet
-from idjax.normalize import Fitted, encode_moments, fit
+from idjax.normalize import Fitted, encode_moments, fit, lost_variance, zca_to_pca
 from idjax.settings import Settings
 from idjax.spectrum import spectrum_of
 from idjax.theory import mean_square, minibatch, quadratic, sgd
@@ -26,6 +26,9 @@ class Problem:
     shape_moments:     the same rows' moments for the shape correlation, with what folds the normaliser into weights.
     spectrum:          of train.  reference: an optimum of train, from which errors are counted.
     penalty:           constant part of the L2 activity penalty on train and validation.
+    lost:              squared error in original units that no weights change: what the judged rows have where the
+                       training rows have nothing.
+    turned:            whether this is zca seen along the axes of pca: weights are turned on their way in and out.
     """
 
     train: Moments
@@ -39,6 +42,16 @@ class Problem:
     spectrum: Spectrum
     reference: Weights
     penalty: tuple[float, float]
+    lost: float = 0.0
+    turned: bool = False
+
+    def enter(self, weights: Weights) -> Weights:
+        """The model's weights in the coordinates of this problem."""
+        return zca_to_pca(self.fold_with, weights) if self.turned and self.fold_with else weights
+
+    def leave(self, weights: Weights) -> Weights:
+        """The other way."""
+        return zca_to_pca(self.fold_with, weights, back=True) if self.turned and self.fold_with else weights
 
     @property
     def groups(self) -> int:
@@ -93,7 +106,8 @@ class Problem:
 
 def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> Problem:
     """Chooses the moments and output weights that the normaliser and the units of the loss imply (theory §6)."""
-    fitted = fit(settings.normalize, train.raw)
+    turned = settings.normalize == "zca"
+    fitted = fit("pca" if turned else settings.normalize, train.raw)
     original = settings.loss_space == "original"
     scale = fitted.targets.scale
     ones = np.ones_like(scale)
@@ -114,6 +128,10 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
             seen_validation, constant = _penalized(seen_validation, settings.activity_l2)
             penalty = (penalty[0], constant)
     affine = settings.normalize != "sample"
+    lost = 0.0
+    if affine and validation and not scale.all():
+        raw = validation.raw
+        lost = lost_variance(fitted.targets, raw.mean_y, raw.covariance_yy) / raw.outputs
     return Problem(
         train=seen_train,
         validation=seen_validation,
@@ -125,7 +143,9 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
         fold_with=fitted if affine else None,
         spectrum=spectrum_of(seen_train),
         reference=quadratic.optimum(seen_train),
-        penalty=penalty,
+        penalty=(penalty[0], penalty[1] + lost * original),
+        lost=lost,
+        turned=turned,
     )
 
 

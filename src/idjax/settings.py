@@ -9,7 +9,7 @@ from idjax.types import IdjaxError
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh"]
 Activation = Literal["linear", "relu", "tanh", "sigmoid"]
-Normalize = Literal["none", "center", "feature", "sample"]
+Normalize = Literal["none", "center", "feature", "sample", "pca", "zca"]
 LossSpace = Literal["original", "normalized"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Rounding = Literal["nearest", "stochastic", "master"]
@@ -103,7 +103,8 @@ class Settings:
     validation_split: float = 0.3
     """Share of the rows, taken from the end, that is kept for validation."""
     normalize: Normalize = "none"
-    """Standardisation inside the model, undone at its output."""
+    """What the model does to inputs, and undoes at its output: center or standardise each feature, standardise each
+    sample, or whiten along the principal axes (pca) or turned back from them (zca)."""
     loss_space: LossSpace = "normalized"
     """Units of the loss when the model normalises."""
     learned_at: float = 0.99

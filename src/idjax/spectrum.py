@@ -7,6 +7,8 @@ high *relative* accuracy. Source: Drmač and Veselić 2008, "New fast and accura
 dgejsv; docs/theory.md, section 7.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import get_lapack_funcs
@@ -43,6 +45,45 @@ def covariance_factor(covariance: Float[np.ndarray, "p p"]) -> Float[np.ndarray,
     return scale[:, None] * vectors * np.sqrt(values)
 
 
+class PrincipalAxes(NamedTuple):
+    """Axes V (p, p) and deviations s (p,), descending, of a covariance Σ = V diag(s²) Vᵀ of rank r.
+
+    forward (p, p) and inverse (p, p) take rows to uncorrelated numbers of variance 1 and back: z = (x - m) forward,
+    x = m + z inverse, inverse = diag(s) Vᵀ and forward its pseudo-inverse, both 0 for the p - r axes that have s = 0.
+    """
+
+    vectors: Float[np.ndarray, "p p"]
+    deviations: Float[np.ndarray, " p"]
+    forward: Float[np.ndarray, "p p"]
+    inverse: Float[np.ndarray, "p p"]
+
+
+def principal_axes(covariance: Float[np.ndarray, "p p"]) -> PrincipalAxes:
+    """The principal axes of Σ, the largest component of each positive; docs/theory.md (55) and (56).
+
+    With L = diag(d) E diag(√ρ) from the correlations and its singular values, L = V diag(s) Qᵀ, the forward map is
+    Qᵀ diag(1/√ρ) Eᵀ diag(1/d): divided by the scales of the features, not by what an SVD makes of them.
+    """
+    scale, values, modes = _correlation_modes(covariance)
+    inputs, rank = modes.shape
+    if rank == 0:
+        nothing = np.zeros_like(covariance)
+        return PrincipalAxes(np.eye(inputs), np.zeros(inputs), nothing, nothing)
+    root = scale[:, None] * modes * np.sqrt(values)
+    kept, vectors, right = _singular_triples(root)
+    sign = np.where(np.take_along_axis(vectors, np.abs(vectors).argmax(axis=0)[None], axis=0)[0] < 0, -1.0, 1.0)
+    vectors, right = vectors * sign, right * sign[:rank]
+    forward = np.zeros_like(covariance)
+    forward[:, :rank] = (modes / (np.where(scale > 0, scale, 1)[:, None] * np.sqrt(values))) @ right
+    if rank < np.count_nonzero(scale):
+        # Columns that depend on others: what rows have across the axes is to leave no trace in z.
+        null = vectors[:, rank:]
+        forward -= null @ (null.T @ forward)
+    deviations = np.zeros(inputs)
+    deviations[:rank] = kept
+    return PrincipalAxes(vectors, deviations, forward, (vectors * deviations).T)
+
+
 def least_squares(
     covariance_xx: Float[np.ndarray, "p p"], covariance_xy: Float[np.ndarray, "p q"]
 ) -> Float[np.ndarray, "p q"]:
@@ -64,13 +105,19 @@ def _correlation_modes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 def _singular_pairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Singular values, descending, and the full orthonormal set of left singular vectors of a tall matrix."""
+    return _singular_triples(matrix, right=False)[:2]
+
+
+def _singular_triples(matrix: np.ndarray, right: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same with the right singular vectors, unless they are not asked for."""
     if not np.isfinite(matrix).all():
         raise IdjaxError("the moments of the data overflow float64: scale the data down")
     # joba=2 asks for accuracy relative to each value; the default would flush the smallest to 0.
-    scaled, left, _, work, _, info = get_lapack_funcs(("gejsv",), [matrix])[0](matrix, joba=2, jobu=1, jobv=3)
+    dgejsv = get_lapack_funcs(("gejsv",), [matrix])[0]
+    scaled, left, across, work, _, info = dgejsv(matrix, joba=2, jobu=1, jobv=0 if right else 3)
     if info != 0:
         raise IdjaxError(f"the spectrum of the data did not converge (dgejsv: {info})")
     values = scaled * (work[0] / work[1])
     order = np.argsort(-values, kind="stable")
     rest = np.arange(len(values), matrix.shape[0])
-    return values[order], left[:, np.concatenate([order, rest])]
+    return values[order], left[:, np.concatenate([order, rest])], across[:, order] if right else across

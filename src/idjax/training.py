@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import from_params, start_weights, to_params
-from idjax.moments import moments_of
+from idjax.moments import measure, moments_of
 from idjax.normalize import fit
 from idjax.settings import Settings, check
 from idjax.steps import Rows, hyper_for, initial_state, plan_for, shape_correlation, train_epochs
@@ -77,7 +77,9 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
     outputs = dataset.target.shape[1]
     plan = plan_for(settings, autoencoder=autoencoder, outputs=outputs, rows=rows)
     hyper = hyper_for(settings)
-    raw = moments_of(x[:rows], None if y is None else y[:rows])
+    known = x[:rows], None if y is None else y[:rows]
+    # Axes of like variance turn with the last bit of the moments: `predict` and this need the same.
+    raw = measure(*known).raw if settings.normalize in ("pca", "zca") else moments_of(*known)
     fitted = jax.tree.map(lambda a: jnp.asarray(a, settings.data_dtype), fit(settings.normalize, raw))
     start = start_weights(settings.start, x.shape[1], outputs, settings.seed)
     state = initial_state(plan, hyper, to_params(start, settings.dtype), settings.seed)

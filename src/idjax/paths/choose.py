@@ -103,6 +103,10 @@ def require_theory(course: Course) -> None:
         ),
         (settings.loss == "mse", f"--loss {settings.loss}"),
         (settings.activation == "linear", f"--activation {settings.activation}"),
+        (
+            settings.normalize != "zca" or (settings.optimizer == "sgd" and settings.dtype != "bfloat16"),
+            f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}",
+        ),
         (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
         (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
     ):

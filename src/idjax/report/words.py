@@ -6,7 +6,14 @@ from idjax.outcomes import RunOutcome, ScanPoint
 from idjax.settings import Settings
 from idjax.types import Curve
 
-NORMALIZERS = {"none": "raw", "center": "centred", "feature": "per feature", "sample": "per sample"}
+NORMALIZERS = {
+    "none": "raw",
+    "center": "centred",
+    "feature": "per feature",
+    "sample": "per sample",
+    "pca": "PCA",
+    "zca": "ZCA",
+}
 LOSSES = {
     "mse": "mean squared error",
     "mae": "mean absolute error",

@@ -57,7 +57,10 @@ def project(moments: Moments, reference: Weights, eigenvectors: Float[np.ndarray
     mean = moments.mean_y - moments.mean_x @ kernel - bias
     explained = moments.covariance_xx @ kernel
     twice = np.sum(kernel * (explained - 2 * moments.covariance_xy), axis=0)
-    variance = np.maximum(np.diagonal(moments.covariance_yy) + twice, 0)
+    power = np.diagonal(moments.covariance_yy)
+    # What is left of a difference of like numbers is rounding: rows that a layer can fit are fitted exactly.
+    rounding = len(gram) * np.finfo(np.float64).eps * power
+    variance = np.where(power + twice > rounding, power + twice, 0)
     covariance = moments.covariance_xy - explained
     cross = np.concatenate([covariance + np.outer(moments.mean_x, mean), mean[None]])
     return Projected(moments.weight * (variance + mean**2), -moments.weight * (eigenvectors.T @ cross), gram)
