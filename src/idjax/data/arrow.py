@@ -14,6 +14,8 @@ from idjax.types import IdjaxError
 ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
 
 _FILE_MAGIC = b"ARROW1"
+_BATCH_VALUES = 2**20
+"""Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
 
 
 def arrow_source(path: Path, source: str) -> Source:
@@ -61,14 +63,18 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
         def column(batch: Any, i: int) -> Any:
             return batch.column(batch.schema.get_field_index(names[i]) if by_name else i)
 
-        for whole in batches(chosen if by_name else None, block_rows):
+        at_once = max(block_rows, _BATCH_VALUES // len(wanted))
+        for whole in batches(chosen if by_name else None, at_once):
             whole.validate(full=True)  # nothing of a file is believed: offsets could point anywhere
-            for start in range(0, whole.num_rows, block_rows):
-                batch = whole.slice(start, block_rows)
+            for start in range(0, whole.num_rows, at_once):
+                batch = whole.slice(start, at_once)
                 values = np.empty((len(numbers), batch.num_rows))
                 for row, i in zip(values, numbers, strict=True):
                     row[:] = _numbers(arrow, types, column(batch, i))
-                yield Block(values.T, [np.array(column(batch, i).to_pylist(), dtype=object) for i in words])
+                said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
+                for stop in range(block_rows, batch.num_rows + block_rows, block_rows):
+                    rows_of = slice(stop - block_rows, stop)
+                    yield Block(values.T[rows_of], [each[rows_of] for each in said])
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)

@@ -104,18 +104,20 @@ def collect(source: Source) -> Table:
     columns = range(len(source.dtypes))
     check_numbers(source, columns)
     dtype = np.float32 if all(np.can_cast(each, np.float32) for each in source.dtypes) else np.float64
-    rows, done = source.rows or 0, 0
+    blocks = source.blocks(columns, (), block_rows_for(len(columns)))
+    if source.rows is None:
+        parts = [block.numbers.astype(dtype, order="C") for block in blocks]
+        return Table(np.concatenate(parts or [np.empty((0, len(columns)))]), source.names, source.name)
     try:
-        values = np.empty((rows, len(columns)), dtype)
+        values, done = np.empty((source.rows, len(columns)), dtype), 0
     except (MemoryError, ValueError) as error:
-        raise IdjaxError(f"{source.name}: its {rows} rows do not fit in memory; give fewer rows") from error
-    for block in source.blocks(columns, (), block_rows_for(len(columns))):
+        raise IdjaxError(f"{source.name}: its {source.rows} rows do not fit in memory; give fewer rows") from error
+    for block in blocks:
         end = done + len(block.numbers)
-        if end > rows:
-            break
-        values[done:end] = block.numbers
+        if end <= source.rows:
+            values[done:end] = block.numbers
         done = end
-    if done != rows:
+    if done != source.rows:
         raise broken_promise(source, done)
     return Table(values, source.names, source.name)
 
@@ -125,8 +127,8 @@ def broken_promise(source: Source, rows: int) -> IdjaxError:
     return IdjaxError(f"{source.name}: it promises {source.rows} rows and holds {rows}; save it again")
 
 
-BLOCK_VALUES = 2**19
-"""Numbers in a block, unless a row has more: 4 MiB of float64, which the caches hold."""
+BLOCK_VALUES = 2**18
+"""Numbers in a block, unless a row has more: 2 MiB of float64, which the caches hold."""
 
 
 def block_rows_for(width: int) -> int:
