@@ -25,9 +25,9 @@ from idjax.data import (
     keras_split,
     load,
     load_builtin,
+    numpy_files,
     prescribed,
     read,
-    readers,
 )
 from idjax.types import IdjaxError
 
@@ -462,10 +462,10 @@ def test_no_pickle_is_run(tmp_path):
 
 def test_limit_of_unpacking(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((100_000, 10)))
-    monkeypatch.setattr(readers, "INFLATED_LIMIT", 8_000_000)
+    monkeypatch.setattr(numpy_files, "INFLATED_LIMIT", 8_000_000)
     with pytest.raises(IdjaxError, match="it unpacks to 8000128 bytes, over the limit of 8000000"):
         read(tmp_path / "x.npz")
-    monkeypatch.setattr(readers, "INFLATED_LIMIT", 8_000_128)
+    monkeypatch.setattr(numpy_files, "INFLATED_LIMIT", 8_000_128)
     assert read(tmp_path / "x.npz").x.shape == (100_000, 10)
 
 

@@ -320,10 +320,8 @@ def test_the_weighted_moment_is_what_counts(problem):
     settings = full_batch(problem, normalize="sample", loss_space="original")
     trained = train(problem.x, settings)
     moments = measure(problem.x)
-    wrong_moments = dataclasses.replace(
-        moments,
-        sample_weighted=dataclasses.replace(moments.sample, weight=moments.sample_weighted.weight),
-    )
+    wrong_weighted = dataclasses.replace(moments.sample, weight=moments.sample_weighted.weight)
+    wrong_moments = dataclasses.replace(moments, samples=(moments.sample, wrong_weighted))
     assert worst(predict_from_moments(moments, None, settings, band=False).train, trained.train) < EXACT
     assert worst(predict_from_moments(wrong_moments, None, settings, band=False).train, trained.train) > EXACT
 

@@ -47,8 +47,9 @@ def predict(
     dataset = as_dataset(data, y, settings.data_dtype)
     x, y = dataset.x, dataset.y
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
-    train = measure(x[:rows], None if y is None else y[:rows])
-    validation = measure(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
+    samples = settings.normalize == "sample"
+    train = measure(x[:rows], None if y is None else y[:rows], samples)
+    validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
     curve = predict_from_moments(train, validation, settings, band=band)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 

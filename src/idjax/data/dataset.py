@@ -35,34 +35,6 @@ class Dataset:
         return self.x if self.y is None else self.y
 
 
-def from_arrays(x: object, y: object = None, source: str = "x", dtype: Dtype = "float32") -> Dataset:
-    """A checked data set of arrays in memory, copied.
-
-    Args:
-      x: numbers of shape (N, p), as an array or anything that numpy.asarray makes one of.
-      y: numbers of shape (N, q), likewise; None for an autoencoder.
-      source: what to call x in messages.
-      dtype: floating point type to store both in.
-
-    Raises:
-      IdjaxError: if they are not real, finite, two-dimensional, of two rows or more, equally long and within
-        the range of the dtype.
-    """
-    target = None if y is None else Table(_array(y, "y"), None, "y")
-    source = printable(source)
-    return assemble(Table(_array(x, source), None, source), target, dtype)
-
-
-def as_dataset(data: object, y: object, dtype: Dtype) -> Dataset:
-    """A data set of this dtype, from one or from arrays; IdjaxError as `from_arrays`."""
-    if not isinstance(data, Dataset):
-        return from_arrays(data, y, dtype=dtype)
-    if data.x.dtype == dtype:
-        return data
-    cast = from_arrays(data.x, data.y, data.source, dtype)
-    return dataclasses.replace(cast, feature_names=data.feature_names, target_names=data.target_names)
-
-
 class Table(NamedTuple):
     """Values read but not yet checked, of any shape and dtype; names of columns where the source has them."""
 
@@ -94,30 +66,43 @@ def part(table: Table, wanted: str) -> tuple[Table, Table]:
     """The table without the wanted columns, and the wanted columns: names with commas between them.
 
     Raises:
-      IdjaxError: if a name is unknown, shared by several columns or given twice, or if no column is left.
+      IdjaxError: as `find_columns`, or if no column is left.
     """
     names, source = table.names or numbered("x", table.values.shape[1]), table.source
-    wanted = printable(wanted)
-    chosen = [wanted] if wanted in names else [name.strip() for name in wanted.split(",")]
-    for name in chosen:
-        if name not in names:
-            raise IdjaxError(f"{source}: no column {quote(name)} for the target; {suggestion(name, names)}")
-        if names.count(name) > 1:
-            raise IdjaxError(f"{source}: {names.count(name)} columns are named {quote(name)}; rename all but one")
-        if chosen.count(name) > 1:
-            raise IdjaxError(f"{source}: the target names column {quote(name)} twice; name it once")
+    chosen = find_columns(names, wanted, source, "the target")
     if len(chosen) == len(names):
         raise IdjaxError(f"{source}: the target takes all columns; leave one for x, or give no target")
 
     def select(columns: list[int]) -> Table:
         return Table(table.values[:, columns], tuple(names[i] for i in columns), source)
 
-    rest = [i for i, name in enumerate(names) if name not in chosen]
-    return select(rest), select([names.index(name) for name in chosen])
+    return select([i for i in range(len(names)) if i not in chosen]), select(chosen)
 
 
-def check_form(dtype: np.dtype, shape: tuple[int, ...], source: str, letter: str = "x") -> None:
-    """Checks what can be known of an array before its numbers are read.
+def find_columns(names: tuple[str, ...], wanted: str, source: str, role: str) -> list[int]:
+    """Where the wanted columns are: names with commas between them.
+
+    Raises:
+      IdjaxError: if a name is unknown, shared by several columns or given twice; the role is what they are wanted for.
+    """
+    wanted = printable(wanted)
+    chosen = [wanted] if wanted in names else [name.strip() for name in wanted.split(",")]
+    for name in chosen:
+        if name not in names:
+            raise IdjaxError(f"{source}: no column {quote(name)} for {role}; {suggestion(name, names)}")
+        if names.count(name) > 1:
+            raise IdjaxError(f"{source}: {names.count(name)} columns are named {quote(name)}; rename all but one")
+        if chosen.count(name) > 1:
+            raise IdjaxError(f"{source}: {role} names column {quote(name)} twice; name it once")
+    return [names.index(name) for name in chosen]
+
+
+def check_form(
+    dtype: np.dtype, shape: tuple[int, ...], source: str, letter: str = "x", line: bool = False
+) -> tuple[int, int]:
+    """Rows and columns of an array, once checked as far as can be before its numbers are read.
+
+    With `line`, one dimension is one column.
 
     Raises:
       IdjaxError: unless it holds real numbers in two dimensions, in two rows or more.
@@ -127,9 +112,11 @@ def check_form(dtype: np.dtype, shape: tuple[int, ...], source: str, letter: str
         fallback = ("values that are not real numbers", f'give {letter}.astype("float32")')
         what, remedy = _NOT_NUMBERS.get(named, fallback)
         raise IdjaxError(f"{source}: it holds {what} ({quote(dtype.name)}); {remedy}")
+    if line and len(shape) == 1:
+        shape = (*shape, 1)
     if len(shape) < 2:
         raise IdjaxError(
-            f"{source}: it has {_count(len(shape), 'dimension')} and needs 2, rows by columns; "
+            f"{source}: it has {count_of(len(shape), 'dimension')} and needs 2, rows by columns; "
             + (f"give {letter}[:, None] for one column" if shape else "give more than a single number")
         )
     if len(shape) > 2:
@@ -141,7 +128,8 @@ def check_form(dtype: np.dtype, shape: tuple[int, ...], source: str, letter: str
     if columns == 0:
         raise IdjaxError(f"{source}: it has no columns; give at least 1")
     if rows < 2:
-        raise IdjaxError(f"{source}: it has {_count(rows, 'row')}; give at least 2")
+        raise IdjaxError(f"{source}: it has {count_of(rows, 'row')}; give at least 2")
+    return rows, columns
 
 
 _NOT_NUMBERS = {
@@ -156,19 +144,9 @@ _NOT_NUMBERS = {
 }
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
     """`no rows`, `1 row`, `2 rows`."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
-def _array(values: object, source: str) -> np.ndarray:
-    """Anything array-like as an array; IdjaxError if it is ragged or masked."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise IdjaxError(f"{source}: it is a masked array; fill or drop the masked values, as x.filled(0) does")
-    try:
-        return np.asarray(values)
-    except (TypeError, ValueError) as error:
-        raise IdjaxError(f"{source}: it is not an array of numbers; give rows of equal length") from error
 
 
 def _numbers(table: Table, letter: str, dtype: Dtype) -> Float[np.ndarray, "N p"]:

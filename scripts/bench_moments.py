@@ -1,0 +1,69 @@
+"""Times the pass over rows against one matrix product of them: .npy and Parquet files against x.T @ x in memory.
+
+    python scripts/bench_moments.py [--rounds 5] [--more]
+
+Rounds are interleaved; printed are the medians and the ratios: the speed of the pass, reading included, as a share of
+that of the float64 product. The goal is half. Files are in the cache of the system, as after a first look at them.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from idjax.data import stream
+from idjax.moments import measure_stream
+
+
+def timed(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> None:
+    x = np.random.default_rng(0).normal(1.1090579, 0.0012380764, (rows, columns)).astype(dtype)
+    np.save(folder / "x.npy", x)
+    table = pyarrow.table({f"c{i}": column for i, column in enumerate(x.T.copy())})
+    pyarrow.parquet.write_table(table, folder / "x.parquet")
+    del table
+    x = x.astype(np.float64)
+    work: dict[str, Callable[[], object]] = {
+        "x.T @ x": lambda: x.T @ x,
+        "array": lambda: measure_stream(stream(x)),
+        ".npy": lambda: measure_stream(stream(folder / "x.npy")),
+        ".parquet": lambda: measure_stream(stream(folder / "x.parquet")),
+    }
+    for each in work.values():
+        each()
+    times: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(rounds):
+        for name, each in work.items():
+            times[name].append(timed(each))
+    product = statistics.median(times["x.T @ x"])
+    print(f"{rows:,} x {columns} {dtype}, median of {rounds} interleaved rounds")
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        print(f"{name:>16}  {median:8.4f} s   speed over the product's = {product / median:.2f}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--more", action="store_true", help="500,000 rows, in float32 and float64, as well")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        compare(139_336, 84, "float32", arguments.rounds, Path(folder))
+        if arguments.more:
+            for dtype in ("float32", "float64"):
+                compare(500_000, 84, dtype, arguments.rounds, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""Columns of Apache Arrow: .arrow and .feather files, and data frames; pyarrow is imported when one is read."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from idjax.data.dataset import printable
+from idjax.data.refusing import needed
+from idjax.data.source import OTHER, TEXT, Block, Source
+from idjax.types import IdjaxError
+
+ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
+
+_FILE_MAGIC = b"ARROW1"
+_BATCH_VALUES = 2**20
+"""Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
+
+
+def arrow_source(path: Path, source: str) -> Source:
+    """The record batches of an Arrow IPC file (Feather version 2) or stream, mapped one at a time."""
+    arrow, ipc = needed("pyarrow", source), needed("pyarrow.ipc", source)
+    with path.open("rb") as file:
+        is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
+
+    def batches(_: Sequence[str] | None) -> Iterator[Any]:
+        # The map is opened anew for each batch of a file: pages that were read stay in memory as long as a map does.
+        if not is_file:
+            with arrow.OSFile(str(path)) as mapped, ipc.open_stream(mapped) as reader:
+                yield from reader
+            return
+        number = 0
+        while True:
+            with arrow.memory_map(str(path)) as mapped:
+                reader = ipc.open_file(mapped)
+                if number == reader.num_record_batches:
+                    return
+                yield reader.get_batch(number)
+            number += 1
+
+    with arrow.memory_map(str(path)) as mapped:
+        schema = (ipc.open_file if is_file else ipc.open_stream)(mapped).schema
+    return of_batches(schema, lambda names, _: batches(names), source, None, path.stat().st_size, ARROW_REMEDY)
+
+
+def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: int | None, remedy: str) -> Source:
+    """Record batches of one schema as a source.
+
+    `batches` is called with the names of columns that are wanted, None for all, and with the rows in a block; longer
+    batches are cut.
+    """
+    arrow, types = needed("pyarrow", source), needed("pyarrow.types", source)
+    names = tuple(schema.names)
+    if not names:
+        raise IdjaxError(f"{source}: it has no columns; give at least 1")
+
+    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
+        wanted = [*numbers, *words]
+        chosen = [names[i] for i in wanted]
+        by_name = all(names.count(name) == 1 for name in chosen)
+
+        def column(batch: Any, i: int) -> Any:
+            return batch.column(batch.schema.get_field_index(names[i]) if by_name else i)
+
+        at_once = max(block_rows, _BATCH_VALUES // len(wanted))
+        for whole in batches(chosen if by_name else None, at_once):
+            whole.validate(full=True)  # nothing of a file is believed: offsets could point anywhere
+            for start in range(0, whole.num_rows, at_once):
+                batch = whole.slice(start, at_once)
+                values = np.empty((len(numbers), batch.num_rows))
+                for row, i in zip(values, numbers, strict=True):
+                    row[:] = _numbers(arrow, types, column(batch, i))
+                said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
+                for stop in range(block_rows, batch.num_rows + block_rows, block_rows):
+                    rows_of = slice(stop - block_rows, stop)
+                    yield Block(values.T[rows_of], [each[rows_of] for each in said])
+
+    shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
+    dtypes = tuple(_dtype(types, each) for each in schema.types)
+    return Source(source, shown, dtypes, tuple(map(str, schema.types)), rows, size, read, remedy)
+
+
+def _dtype(types: Any, kind: Any) -> np.dtype:
+    """The dtype of a column of this Arrow type."""
+    if types.is_dictionary(kind):
+        return _dtype(types, kind.value_type)
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
+        return np.dtype(kind.to_pandas_dtype())
+    if types.is_decimal(kind) or types.is_null(kind):
+        return np.dtype(float)
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return TEXT
+    return OTHER
+
+
+def _numbers(arrow: Any, types: Any, column: Any) -> np.ndarray:
+    """A column as numbers, NaN where it is null."""
+    if types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if types.is_boolean(column.type):
+        column = column.cast(arrow.int8())
+    elif types.is_decimal(column.type) or types.is_null(column.type):
+        column = column.cast(arrow.float64())
+    return column.to_numpy(zero_copy_only=False)

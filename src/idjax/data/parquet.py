@@ -1,0 +1,67 @@
+"""Parquet: one file, or the files of a folder as one after the other, read by batches of some columns."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from idjax.data.arrow import of_batches
+from idjax.data.dataset import printable, quote
+from idjax.data.refusing import needed, refusing
+from idjax.data.source import Source
+from idjax.types import IdjaxError
+
+PARQUET_REMEDY = "it is damaged or no Parquet file; save it again with pyarrow.parquet.write_table"
+
+_BUFFER_BYTES = 2**16
+"""What is read of a column at a time; without a buffer pyarrow takes whole row groups into memory."""
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The .parquet files of a folder in the order of their names, hidden ones and those of other tools left out."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() == ".parquet" and not path.name.startswith((".", "_")) and path.is_file()
+    )
+
+
+def parquet_source(paths: list[Path], source: str) -> Source:
+    """Parquet files of one schema."""
+    parquet = needed("pyarrow.parquet", source)
+
+    def opened(path: Path) -> Any:
+        return parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+
+    def called(path: Path) -> str:
+        return source if len(paths) == 1 else f"{source}: file {quote(path.name)}"
+
+    schema, rows = None, 0
+    for path in paths:
+        with refusing(called(path), PARQUET_REMEDY), opened(path) as file:
+            rows += max(0, file.metadata.num_rows)
+            if schema is None:
+                schema = file.schema_arrow
+            elif difference := _difference(schema, file.schema_arrow):
+                raise IdjaxError(
+                    f"{called(path)} {difference}, unlike {quote(paths[0].name)}; give all files the same columns"
+                )
+
+    def batches(names: Sequence[str] | None, block_rows: int) -> Iterator[Any]:
+        for path in paths:
+            with opened(path) as file:
+                yield from file.iter_batches(block_rows, columns=names)
+
+    size = sum(path.stat().st_size for path in paths)
+    return of_batches(schema, batches, source, rows, size, PARQUET_REMEDY)
+
+
+def _difference(first: Any, other: Any) -> str:
+    """How two schemas differ, in words; none if they do not."""
+    if len(first) != len(other):
+        return f"has {len(other)} columns rather than {len(first)}"
+    for a, b in zip(first, other, strict=True):
+        if a.name != b.name:
+            return f"has a column {quote(b.name)} rather than {quote(a.name)}"
+        if a.type != b.type:
+            return f"holds {printable(str(b.type))[:40]} rather than {printable(str(a.type))[:40]} in {quote(a.name)}"
+    return ""

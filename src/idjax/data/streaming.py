@@ -1,0 +1,366 @@
+"""Rows in blocks of bounded size, checked, again and again: data larger than memory, from any source."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.data.arrays import as_array
+from idjax.data.dataset import Dataset, check_form, count_of, find_columns, numbered, place, printable, quote
+from idjax.data.frames import frame_source, is_frame
+from idjax.data.opening import OF_ARRAYS, UNNAMED, kind_of, means_file, open_source
+from idjax.data.source import (
+    TEXT,
+    Block,
+    Source,
+    block_rows_for,
+    broken_promise,
+    check_numbers,
+    of_array,
+)
+from idjax.types import IdjaxError
+
+Missing = Literal["refuse", "drop"]
+OnBlock = Callable[[int, int | None], None]
+Rows = tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "n q"] | None]
+
+MOST_CLASSES = 4096
+"""More labels than this are taken for something else, such as names of rows."""
+
+
+class _Columns(NamedTuple):
+    """Some columns of a source."""
+
+    source: Source
+    columns: tuple[int, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.source.labels[i] for i in self.columns)
+
+    @property
+    def dtypes(self) -> tuple[np.dtype, ...]:
+        return tuple(self.source.dtypes[i] for i in self.columns)
+
+
+@dataclasses.dataclass(eq=False)
+class Stream:
+    """Rows to read in blocks (x, y) of float64, (n, p) and (n, q), as often as asked; y is None for an autoencoder.
+
+    source:          how messages and reports call the data; printable on one line.
+    feature_names:   of the p columns of x.
+    target_names:    of the q columns of the target, the classes where it is one of labels.
+    feature_dtypes:  what the p columns are stored as: the spacing of their numbers.
+    target_dtypes:   the same of the columns that the target is made of; str for words.
+    rows:            how many there are, None if only reading tells.
+    size:            bytes on disk, or in memory; None if it is not known.
+    classes:         the labels that y is the one-hot code of, in order; None if it is numbers.
+    block_rows:      the most rows in a block, within a chunk of an HDF5 file.
+    missing:         whether rows with missing values are refused or dropped.
+    dropped:         how many rows the last complete pass left out.
+    """
+
+    source: str
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    feature_dtypes: tuple[np.dtype, ...]
+    target_dtypes: tuple[np.dtype, ...]
+    rows: int | None
+    size: int | None
+    classes: tuple[str, ...] | None
+    block_rows: int
+    missing: Missing
+    _parts: Callable[[], Iterator["list[_Part]"]] = dataclasses.field(repr=False)
+    dropped: int = 0
+
+    def __iter__(self) -> Iterator[Rows]:
+        return self.blocks()
+
+    def blocks(self, on_block: OnBlock | None = None) -> Iterator[Rows]:
+        """All rows in order. `on_block` is told after each block how many rows are done, and of how many.
+
+        Raises:
+          IdjaxError: on damage, on an infinite value, on missing ones unless they are to be dropped (with the first
+            place and how many, so the rest is read before), and where there are fewer than two rows.
+        """
+        done = kept = missing = 0
+        first: tuple[str, str] | None = None
+        for parts in self._parts():
+            values = [_as_float64(part.values) for part in parts]
+            # All parts are looked at, for each may hold an infinite value.
+            gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True)]
+            if any(gapped):
+                gaps = np.hstack([np.isnan(numbers) for numbers in values])
+                missing += int(np.count_nonzero(gaps))
+                row, column = map(int, np.unravel_index(np.argmax(gaps), gaps.shape))
+                inputs = values[0].shape[1]
+                part, column = (parts[0], column) if column < inputs else (parts[1], column - inputs)
+                first = first or (part.origin.source.name, part.place(done + row, column))
+                values = [numbers[~gaps.any(axis=1)] for numbers in values]
+            done += len(parts[0].values)
+            if len(values[0]) and (not missing or self.missing == "drop"):
+                kept += len(values[0])
+                y = values[1] if len(values) > 1 else None
+                yield values[0], y if y is None or self.classes is None else _one_hot(y[:, 0], len(self.classes))
+            if on_block:
+                on_block(done, self.rows)
+        if first and self.missing == "refuse":
+            are, at = ("is", "at") if missing == 1 else ("are", "the first at")
+            raise IdjaxError(
+                f"{first[0]}: {count_of(missing, 'value')} {are} missing (empty or NaN), {at} {first[1]}; "
+                'fill in those rows, or leave them out with missing="drop"'
+            )
+        if kept < 2:
+            dropped = f" without missing values, of {done}" if kept < done else ""
+            raise IdjaxError(f"{self.source}: it has {count_of(kept, 'row')}{dropped}; give at least 2")
+        self.dropped = done - kept
+
+
+class _Part(NamedTuple):
+    """The rows of a block in the columns of x, or in those of the target."""
+
+    values: np.ndarray
+    origin: _Columns
+
+    def place(self, row: int, column: int) -> str:
+        """Where a value is, in words; both counting from 0."""
+        return place(row + 1, self.origin.columns[column], self.origin.source.names)
+
+
+def stream(
+    data: Any,
+    target: Any = None,
+    *,
+    columns: str | Sequence[str] | None = None,
+    missing: Missing = "refuse",
+    labels: bool = False,
+    block_rows: int | None = None,
+) -> Stream:
+    """Rows to read in blocks from a file, a folder of Parquet files, a built-in set, a data frame or an array.
+
+    Args:
+      data, target: as `read` has them; the target may be a column of words, or an array of one dimension.
+      columns: the columns of x by name; all that are no target if None.
+      missing: refuse rows with missing values (NaN, null, empty cells), or drop them.
+      labels: take the numbers in the target's one column for labels, as words always are: y is their one-hot code.
+      block_rows: the most rows in a block; so many that a block is about 2 MiB if None.
+
+    Raises:
+      IdjaxError: if the data cannot be opened or have no such columns, with the place and the remedy. Values are
+        checked as they are read.
+    """
+    if missing not in ("refuse", "drop"):
+        raise IdjaxError(f"missing is {missing!r}: give refuse or drop")
+    if block_rows is not None and block_rows < 1:
+        raise IdjaxError(f"block_rows is {block_rows}: give a whole number of rows, at least 1")
+    x, y = _resolve(data, target, columns)
+    check_numbers(x.source, x.columns)
+    widest, classes, codes = len(x.source.dtypes) + (len(y.source.dtypes) if y else 0), None, None
+    if y is not None and (labels or TEXT in y.dtypes):
+        codes = _find_classes(y, block_rows or block_rows_for(widest))
+        classes = tuple(map(_word, codes))
+        widest += len(classes)
+    elif y is not None:
+        check_numbers(y.source, y.columns)
+    rows = block_rows or block_rows_for(widest)
+    target_names = x.names if y is None else classes or _target_names(y)
+    sizes = [part.source.size for part in (x, y) if part and (part is x or part.source is not x.source)]
+    return Stream(
+        source=x.source.name,
+        feature_names=x.names,
+        target_names=target_names,
+        feature_dtypes=x.dtypes,
+        target_dtypes=(y or x).dtypes,
+        rows=x.source.rows,
+        size=None if None in sizes else sum(size or 0 for size in sizes),
+        classes=classes,
+        block_rows=rows,
+        missing=missing,
+        _parts=lambda: _parts(x, y, codes, rows),
+    )
+
+
+def _resolve(data: Any, target: Any, columns: str | Sequence[str] | None) -> tuple[_Columns, _Columns | None]:
+    """Which columns of which sources are x and the target."""
+    by_name = isinstance(data, str | os.PathLike)
+    name = os.fspath(data) if by_name else ""
+    wanted = os.fspath(target) if isinstance(target, str | os.PathLike) else None
+    kind = kind_of(name) if by_name else None
+    y = None
+    if isinstance(data, Dataset):
+        x = of_array(data.x, data.feature_names, data.source)
+        if data.y is not None and target is None:
+            y = of_array(data.y, data.target_names, f"{data.source}: target")
+    elif by_name:
+        x = open_source(name, leave_out=wanted if kind in OF_ARRAYS and not means_file(wanted or "") else None)
+    else:
+        x = _in_memory(data, "x")
+    if wanted is None:
+        y = y if target is None else _in_memory(target, "y")
+    elif means_file(wanted) or kind in UNNAMED:
+        y = open_source(wanted, "y")
+    elif kind in OF_ARRAYS:
+        y = open_source(name, "y", array_name=wanted)
+    targets = find_columns(x.labels, wanted, x.name, "the target") if wanted and y is None else []
+    if columns is None:
+        chosen = [i for i in range(len(x.dtypes)) if i not in targets]
+        if not chosen:
+            raise IdjaxError(f"{x.name}: the target takes all columns; leave one for x, or give no target")
+    else:
+        listed = columns if isinstance(columns, str) else ",".join(columns)
+        chosen = find_columns(x.labels, listed, x.name, "x")
+        if both := [x.labels[i] for i in chosen if i in targets]:
+            raise IdjaxError(f"{x.name}: column {quote(both[0])} is both of x and the target; leave it out of one")
+    if y is not None:
+        return _Columns(x, tuple(chosen)), _Columns(y, tuple(range(len(y.dtypes))))
+    return _Columns(x, tuple(chosen)), _Columns(x, tuple(targets)) if targets else None
+
+
+def _in_memory(values: Any, letter: str) -> Source:
+    """A data frame or an array as a source, called by its letter."""
+    if is_frame(values):
+        return frame_source(values, letter)
+    numbers = as_array(values, letter)
+    if letter == "y" and numbers.ndim == 1 and numbers.dtype.kind in "OUT":
+        return _words_in_memory(numbers, letter)
+    shape = check_form(numbers.dtype, numbers.shape, letter, letter, line=letter == "y")
+    return of_array(numbers.reshape(shape), None, letter)
+
+
+def _words_in_memory(values: np.ndarray, letter: str) -> Source:
+    """Labels in memory, (N,), as a source."""
+    words = np.array([None if word is None or word != word else printable(str(word)) for word in values], object)
+
+    def read(numbers: Sequence[int], asked: Sequence[int], block_rows: int) -> Iterator[Block]:
+        for start in range(0, len(words), block_rows):
+            held = words[start : start + block_rows]
+            yield Block(np.empty((len(held), 0)), [held for _ in asked])
+
+    return Source(letter, None, (TEXT,), ("text",), len(words), words.nbytes, read)
+
+
+def _target_names(y: _Columns) -> tuple[str, ...]:
+    return y.names if y.source.names else tuple(numbered("y", len(y.columns)))
+
+
+def _find_classes(y: _Columns, block_rows: int) -> list[Any]:
+    """The labels in the target's column, in order: of numbers, or of the alphabet."""
+    if len(y.columns) > 1:
+        raise IdjaxError(f"{y.source.name}: the target has {len(y.columns)} columns; give one column of labels")
+    found: set[Any] = set()
+    words = y.dtypes[0] == TEXT
+    if not words:
+        check_numbers(y.source, y.columns)
+    for block in y.source.blocks(*(((), y.columns) if words else (y.columns, ())), block_rows):
+        labels = block.words[0] if words else np.unique(np.asarray(block.numbers[:, 0], np.float64))
+        found.update(label for label in labels.tolist() if label is not None and label == label)
+        if len(found) > MOST_CLASSES:
+            raise IdjaxError(
+                f"{y.source.name}: column {quote(y.names[0])} has over {MOST_CLASSES} different labels; "
+                "give one of fewer, or of numbers"
+            )
+    if not found:
+        raise IdjaxError(f"{y.source.name}: column {quote(y.names[0])} has no labels; give a column that has")
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return sorted(found)
+
+
+def _word(label: Any) -> str:
+    """A label as a name: whole numbers without a point."""
+    return printable(label) if isinstance(label, str) else f"{label:.17g}"
+
+
+def _parts(x: _Columns, y: _Columns | None, codes: list[Any] | None, rows: int) -> Iterator[list[_Part]]:
+    """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
+    if y is None:
+        for block in _counted(x, x.columns, (), rows):
+            yield [_Part(block.numbers, x)]
+        return
+    words = y.columns if y.dtypes[0] == TEXT else ()
+    numbers = () if words else y.columns
+    place_of = {label: float(place) for place, label in enumerate(codes or ())}
+
+    def target(block: Block, values: np.ndarray) -> _Part:
+        if codes is None:
+            return _Part(values, y)
+        labels = (block.words[0] if words else np.asarray(values[:, 0], np.float64)).tolist()
+        return _Part(np.array([place_of.get(label, np.nan) for label in labels])[:, None], y)
+
+    if x.source is y.source:
+        for block in _counted(x, x.columns + numbers, words, rows):
+            inputs, outputs = np.split(block.numbers, [len(x.columns)], axis=1)
+            yield [_Part(inputs, x), target(block, outputs)]
+        return
+    for inputs, outputs in _aligned(_counted(x, x.columns, (), rows), _counted(y, numbers, words, rows), x, y):
+        yield [_Part(inputs.numbers, x), target(outputs, outputs.numbers)]
+
+
+def _counted(of: _Columns, numbers: tuple[int, ...], words: tuple[int, ...], rows: int) -> Iterator[Block]:
+    """The blocks of a source, if they have as many rows together as it promises."""
+    done = 0
+    for block in of.source.blocks(numbers, words, rows):
+        yield block
+        done += len(block.numbers)
+    if of.source.rows not in (None, done):
+        raise broken_promise(of.source, done)
+
+
+def _aligned(
+    first: Iterator[Block], second: Iterator[Block], x: _Columns, y: _Columns
+) -> Iterator[tuple[Block, Block]]:
+    """The blocks of two sources, cut where either has an end; IdjaxError if one has more rows."""
+    one, other, done = next(first, None), next(second, None), 0
+    while one is not None and other is not None:
+        rows = min(len(one.numbers), len(other.numbers))
+        yield _cut(one, 0, rows), _cut(other, 0, rows)
+        done += rows
+        one = _cut(one, rows, None) if rows < len(one.numbers) else next(first, None)
+        other = _cut(other, rows, None) if rows < len(other.numbers) else next(second, None)
+    if one is not None or other is not None:
+        rows_x = done + _left(one, first)
+        rows_y = done + _left(other, second)
+        raise IdjaxError(
+            f"{y.source.name}: the target has {rows_y} rows and {x.source.name} has {rows_x}; "
+            "give one row of target for each row of input"
+        )
+
+
+def _cut(block: Block, start: int, stop: int | None) -> Block:
+    return Block(block.numbers[start:stop], [words[start:stop] for words in block.words])
+
+
+def _left(block: Block | None, rest: Iterator[Block]) -> int:
+    """How many rows a block and all after it have."""
+    return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)
+
+
+def _as_float64(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large for it becomes infinite, and is refused
+        return np.asarray(values, np.float64)
+
+
+def _has_gaps(part: _Part, numbers: np.ndarray, done: int) -> bool:
+    """Whether a value is missing; IdjaxError at the first infinite one."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(numbers.sum()):  # quicker than a look at each, unless the sum overflows
+            return False
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        row, column = map(int, np.unravel_index(np.argmax(infinite), infinite.shape))
+        raise IdjaxError(
+            f"{part.origin.source.name}: the value at {part.place(done + row, column)} is infinite or too large for "
+            "float64; remove that row or replace the value"
+        )
+    return bool(np.isnan(numbers).any())
+
+
+def _one_hot(codes: np.ndarray, classes: int) -> Float[np.ndarray, "n q"]:
+    """Rows of zeros with a 1 at each code."""
+    coded = np.zeros((len(codes), classes))
+    coded[np.arange(len(codes)), codes.astype(np.int64)] = 1
+    return coded
