@@ -55,11 +55,18 @@ def predict(
 
 
 def predict_from_moments(
-    train: MomentSet, validation: MomentSet | None, settings: Settings, *, band: bool = True, details: bool = True
+    train: MomentSet,
+    validation: MomentSet | None,
+    settings: Settings,
+    *,
+    band: bool = True,
+    details: bool = True,
+    problem: Problem | None = None,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
-    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes.
+    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. problem is
+    what `pose` makes of these moments and settings, if it is there already.
     """
     begin = time.perf_counter()
     rows = train.raw.count
@@ -67,7 +74,7 @@ def predict_from_moments(
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        problem = pose(train, validation, settings)
+        problem = problem or pose(train, validation, settings)
         course = Course(problem, problem.enter(start), settings, rows)
         path = path_for(course)
         curve = _curve(course, path)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from idjax.normalize import encode, fit
 from idjax.prediction import NoTheoryError, predict_from_moments
 from idjax.problem import Problem, max_learning_rate, pose
 from idjax.settings import Settings
-from idjax.types import Curve, IdjaxError, Weights
+from idjax.types import Curve, Weights
 
 TUNED = 0.2
 """Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
@@ -54,6 +53,7 @@ class Case:
     settings: Settings
     budget: float
     _curves: dict[Settings, Curve | NoTheoryError] = dataclasses.field(default_factory=dict, repr=False)
+    _problems: dict[tuple[str, str, float], Problem] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
@@ -73,9 +73,7 @@ class Case:
     @functools.cached_property
     def start(self) -> Weights:
         """The weights before training."""
-        return start_weights(
-            self.settings.start, self.moments.raw.inputs, self.moments.raw.outputs, self.settings.seed
-        )
+        return start_weights(self.settings.start, self.moments.raw.inputs, self.moments.raw.outputs, self.settings.seed)
 
     @functools.cached_property
     def variance(self) -> float:
@@ -133,7 +131,7 @@ class Case:
         if judged not in self._curves:
             try:
                 curve: Curve | NoTheoryError = predict_from_moments(
-                    self.moments, None, judged, band=False, details=given
+                    self.moments, None, judged, band=False, details=given, problem=self.posed(judged)
                 )
             except NoTheoryError as error:
                 curve = error
@@ -143,12 +141,19 @@ class Case:
     @functools.cached_property
     def problem(self) -> Problem:
         """The quadratic problem that the settings as given pose."""
-        return pose(self.moments, None, self.settings)
+        return self.posed(self.settings)
+
+    def posed(self, settings: Settings) -> Problem:
+        """The problem that these settings pose, the same for all optimizers and batches."""
+        key = (settings.normalize, settings.loss_space, settings.activity_l2)
+        if key not in self._problems:
+            self._problems[key] = pose(self.moments, None, settings)
+        return self._problems[key]
 
     def max_rate(self, **changes: object) -> float:
         """The largest stable learning rate with these changes, in mean square over the batches."""
         settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
-        problem = pose(self.moments, None, settings)
+        problem = self.posed(settings)
         limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
         return limit * self.tails
 
@@ -160,7 +165,7 @@ class Case:
 
     @functools.cached_property
     def tails(self) -> float:
-        """Largest stable rate over that of Gaussian rows of the same mean and covariance, as a sample of rows has it."""
+        """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""
         return tails_of(self)
 
     def normalized_targets(self) -> Float[np.ndarray, "k q"]:
@@ -217,20 +222,25 @@ def tails_of(case: Case) -> float:
     return min(1.0, largest(gaussian) / largest(own))
 
 
-def thin(blocks: Iterable[tuple[np.ndarray, np.ndarray | None]], most: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `most` rows (x, y), evenly spaced over all rows whatever the blocks; y is x where there is none."""
-    kept: list[tuple[np.ndarray, np.ndarray]] = []
-    stride, seen, count = 1, 0, 0
-    for x, y in blocks:
-        first = -seen % stride
-        part = x[first::stride].copy(), (x if y is None else y)[first::stride].copy()
-        kept.append(part)
-        seen, count = seen + len(x), count + len(part[0])
-        while count > most:
-            whole = tuple(np.concatenate(columns) for columns in zip(*kept, strict=True))
-            kept = [(whole[0][::2], whole[1][::2])]
-            stride, count = 2 * stride, len(kept[0][0])
-    if not kept:
-        raise IdjaxError("there are no rows to diagnose: give at least 2")
-    x, y = (np.concatenate(columns) for columns in zip(*kept, strict=True))
-    return x, y
+class Thinned:
+    """At most `most` rows (x, y), evenly spaced over all that are added; y is x where there is no target."""
+
+    def __init__(self, most: int):
+        self._most, self._stride, self._seen, self._count = most, 1, 0, 0
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
+        """A block of rows."""
+        first = -self._seen % self._stride
+        part = x[first :: self._stride].copy(), (x if y is None else y)[first :: self._stride].copy()
+        self._kept.append(part)
+        self._seen, self._count = self._seen + len(x), self._count + len(part[0])
+        while self._count > self._most:
+            x, y = self.rows()
+            self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride
+            self._count = len(self._kept[0][0])
+
+    def rows(self) -> tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]:
+        """Those that were kept."""
+        x, y = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        return x, y

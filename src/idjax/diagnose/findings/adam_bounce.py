@@ -6,7 +6,7 @@ import numpy as np
 
 from idjax.diagnose.case import Case
 from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.findings.mean_dominated import dominance
+from idjax.diagnose.findings.mean_dominated import cure, dominance
 from idjax.diagnose.wording import count
 from idjax.outcomes import Finding
 
@@ -57,5 +57,5 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
             "beta_1": beta,
         },
         cost=max(steps / (case.budget * case.steps_per_epoch), 1.0),
-        fix="--normalize center (or feature, or sample), which is undone at the output",
+        fix=f"--normalize {cure(case)}, which is undone at the output",
     )

@@ -15,7 +15,8 @@ EXPLANATION = Explanation(
     title="Epsilon swamps the gradients, and Adam is a slow SGD",
     means="Adam divides by the size of a weight's gradient plus epsilon. Where gradients are smaller than epsilon, as "
     "for data of small size, the step is η/ε times the gradient: plain SGD with a rate that nobody chose.",
-    formula="root mean square gradient of a weight at the start, (2/q) √(L E[a²]), against ε; theory (71)-(75).",
+    formula="root mean square gradient of a weight while nothing is explained, (2/q) √(Var(y) E[a²]), "
+    "against ε; theory (71)-(75).",
     source="Kingma and Ba 2014; Keras adds ε before the correction for the start",
     example="idjax diagnose tiny.npy --optimizer adam",
     fix="--normalize feature, or a smaller --epsilon.",
@@ -29,8 +30,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         return None
     train, shares = case.problem.train, case.problem.output_shares
     epsilon = case.settings.numbers["epsilon"]
-    # The gradient of an output's slow directions while all of the targets' variance is unexplained.
-    power = train.weight * np.diagonal(train.covariance_xx)
+    # A weight's gradient over rows while all of the targets' variance is unexplained.
+    power = train.weight * (np.diagonal(train.covariance_xx) + train.mean_x**2)
     variance = np.mean(np.diagonal(train.covariance_yy))
     gradient = float(2 * shares.max() * math.sqrt(variance) * math.sqrt(float(power.max(initial=0.0))))
     if gradient >= epsilon:
@@ -38,8 +39,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="adam-epsilon",
         kind="cause",
-        message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, {gradient:.2g}: "
-        f"{case.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the learning rate a step",
+        message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, "
+        f"{gradient:.2g}: {case.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
         evidence={"epsilon": epsilon, "gradient of a weight": gradient},
         cost=epsilon / max(gradient, 1e-300),
         fix=f"--normalize feature, or --epsilon {gradient / 100:.1g}",

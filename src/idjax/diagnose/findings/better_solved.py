@@ -5,14 +5,14 @@ import time
 from idjax.diagnose.case import Case
 from idjax.diagnose.explanation import Explanation
 from idjax.outcomes import Finding
-from idjax.theory.quadratic import optimum
+from idjax.spectrum import least_squares
 
 EXPLANATION = Explanation(
     code="better-solved",
     kind="note",
     title="No training is needed: least squares has a direct solution",
-    means="One linear layer with a squared error is least squares. The pass over the data that this diagnosis makes has "
-    "all that is needed, and the solution takes a factorisation of a matrix as wide as the inputs.",
+    means="One linear layer with a squared error is least squares. The pass over the data that this diagnosis makes "
+    "has all that is needed, and the solution takes a factorisation of a matrix as wide as the inputs.",
     formula="W = Σ_xx⁺ Σ_xy, b = m_y - Wᵀ m_x; theory section 1.",
     source="Gauss 1809",
     example="idjax diagnose narrow-normal",
@@ -26,7 +26,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if case.before is None or not any(finding.kind == "cause" and finding.cost > 1 for finding in found):
         return None
     begin = time.perf_counter()
-    optimum(case.moments.raw)
+    least_squares(case.moments.raw.covariance_xx, case.moments.raw.covariance_xy)
     milliseconds = 1e3 * (time.perf_counter() - begin)
     answer = "the identity is the answer" if case.autoencoder else "least squares has a direct solution"
     return Finding(

@@ -55,8 +55,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="data-resolution",
         kind="cause",
-        message=f"{listed(coarse)} {'varies' if len(coarse) == 1 else 'vary'} by {min(units):.2g} units in the last place "
-        f"once {where}: what differs is lost to rounding",
+        message=f"{listed(coarse)} {'varies' if len(coarse) == 1 else 'vary'} by {min(units):.2g} units in the last "
+        f"place once {where}: what differs is lost to rounding",
         evidence={"columns": coarse, "smallest deviation in units": float(min(units)), "lost when": where},
         cost=math.inf,
         fix="subtract the mean in float64 before storing it"

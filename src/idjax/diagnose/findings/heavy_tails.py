@@ -34,8 +34,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="heavy-tails",
         kind="cause",
-        message=f"rare large rows (kurtosis up to {count(float(kurtosis.max()))}, in {listed(worst, 2)}) make batches of "
-        f"{case.settings.batch_size} unstable above a rate of about {limit:.2g}; it is {case.settings.step_size:.3g}",
+        message=f"rare large rows (kurtosis up to {count(float(kurtosis.max()))}, in {listed(worst, 2)}) make batches "
+        f"of {case.settings.batch_size} unstable above a rate of {limit:.2g}, and it is {case.settings.step_size:.3g}",
         evidence={
             "largest kurtosis": float(kurtosis.max()),
             "columns": worst,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from idjax.diagnose.case import Case
-from idjax.diagnose.conditioning import CLEARLY, before_and_after
+from idjax.diagnose.conditioning import CLEARLY, ORDER, before_and_after, epochs_with
 from idjax.diagnose.explanation import Explanation
 from idjax.diagnose.wording import count
 from idjax.outcomes import Finding
@@ -23,7 +23,7 @@ EXPLANATION = Explanation(
     source="LeCun, Kanter and Solla 1991",
     example="idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.1",
     fix="--normalize center, or feature or sample: subtract the mean inside the model and add it back at the output.",
-    apart="unequal-scales and collinear are what is left after centring. Under Adam the same mean shows as adam-bounce.",
+    apart="unequal-scales and collinear are what is left after centring. Under Adam the same mean is adam-bounce.",
 )
 
 
@@ -50,8 +50,16 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
             "epochs at a well-chosen rate, centred": fast,
         },
         cost=slow / fast,
-        fix="--normalize center (or feature, or sample), which is undone at the output",
+        fix=f"--normalize {cure(case)}, which is undone at the output",
     )
+
+
+def cure(case: Case) -> str:
+    """The simplest normaliser that takes the mean out and learns in time, or what takes it out."""
+    for normalize in ORDER[1:]:
+        if epochs_with(case, normalize) <= case.budget:
+            return normalize
+    return "center, feature or sample"
 
 
 def dominance(case: Case) -> float:

@@ -9,13 +9,15 @@ from idjax.outcomes import Finding
 
 SMALL = 0.01
 """Share of the mean square of the targets under which a loss looks small."""
+UNEXPLAINED = 0.9
+"""Share of what counts as learned under which it misleads."""
 
 EXPLANATION = Explanation(
     code="misleading-loss",
     kind="consequence",
     title="The loss looks small, but the layer does no better than the mean would",
-    means="Always answering the mean of the targets has a loss of their variance. Where they vary little around a large "
-    "mean that is a small number, and a small loss says nothing.",
+    means="Always answering the mean of the targets has a loss of their variance. Where they vary little around a "
+    "large mean that is a small number, and a small loss says nothing.",
     formula="explained variance 1 - MSE/mean_j Var(y_j), against what counts as learned; theory section 4.",
     source="",
     example="idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.01",
@@ -25,7 +27,7 @@ EXPLANATION = Explanation(
 
 
 def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
-    """A loss far below the targets' mean square at the end of the budget, and an explained variance under the target."""
+    """An error far below the targets' mean square at the end, and an explained variance under the target."""
     causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
     if case.learned or case.before is None or not causes:
         return None
@@ -33,7 +35,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     power = case.variance + float(raw.mean_y @ raw.mean_y) / raw.outputs
     explained = float(case.before.explained_variance[-1])
     error = (1 - explained) * case.variance
-    if not math.isfinite(explained) or explained >= case.level or error > SMALL * power:
+    if not math.isfinite(explained) or explained >= UNEXPLAINED * case.level or error > SMALL * power:
         return None
     return Finding(
         code="misleading-loss",

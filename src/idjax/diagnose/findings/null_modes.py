@@ -51,7 +51,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="null-modes",
         kind="cause",
-        message=f"{missing} of {len(names)} directions of the inputs never move and are never learned: {'; '.join(parts)}",
+        message=f"{missing} of {len(names)} directions of the inputs never move, nor are learned: {'; '.join(parts)}",
         evidence=evidence,
         cost=1.0,
         fix="leave those columns out, or give more rows if they are fewer than columns",

@@ -1,5 +1,7 @@
 """slow-bias: the bias is the slowest of all under a large mean."""
 
+import math
+
 from idjax.diagnose.case import Case
 from idjax.diagnose.explanation import Explanation
 from idjax.diagnose.wording import count
@@ -34,7 +36,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="slow-bias",
         kind="consequence",
-        message=f"the bias needs {count(epochs)} epochs: under a large mean it is hard to tell from the weights",
+        message=f"the bias {f'needs {count(epochs)} epochs' if math.isfinite(epochs) else 'is not learned'}: under a "
+        "large mean it is hard to tell from the weights",
         evidence={"epochs for the bias": epochs, "its share of the loss at the start": bias.share},
         cost=1.0,
         fix="centre the inputs",

@@ -40,7 +40,9 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         return None
     slow, fast = epochs
     names = case.columns.feature_names
-    largest, smallest = (int(index) for index in (deviation.argmax(), np.where(deviation > 0, deviation, np.inf).argmin()))
+    largest, smallest = (
+        int(index) for index in (deviation.argmax(), np.where(deviation > 0, deviation, np.inf).argmin())
+    )
     return Finding(
         code="unequal-scales",
         kind="cause",

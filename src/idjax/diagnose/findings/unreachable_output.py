@@ -41,8 +41,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     return Finding(
         code="unreachable-output",
         kind="cause",
-        message=f"{np.mean(beyond > 0):.1%} of the targets lie outside the range of {activation}, which leaves an error "
-        f"of at least {count(share)} of their variance",
+        message=f"{np.mean(beyond > 0):.1%} of the targets lie outside the range of {activation}, which leaves an "
+        f"error of at least {count(share)} of their variance",
         evidence={
             "activation": activation,
             "smallest target": float(targets.min()),

@@ -1,0 +1,113 @@
+"""Settings that would learn these data: every sensible combination, ranked by predicted epochs."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from idjax.diagnose.case import Case, two_digits
+from idjax.outcomes import Prescription
+from idjax.report.recipes import flax_code, keras_code
+from idjax.settings import Settings
+from idjax.theory import adam_fast
+
+BATCHES = (8, 32, 256, 2048)
+"""Batch sizes that are tried beside the one given."""
+MOST_OUTPUT_GROUPS = 64
+"""Outputs that may learn at rates of their own before a loss in original units is left out: each is a problem."""
+MOST_SECONDS = 5.0
+"""What the prediction of one Adam run may take."""
+MOMENTUM = 0.9
+KEPT = 12
+"""Prescriptions that are listed."""
+SAME = 1.05
+"""Within this factor of the fastest the simpler of two prescriptions comes first."""
+
+
+class _Candidate(NamedTuple):
+    settings: Settings
+    epochs: float
+    steps: float
+
+
+def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[Prescription, ...]:
+    """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
+    tried = [
+        found
+        for settings in _candidates(case, say)
+        if (found := _Candidate(settings, *_epochs_and_steps(case, settings))) and math.isfinite(found.epochs)
+    ]
+    ranked = sorted(tried, key=lambda candidate: (_octave(candidate.epochs), _complexity(candidate.settings, case)))
+    if not case.learned:
+        ranked = [candidate for candidate in ranked if candidate.epochs < case.epochs() or math.isnan(case.epochs())]
+    raw = case.moments.raw
+    shape = raw.inputs, raw.outputs, case.autoencoder
+    return tuple(
+        Prescription(
+            settings=candidate.settings,
+            predicted_epochs=candidate.epochs,
+            predicted_steps=candidate.steps,
+            flax_code=flax_code(candidate.settings, *shape),
+            keras_code=keras_code(candidate.settings, *shape),
+        )
+        for candidate in ranked[:KEPT]
+    )
+
+
+def _epochs_and_steps(case: Case, settings: Settings) -> tuple[float, float]:
+    changes = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    epochs = case.epochs(**changes)
+    return epochs, epochs * -(-case.rows // settings.batch_size)
+
+
+def _candidates(case: Case, say: Callable[[str], None]) -> Iterator[Settings]:
+    """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
+    given = case.settings
+    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "rounding": given.rounding}
+    base = dataclasses.replace(given, **linear)
+    batches = sorted({min(batch, case.rows) for batch in (*BATCHES, given.batch_size)})
+    places = _places(case)
+    for index, (normalize, space) in enumerate(places):
+        say(f"prescriptions: {index + 1} of {len(places)} normalisers and units")
+        for batch in batches:
+            changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
+            yield dataclasses.replace(base, **case.tuned(**changes))
+        if space == "normalized" and normalize in (given.normalize, "feature"):
+            changes = {"normalize": normalize, "loss_space": space, "momentum": MOMENTUM}
+            yield dataclasses.replace(base, **case.tuned(**changes))
+    if given.optimizer == "adam":
+        # What the user has, on better inputs.
+        for normalize, space in places:
+            for rate in (given.step_size, two_digits(10 * given.step_size)):
+                settings = dataclasses.replace(base, normalize=normalize, loss_space=space, learning_rate=rate)
+                steps = case.budget * case.steps_per_epoch
+                raw = case.moments.raw
+                if steps * adam_fast.seconds_a_step(raw.inputs + 1, raw.outputs) <= MOST_SECONDS:
+                    yield dataclasses.replace(settings, epochs=max(1, math.ceil(case.budget)))
+
+
+def _places(case: Case) -> list[tuple[str, str]]:
+    """Normalisers and units of the loss that make sense for these data."""
+    several = case.moments.raw.outputs <= MOST_OUTPUT_GROUPS
+    places = [("none", "normalized"), ("center", "normalized"), ("feature", "normalized"), ("pca", "normalized")]
+    if several:
+        places.append(("feature", "original"))
+    if case.autoencoder and case.moments.samples is not None:
+        places += [("sample", "normalized"), ("sample", "original")]
+    return places
+
+
+def _octave(epochs: float) -> float:
+    """Epochs in steps of SAME, so that what differs less is ranked by simplicity."""
+    return math.floor(math.log(epochs) / math.log(SAME)) if epochs > 0 else -math.inf
+
+
+def _complexity(settings: Settings, case: Case) -> tuple[int, ...]:
+    """What a person would rather not change, most of all first."""
+    normalizers = ("none", "center", "feature", "sample", "pca", "zca")
+    return (
+        normalizers.index(settings.normalize),
+        int(settings.loss_space == "original"),
+        int(settings.momentum > 0),
+        int(settings.batch_size != case.settings.batch_size),
+    )
