@@ -1,11 +1,13 @@
 """Whether better-conditioned inputs would learn in time: predicted epochs, each with a well-chosen rate of its own."""
 
+import math
+
 from idjax.diagnose.case import Case
 
 ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""
-CLEARLY = 2.0
-"""How many times faster it has to be to count as a cure."""
+CLEARLY, MUCH = 2.0, 10.0
+"""How many times faster it has to be to count as a cure, where it is then learned in time and where not."""
 
 
 def epochs_with(case: Case, normalize: str) -> float:
@@ -15,8 +17,8 @@ def epochs_with(case: Case, normalize: str) -> float:
 
 
 def before_and_after(case: Case, cure: str) -> tuple[float, float] | None:
-    """Epochs with all that comes before this cure, and with it; None where the settings have it already, or where
-    what comes before is fast enough.
+    """Epochs with all that comes before this cure, and with it; None where the settings have it already, where what
+    comes before is fast enough, and where it is no cure.
     """
     given = case.settings.normalize
     if given in ("sample", "zca", "pca"):
@@ -27,5 +29,8 @@ def before_and_after(case: Case, cure: str) -> tuple[float, float] | None:
 
 
 def _pair(case: Case, earlier: str, cure: str) -> tuple[float, float] | None:
-    slow = epochs_with(case, earlier)
-    return (slow, epochs_with(case, cure)) if slow > case.budget else None
+    if case.tails_diverge or (slow := epochs_with(case, earlier)) <= case.budget:
+        return None
+    fast = epochs_with(case, cure)
+    enough = CLEARLY if fast <= case.budget else MUCH
+    return (slow, fast) if math.isfinite(fast) and fast * enough <= slow else None

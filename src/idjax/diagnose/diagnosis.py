@@ -47,6 +47,7 @@ def diagnose(
     labels: bool = False,
     budget: float | None = None,
     codes: Iterable[str] | None = None,
+    prescriptions: bool = True,
     proven: bool = False,
     say: Say = lambda _: None,
 ) -> Diagnosis:
@@ -57,6 +58,7 @@ def diagnose(
       settings: of the run, as `predict` takes them; all rows are trained on unless validation_split is given.
       budget: epochs that training may take; settings.epochs if not given.
       codes: the findings to look for; all if not given.
+      prescriptions: look for settings that would learn them, where there are findings.
       proven: train the settings as given and the best three prescriptions, and add what was measured.
       say: hears of progress, a line at a time.
 
@@ -77,10 +79,10 @@ def diagnose(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         constant = not case.variance > 0
         findings = () if constant else find_all(case, wanted)
-        prescriptions = () if constant or not findings else prescribe(case, say)
+        prescribed = prescribe(case, say) if findings and (prescriptions or proven) else ()
     proof = None
     if proven and not constant:
-        proof, prescriptions = _prove(rows, case, prescriptions, say)
+        proof, prescribed = _prove(rows, case, prescribed, say)
     raw = case.moments.raw
     spectrum, modes = case.problem.spectrum, _special_modes(case)
     before = None if constant else case.before
@@ -98,7 +100,7 @@ def diagnose(
         before=before,
         no_prediction="" if constant else case.no_prediction,
         findings=findings,
-        prescriptions=prescriptions,
+        prescriptions=prescribed,
         eigenvalues=spectrum.eigenvalues,
         mean_mode=modes.get("mean"),
         bias_mode=modes.get("bias"),

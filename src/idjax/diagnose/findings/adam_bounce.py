@@ -56,6 +56,6 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
             "steps for the slowest direction": steps,
             "beta_1": beta,
         },
-        cost=max(steps / (case.budget * case.steps_per_epoch), 1.0),
+        cost=case.epochs() / case.budget,
         fix=f"--normalize {cure(case)}, which is undone at the output",
     )

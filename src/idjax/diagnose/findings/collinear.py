@@ -3,7 +3,7 @@
 import numpy as np
 
 from idjax.diagnose.case import Case
-from idjax.diagnose.conditioning import CLEARLY, before_and_after
+from idjax.diagnose.conditioning import before_and_after
 from idjax.diagnose.explanation import Explanation
 from idjax.diagnose.wording import count
 from idjax.outcomes import Finding
@@ -29,7 +29,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if case.learned or case.before is None:
         return None
     epochs = before_and_after(case, "pca")
-    if epochs is None or epochs[1] * CLEARLY > epochs[0]:
+    if epochs is None:
         return None
     slow, fast = epochs
     covariance = case.moments.raw.covariance_xx

@@ -3,7 +3,7 @@
 import numpy as np
 
 from idjax.diagnose.case import Case
-from idjax.diagnose.conditioning import CLEARLY, ORDER, before_and_after, epochs_with
+from idjax.diagnose.conditioning import ORDER, before_and_after, epochs_with
 from idjax.diagnose.explanation import Explanation
 from idjax.diagnose.wording import count
 from idjax.outcomes import Finding
@@ -35,7 +35,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if ratio < DOMINANT:
         return None
     epochs = before_and_after(case, "center")
-    if epochs is None or epochs[1] * CLEARLY > epochs[0]:
+    if epochs is None:
         return None
     slow, fast = epochs
     return Finding(

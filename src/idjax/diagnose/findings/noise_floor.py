@@ -27,7 +27,12 @@ EXPLANATION = Explanation(
 
 def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     """Never reaches the target with these batches, and would with all rows at once."""
-    if case.learned or case.before is None or case.steps_per_epoch == 1 or any(f.kind == "cause" for f in found):
+    if (
+        case.learned
+        or case.before is None
+        or case.steps_per_epoch == 1
+        or any(f.kind == "cause" and f.cost > 1 for f in found)
+    ):
         return None
     settings = case.settings
     floor = 1 - float(case.before.explained_variance[-1])

@@ -3,7 +3,7 @@
 import numpy as np
 
 from idjax.diagnose.case import Case
-from idjax.diagnose.conditioning import CLEARLY, before_and_after
+from idjax.diagnose.conditioning import before_and_after
 from idjax.diagnose.explanation import Explanation
 from idjax.diagnose.wording import count
 from idjax.outcomes import Finding
@@ -36,7 +36,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if not len(varying) or varying.max() < UNEQUAL * varying.min():
         return None
     epochs = before_and_after(case, "feature")
-    if epochs is None or epochs[1] * CLEARLY > epochs[0]:
+    if epochs is None:
         return None
     slow, fast = epochs
     names = case.columns.feature_names
