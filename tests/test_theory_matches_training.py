@@ -129,6 +129,7 @@ def test_whitening_of_rows_that_training_has_not_seen_the_range_of(problem, norm
     assert np.abs(wrong.explained_variance - trained.explained_variance).min() > 1e-3
 
 
+@where(lambda problem: problem.name in ("autoencoder of two", "one output"))
 def test_a_column_that_varies_in_validation_rows_alone(problem):
     """`feature` gives back its mean, which those rows do not have."""
     rows = 2 * len(problem.x) // 3
@@ -168,7 +169,7 @@ def start_file(tmp_path):
 
 
 @where(lambda problem: problem.name in ("autoencoder, large mean", "regression, more inputs"))
-@pytest.mark.parametrize("loss_space", ["original", "normalized"])
+@pytest.mark.parametrize("loss_space", ["original", pytest.param("normalized", marks=pytest.mark.slow)])
 def test_zca_is_pca_from_a_turned_start_for_sgd_alone(problem, loss_space, start_file):
     """Of training itself, on minibatches: what the prediction of zca rests on, and why it has none for Adam."""
     start = start_weights("glorot", problem.x.shape[1], problem.target.shape[1], 4)
@@ -191,15 +192,15 @@ def test_zca_is_pca_from_a_turned_start_for_sgd_alone(problem, loss_space, start
 @pytest.mark.parametrize("loss_space", ["normalized", "original"])
 def test_whitening_with_minibatches(loss_space, start_file):
     x = prescribed(np.array([0.5, -0.2, 3.0]), np.array([1.0, 0.3, 0.1]), 20_000, 5)
-    settings = Settings(batch_size=20, validation_split=0.2, dtype="float64", epochs=4, learning_rate=0.001)
+    settings = Settings(batch_size=20, validation_split=0.2, dtype="float64", epochs=4, learning_rate=0.0005)
     settings = dataclasses.replace(settings, start=start_file(start_weights("glorot", 3, 3, 0)))
     settings = dataclasses.replace(settings, normalize="zca", loss_space=loss_space)
-    trained = [train(x, dataclasses.replace(settings, seed=seed)) for seed in range(12)]
+    trained = [train(x, dataclasses.replace(settings, seed=seed)) for seed in range(6)]
     predicted = predict(x, settings, band=False)
-    assert fallen(predicted.validation, 0.0) > 0.8
-    assert beyond_chance(predicted, trained) < SECOND_ORDER
-    faster = dataclasses.replace(settings, learning_rate=0.00101)
-    assert beyond_chance(predict(x, faster, band=False), trained) > SECOND_ORDER
+    assert fallen(predicted.validation, 0.0) > 0.6
+    assert beyond_chance(predicted, trained) < 1e-4  # as `feature` on these rows: second order in the rate
+    faster = dataclasses.replace(settings, learning_rate=0.000502)
+    assert beyond_chance(predict(x, faster, band=False), trained) > 1e-3
 
 
 @pytest.mark.parametrize("l2", [0.003, 0.1])

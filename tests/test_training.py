@@ -214,7 +214,7 @@ def test_activations_train(activation):
     assert got.train[-1] < got.train[0]
 
 
-@pytest.mark.parametrize("normalize", ["center", "feature", "sample"])
+@pytest.mark.parametrize("normalize", ["center", "feature", "sample", "pca", "zca"])
 def test_the_model_alone_gives_what_training_judged(normalize):
     """`DenseModel.__call__` with the fitted statistics has the explained variance that `train` reports."""
     x = data(60)
