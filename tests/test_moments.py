@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -102,3 +103,107 @@ def test_constant_rows_weigh_nothing():
     mixed = m.measure(np.concatenate([x, np.random.default_rng(0).normal(size=(9, 84)).astype(np.float32)]))
     assert mixed.sample_weighted.weight > 0
     assert np.isfinite(mixed.sample_weighted.covariance_xx).all()
+
+
+def cut(x: np.ndarray, y: np.ndarray | None, rows: int):
+    return [(x[i : i + rows], None if y is None else y[i : i + rows]) for i in range(0, len(x), rows)]
+
+
+def same(a: m.Measured, b: m.Measured, tolerance: float = 1e-12) -> None:
+    """Equal to the tolerance of what the columns' deviations make of each number's unit."""
+    scales = a.inputs.deviation, a.targets.deviation
+    for one, other in ((a.moments.raw, b.moments.raw),):
+        for name, left, right in (("covariance_xx", 0, 0), ("covariance_xy", 0, 1), ("covariance_yy", 1, 1)):
+            unit = np.outer(scales[left], scales[right])
+            assert np.max(np.abs(getattr(one, name) - getattr(other, name)) / unit) < tolerance, name
+        assert np.max(np.abs(one.mean_x / other.mean_x - 1)) < tolerance
+        assert np.max(np.abs(one.mean_y / other.mean_y - 1)) < tolerance
+        assert one.count == other.count
+    for one, other, scale in ((a.inputs, b.inputs, scales[0]), (a.targets, b.targets, scales[1])):
+        assert one.count == other.count
+        np.testing.assert_array_equal(one.low, other.low)
+        np.testing.assert_array_equal(one.high, other.high)
+        for name, power in (("second", 2), ("third", 3), ("fourth", 4)):
+            unit = other.fourth if power == 4 else scale**power
+            assert np.max(np.abs(getattr(one, name) - getattr(other, name)) / unit) < tolerance, name
+
+
+ORDERS = {
+    "as they come": lambda x, rng: np.arange(len(x)),
+    "shuffled": lambda x, rng: rng.permutation(len(x)),
+    "sorted": lambda x, rng: np.argsort(x[:, 0]),
+    "backwards": lambda x, rng: np.arange(len(x))[::-1],
+    "an outlier first": lambda x, rng: np.argsort(-np.abs(x - x.mean(axis=0)).max(axis=1)),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 1e6])
+@pytest.mark.parametrize("target", [True, False])
+def test_neither_cut_nor_order_matters(ratio, order, target):
+    rng = np.random.default_rng(4)
+    x = (ratio + rng.gamma(0.5, size=(120, 5))) * [1, 1e-9, 1e9, -3, 0.1]
+    y = ratio + rng.normal(size=(120, 2)) if target else None
+    whole = m.measure_stream([(x, y)])
+    chosen = ORDERS[order](x, rng)
+    x, y = x[chosen], None if y is None else y[chosen]
+    for rows in (1, 7, 50):
+        same(m.measure_stream(cut(x, y, rows)), whole)
+    columns = np.asfortranarray(x), None if y is None else np.asfortranarray(y)
+    same(m.measure_stream(cut(*columns, 50)), whole)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=6), st.integers(0, 10_000), st.integers(-6, 6))
+def test_any_blocks_give_the_same(sizes, seed, decade):
+    rng = np.random.default_rng(seed)
+    rows = sum(sizes)
+    x, y = (1 + rng.normal(size=(rows, 3)) * [1, 1e-3, 1e-6]) * 10.0**decade, rng.normal(size=(rows, 1))
+    cuts = list(itertools.pairwise([0, *np.cumsum(sizes).tolist()]))
+    # Of so few rows, a column's own deviation can be small beside its distance from the first block's mean.
+    same(m.measure_stream([(x[i:j], y[i:j]) for i, j in cuts]), m.measure_stream([(x, y)]), 1e-11)
+
+
+@pytest.mark.parametrize("ratio", [0, 1e3, 1e6])
+def test_columns_against_exact_arithmetic(ratio):
+    """Means of powers in 50 digits, by mpmath."""
+    x = ratio + np.random.default_rng(6).gamma(0.7, size=(400, 3))
+    got = m.measure_stream(cut(x, None, 60)).inputs
+    with mpmath.workdps(50):
+        for column in range(3):
+            exact = [mpmath.mpf(v) for v in x[:, column].tolist()]
+            mean = mpmath.fsum(exact) / len(exact)
+            assert abs(got.mean[column] / mean - 1) < 1e-15
+            for power, found in ((2, got.second), (3, got.third), (4, got.fourth)):
+                moment = mpmath.fsum((v - mean) ** power for v in exact) / len(exact)
+                assert abs(found[column] / moment - 1) < 1e-12, (power, ratio)
+    np.testing.assert_array_equal(got.low, x.min(axis=0))
+    np.testing.assert_array_equal(got.high, x.max(axis=0))
+    normal = m.measure_stream([(np.random.default_rng(0).normal(size=(200_000, 2)), None)]).inputs
+    assert np.abs(normal.kurtosis - 3).max() < 0.1
+
+
+@pytest.mark.parametrize("value", [0.1, 1e300, -7e-300])
+def test_constant_columns_have_no_moments(value):
+    x = np.column_stack([np.full(99, value), np.random.default_rng(0).normal(size=99)])
+    for rows in (1, 10, 99):
+        got = m.measure_stream(cut(x, None, rows))
+        assert got.moments.raw.covariance_xx[0].tolist() == [0, 0]
+        assert got.inputs.fourth[0] == got.inputs.third[0] == got.inputs.second[0] == 0
+        assert got.moments.raw.mean_x[0] == value
+        assert np.isnan(got.inputs.kurtosis[0])
+
+
+def test_samples_in_a_stream():
+    """float32 rows that come as float64 are told their spacing, and rows of rounding alone weigh nothing."""
+    x = np.tile(np.array([[0.1], [7.0], [1e9]], np.float32), (1, 84))
+    x[:, 0] *= np.float32(1 + 2e-7)
+    got = m.measure_stream(cut(x.astype(np.float64), None, 2), samples=True, spacing=float(np.finfo(np.float32).eps))
+    close(got.moments.sample_weighted, m.measure(x).sample_weighted)
+    assert got.moments.sample_weighted.weight == 0
+    y = np.random.default_rng(0).normal(size=(3, 1))
+    assert not m.measure_stream([(x, y)], samples=True).moments.sample.autoencoder
+    with pytest.raises(ValueError, match="samples=True"):
+        _ = m.measure(x, samples=False).sample
+    with pytest.raises(IdjaxError, match="no rows"):
+        m.measure_stream([])

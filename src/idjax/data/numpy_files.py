@@ -9,7 +9,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def npy_source(path: Path, source: str, letter: str) -> Source:
     return _source(lambda: path.open("rb"), layout, source, NPY_REMEDY)
 
 
-def _npy_layout(file: IO[bytes], source: str, letter: str, line: bool = False) -> _Layout:
+def _npy_layout(file: io.BufferedIOBase, source: str, letter: str, line: bool = False) -> _Layout:
     return _layout(file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size, source, letter, line)
 
 
@@ -98,7 +98,7 @@ def npz_source(path: Path, source: str, letter: str, array_name: str | None, lea
         _check_inflated(entry, source)
 
     @contextlib.contextmanager
-    def unpacking() -> Iterator[IO[bytes]]:
+    def unpacking() -> Iterator[Any]:
         with zipfile.ZipFile(path) as archive, archive.open(entry.filename) as stream:
             if not layout.fortran:
                 yield stream
@@ -152,7 +152,10 @@ def choose(
 
 
 def _source(
-    open_file: Callable[[], contextlib.AbstractContextManager[IO[bytes]]], layout: _Layout, source: str, remedy: str
+    open_file: Callable[[], contextlib.AbstractContextManager[io.BufferedIOBase]],
+    layout: _Layout,
+    source: str,
+    remedy: str,
 ) -> Source:
     """An array in a file, row after row or column after column, in blocks that are read rather than mapped.
 
@@ -183,11 +186,11 @@ def _source(
     )
 
 
-def _fill(file: IO[bytes], values: np.ndarray) -> None:
+def _fill(file: io.BufferedIOBase, values: np.ndarray) -> None:
     """Reads as many bytes as the array has; EOFError if there are fewer."""
     left = values.reshape(-1).view(np.uint8).data
     while left:
-        got = file.readinto(left)  # type: ignore[attr-defined]  # archives and files have it, IO does not say so
+        got = file.readinto(left)
         if not got:
             raise EOFError
         left = left[got:]

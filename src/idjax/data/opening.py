@@ -52,8 +52,11 @@ def kind_of(name: str) -> str:
 
 
 def means_file(text: str) -> bool:
-    """Whether a target is meant as a file or a built-in name, rather than as an array or columns."""
-    return text in BUILTINS or Path(text).suffix.lower() in REMEDIES
+    """Whether a target is meant as a file or a built-in name, rather than as an array or columns.
+
+    A folder is meant only by a path with a separator: any name of a column may be one of a folder nearby.
+    """
+    return text in BUILTINS or Path(text).suffix.lower() in REMEDIES or (os.sep in text and _is_folder(text))
 
 
 def locate(name: str) -> File:
