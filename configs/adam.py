@@ -58,7 +58,7 @@ experiment = Experiment(
             beta_1=0.99,
         ),
         change(
-            "β₁ = 0.99 and a learning rate of 0.01 that decays to 0 as a cosine",
+            "β₁ = 0.99, rate 0.01, cosine decay",
             "Larger steps make the noise of the batches count less, so that the slow directions have their full speed.",
             Claim("explained_variance", low=0.99),
             beta_1=0.99,
