@@ -193,6 +193,18 @@ def test_a_claim_that_fails_is_shown_as_failing():
     assert "NOT as claimed" in render(missed)[0]
 
 
+def test_where_adam_stalls_is_told_from_its_predictions():
+    whole = outcome("adam", "beta", runs=2, long_run=curve(level=0.001, epochs=30))
+    narrow = dataclasses.replace(whole.runs[0], run=dataclasses.replace(whole.runs[0].run, spread=0.1))
+    narrow = dataclasses.replace(narrow, long_run=curve(level=0.002, epochs=30))
+    text, _ = render(dataclasses.replace(whole, runs=(whole.runs[0], narrow)))
+    first, other = (words.number(run.long_run.train[-1], 2) for run in (whole.runs[0], narrow))
+    assert f"stall at a loss of {first} on these data, and at {other} on data that vary 0.1 times" in text
+    assert "Predicted within 12.1 epochs, trained within 12.1".lower() in text.lower()
+    assert page.FINDINGS["adam"] in text
+    assert "Adam is predicted" not in render(outcome("adam", "beta"))[0]
+
+
 def test_many_failing_claims_are_not_folded_away():
     assert "<details open>" not in render(outcome("attempts", runs=9))[0]
     assert "<details open>" in render(outcome("attempts", runs=9, value=2.0))[0]

@@ -18,6 +18,7 @@ class Pair(NamedTuple):
     trained: Curve
     predicted: Curve | None
     published: tuple[PublishedLoss, ...] = ()
+    long_run: Curve | None = None
 
 
 def progress_line(progress: Progress, predicted: Curve | None) -> str:
@@ -43,10 +44,15 @@ def prediction_error(pair: Pair) -> float:
     """The largest relative difference of trained and predicted losses, over both losses and all epochs."""
     if pair.predicted is None:
         return math.nan
-    differences = [_relative(pair.trained.train, pair.predicted.train)]
+    differences = [training_error(pair.trained, pair.predicted)]
     if not np.isnan(pair.predicted.validation).all():
         differences.append(_relative(pair.trained.validation, pair.predicted.validation))
     return float(np.max(differences))
+
+
+def training_error(trained: Curve, predicted: Curve) -> float:
+    """The largest relative difference of trained and predicted training losses, over all epochs."""
+    return _relative(trained.train, predicted.train)
 
 
 def _relative(trained: np.ndarray, predicted: np.ndarray) -> float:
@@ -94,6 +100,14 @@ METRICS: dict[str, tuple[str, Callable[[Pair], float]]] = {
     "explained_variance": ("explained variance at the end", lambda pair: pair.trained.explained_variance[-1]),
     "shape_correlation": ("shape correlation at the end", lambda pair: pair.trained.shape_correlation),
     "prediction_error": ("largest relative difference of trained and predicted losses", prediction_error),
+    "training_error": (
+        "largest relative difference of trained and predicted training losses",
+        lambda pair: math.nan if pair.predicted is None else training_error(pair.trained, pair.predicted),
+    ),
+    "long_run_loss": (
+        "training loss predicted for the long run",
+        lambda pair: math.nan if pair.long_run is None else pair.long_run.train[-1],
+    ),
     "kernel_error": (
         "largest difference of the kernel from the identity",
         lambda pair: np.abs(pair.trained.weights.kernel - np.eye(len(pair.trained.weights.kernel))).max(),

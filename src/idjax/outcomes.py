@@ -58,6 +58,8 @@ class RunOutcome:
     checks: tuple[Checked, ...]
     verdict: str
     samples: Samples | None = None
+    long_run: Curve | None = None
+    """A prediction for more epochs than were trained."""
 
     @property
     def holds(self) -> bool:

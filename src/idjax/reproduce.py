@@ -23,6 +23,7 @@ ORDER = (
     "identity_start",
     "narrow_normal",
     "attempts",
+    "adam",
     "unit_uniform",
     "unit_uniform_5",
     "fixed",
@@ -86,12 +87,15 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
     settings = run.settings
     if full and experiment.full_epochs:
         settings = dataclasses.replace(settings, epochs=experiment.full_epochs)
-    predicted, reason = None, ""
+    data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
+    predicted, long_run, reason = None, None, ""
     try:
         predicted = predict(data, settings)
         if run.best_learning_rate and predicted.learning_rates:
             settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
             predicted = predict(data, settings)
+        if run.long_run:
+            long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
     except NoTheoryError as error:
         reason = str(error)
     title = f"{experiment.name} · {run.label}"
@@ -104,7 +108,7 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
         say(f"{title}: {progress_line(progress, predicted)}")
 
     trained = train(data, settings, on_epoch=on_epoch)
-    pair = Pair(trained, predicted, experiment.published)
+    pair = Pair(trained, predicted, experiment.published, long_run)
     return RunOutcome(
         run=run,
         settings=settings,
@@ -114,7 +118,14 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
         checks=tuple(check_claim(claim, pair) for claim in run.claims),
         verdict=verdict(pair, settings.learned_at),
         samples=_samples(data, settings, trained) if run.draw_samples else None,
+        long_run=long_run,
     )
+
+
+def _spread(x: np.ndarray, factor: float) -> np.ndarray:
+    """The rows so many times as far from their mean."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    return (mean + factor * (x - mean)).astype(x.dtype)
 
 
 def _samples(data: Dataset, settings: Settings, trained: Curve) -> Samples:
@@ -149,6 +160,7 @@ def outcome_object(outcome: Outcome) -> Mapping[str, object]:
                 "settings": run.settings,
                 "predicted": curve_object(run.predicted) if run.predicted else None,
                 "no_prediction": run.no_prediction or None,
+                "long_run": curve_object(run.long_run) if run.long_run else None,
                 "measured": curve_object(run.trained),
                 "claims": [
                     {

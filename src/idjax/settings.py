@@ -209,7 +209,11 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: what it is called, how it is set, what is claimed, and what to tell the reader."""
+    """One training: what it is called, how it is set, what is claimed, and what to tell the reader.
+
+    spread multiplies how far the rows are from their mean. long_run is the number of epochs of a second prediction,
+    where the training stops early.
+    """
 
     label: str
     settings: Settings
@@ -217,6 +221,8 @@ class Run:
     note: str = ""
     draw_samples: bool = False
     best_learning_rate: bool = False
+    spread: float = 1.0
+    long_run: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,14 @@ FINDINGS = {
     "thousandth. The layer has learned their mean; for the rest it answers each row with a random mixture of its "
     "features, which is worse than no mixture at all.",
     "attempts": "None of the changes touches the cause, which is in the data.",
+    "adam": "Adam divides each gradient by its usual size. Here nearly all of a gradient is that of the mean, and is "
+    "the same for all weights into an output. So Adam moves these weights together, by steps that do not get smaller "
+    "as their common error does: they overshoot the mean, and the loss stalls where the gradients of the overshoot "
+    "hold it. In the long run this is at (η |μ|₁ (1 - β₁) ⁄ (2 (1 + β₁)))², η the learning rate, |μ|₁ the sum of the "
+    "means: neither how little the data vary nor the batch size is in it. All other directions learn at a speed of "
+    "2 (1 + β₁) ⁄ ((1 - β₁) |μ|₁) times the variance along them: the learning rate is not in it. So a smaller rate "
+    "lowers the stall and speeds nothing up; a rate that decays to 0 takes the stall away at its end; a β₁ nearer to 1 "
+    "lowers it and learns faster as well.",
     "unit_uniform": "Numbers from 0 to 1 vary by 0.29 around a mean of 0.5, not by 0.001 around 1.1: their slow "
     "directions are learned 54,000 times faster. Even so the published run was not finished after its 100 epochs.",
     "unit_uniform_5": "Keras divides the loss by the number of outputs, so at one learning rate 84 of them learn 84 "
@@ -90,6 +98,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         "kernel": _kernel_lines(outcome),
         "lines": _published_lines(outcome),
         "shared": _shared(outcome),
+        "foretold": _foretold(outcome),
         "reasons": sorted({run.no_prediction for run in outcome.runs if run.predicted is None and run.no_prediction}),
     }  # fmt: skip
 
@@ -159,6 +168,24 @@ def _kernel_lines(outcome: ExperimentOutcome) -> list[str]:
     return ["  ".join(f"{value:6.3f}" for value in row) for row in np.round(kernel, 3) + 0.0]
 
 
+def _foretold(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
+    """Training losses predicted and trained, and predicted for the long run, where an experiment looks that far."""
+    if all(run.long_run is None for run in outcome.runs):
+        return []
+    return [
+        {
+            "label": run.run.label,
+            "epochs": run.settings.epochs,
+            "predicted": float(run.predicted.train[-1]) if run.predicted else math.nan,
+            "trained": float(run.trained.train[-1]),
+            "epochs_later": len(run.long_run.epoch) if run.long_run else None,
+            "later": float(run.long_run.train[-1]) if run.long_run else math.nan,
+            "explained_later": float(run.long_run.explained_variance[-1]) if run.long_run else math.nan,
+        }
+        for run in outcome.runs
+    ]
+
+
 def _published_lines(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
     """Published beside predicted, with the band over starts, and trained; NaN where a run was shorter."""
     run = outcome.runs[0]
@@ -209,6 +236,8 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
             f"Of {len(runs['attempts'])} other optimizers, losses, penalties and activations, "
             f"{learned or 'none'} {'learns' if learned <= 1 else 'learn'} it."
         )
+    if "adam" in runs:
+        told += _adam_sentences(runs["adam"])
     if "fixed" in runs:
         does = [r for r in runs["fixed"] if r.trained.explained_variance[-1] >= r.settings.learned_at]
         told.append(
@@ -220,6 +249,29 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
         told.append("Everything claimed below was checked in this run, and holds.")
     else:
         told.append("NOT everything claimed below holds in this run: see the marks in the table.")
+    return told
+
+
+def _adam_sentences(runs: Sequence[RunOutcome]) -> list[str]:
+    """Where Adam is predicted to stall on the data, and on data that vary less; and what makes it learn."""
+    first = runs[0]
+    narrow = next((run for run in runs if run.run.spread < 1 and run.settings == first.settings), None)
+    told = []
+    if first.long_run is not None and narrow is not None and narrow.long_run is not None:
+        told.append(
+            f"Adam is predicted to stall at a loss of {words.number(first.long_run.train[-1], 2)} on these data, and "
+            f"at {words.number(narrow.long_run.train[-1], 2)} on data that vary {words.number(narrow.run.spread)} "
+            f"times as much (trained: {words.number(narrow.trained.train[-1], 2)}): its steps overshoot the mean by "
+            "as much whatever the variance of the data."
+        )
+    for run in runs:
+        predicted, trained = run.predicted, run.trained
+        if predicted is not None and math.isfinite(predicted.epochs_to_learn + trained.epochs_to_learn):
+            told.append(
+                f"Adam with {run.run.label} learns the data as they are: predicted within "
+                f"{words.number(predicted.epochs_to_learn, 3)} epochs, trained within "
+                f"{words.number(trained.epochs_to_learn, 3)}."
+            )
     return told
 
 

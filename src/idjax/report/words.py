@@ -86,6 +86,10 @@ def settings_parts(settings: Settings) -> list[str]:
         starts.get(settings.start, f"started from {settings.start}"),
         LOSSES[settings.loss],
     ]
+    if settings.beta_1 is not None:
+        parts.insert(1, f"β₁ {settings.beta_1:g}")
+    if settings.schedule != "constant":
+        parts.insert(1, f"schedule {settings.schedule}")
     if settings.activation != "linear":
         parts.append(f"{settings.activation} output")
     for name, penalty in (("L1", settings.activity_l1), ("L2", settings.activity_l2)):

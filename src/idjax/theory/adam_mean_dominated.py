@@ -110,7 +110,7 @@ def follow(
     points, before, total, now = [], 0.0, 0.0, None
 
     def rate_at(step: float) -> float:
-        return float(np.asarray(_rates(learning_rate, jnp.asarray([step])))[0])
+        return float(learning_rate(jnp.asarray(step))) if callable(learning_rate) else float(learning_rate)
 
     for stop in records:
         while (step := float(state.step)) < stop:
@@ -187,7 +187,9 @@ def _balanced(rule: Rule, inputs: Inputs, modes: Modes, state: _State, rate: flo
     for _ in range(25):
         value = (1 + beta) * (s**2 * (s + epsilon - edge) - noise * (s + epsilon)) - beta * noise * jump
         slope = (1 + beta) * (3 * s**2 + 2 * s * (epsilon - edge) - noise)
-        s = s - value / slope
+        s, before = s - value / slope, s
+        if np.all(np.abs(s - before) <= 1e-15 * s):
+            break
     x = jump / (s + epsilon)
     offset = noise * x * (1 + beta) / (2 * (1 + beta) - x * (1 - beta))
     return _Balance(rate / (s + epsilon), x, offset, s**2)
