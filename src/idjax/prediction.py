@@ -11,7 +11,7 @@ from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import start_weights
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, floor_of, losses_of_starts, path_for
+from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, floor_of, losses_of_starts, path_for
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
@@ -49,16 +49,24 @@ def predict(
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
     train = measure(x[:rows], None if y is None else y[:rows])
     validation = measure(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
-    curve = predict_from_moments(train, validation, settings, band=band)
+    sample = Sample(x[:rows], None if y is None else y[:rows])
+    curve = predict_from_moments(train, validation, settings, band=band, sample=sample)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
 def predict_from_moments(
-    train: MomentSet, validation: MomentSet | None, settings: Settings, *, band: bool = True, details: bool = True
+    train: MomentSet,
+    validation: MomentSet | None,
+    settings: Settings,
+    *,
+    band: bool = True,
+    details: bool = True,
+    sample: Sample | None = None,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
     details adds what the data allow, the curve apart: learning rates and the times of the groups of modes.
+    sample is the training rows themselves, which only settings.moments = "data" needs.
     """
     begin = time.perf_counter()
     rows = train.raw.count
@@ -66,11 +74,11 @@ def predict_from_moments(
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        course = Course(pose(train, validation, settings), start, settings, rows)
+        course = Course(pose(train, validation, settings), start, settings, rows, sample)
         path = path_for(course)
         curve = _curve(course, path)
-        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers.
-        linear = settings.optimizer == "sgd" and settings.schedule == "constant"
+        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers, Gaussian rows.
+        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not course.own_rows
         if details:
             rates = None
             if linear:
