@@ -11,7 +11,7 @@ from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import start_weights
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, floor_of, losses_of_starts, path_for
+from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, floor_of, losses_of_starts, path_for
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
@@ -50,7 +50,8 @@ def predict(
     samples = settings.normalize == "sample"
     train = measure(x[:rows], None if y is None else y[:rows], samples)
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
-    curve = predict_from_moments(train, validation, settings, band=band)
+    sample = Sample(x[:rows], None if y is None else y[:rows])
+    curve = predict_from_moments(train, validation, settings, band=band, sample=sample)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
@@ -61,12 +62,14 @@ def predict_from_moments(
     *,
     band: bool = True,
     details: bool = True,
+    sample: Sample | None = None,
     problem: Problem | None = None,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
-    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. problem is
-    what `pose` makes of these moments and settings, if it is there already.
+    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample is
+    the training rows themselves, which only settings.moments = "data" needs; problem is what `pose` makes of these
+    moments and settings, if it is there already.
     """
     begin = time.perf_counter()
     rows = train.raw.count
@@ -75,11 +78,11 @@ def predict_from_moments(
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         problem = problem or pose(train, validation, settings)
-        course = Course(problem, problem.enter(start), settings, rows)
+        course = Course(problem, problem.enter(start), settings, rows, sample)
         path = path_for(course)
         curve = _curve(course, path)
-        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers.
-        linear = settings.optimizer == "sgd" and settings.schedule == "constant"
+        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers, Gaussian rows.
+        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not course.own_rows
         if details:
             rates = None
             if linear:

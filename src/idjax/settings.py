@@ -13,6 +13,7 @@ Normalize = Literal["none", "center", "feature", "sample", "pca", "zca"]
 LossSpace = Literal["original", "normalized"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Rounding = Literal["nearest", "stochastic", "master"]
+MomentsOf = Literal["gaussian", "data"]
 
 KERAS_NUMBERS = {
     "rmsprop": {"beta_2": 0.9, "epsilon": 1e-7},
@@ -113,6 +114,9 @@ class Settings:
     """Floating point type of the weights; with bfloat16 weights, rows and arithmetic are float32."""
     rounding: Rounding = "nearest"
     """How updates are added to the weights: to nearest, stochastic, or to a float32 master copy of bfloat16 ones."""
+    moments: MomentsOf = "gaussian"
+    """What a prediction for minibatches knows of the rows beyond mean and covariance: that they are gaussian, or the
+    data's own fourth moments (sgd on small data)."""
     seed: int = 0
     """Seed of the start and of the order of the batches."""
 

@@ -2,6 +2,16 @@
 
 from idjax.paths.choose import losses_of_starts, path_for
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.path import Course, Losses, NoTheoryError, Path, floor_of
+from idjax.paths.path import Course, Losses, NoTheoryError, Path, Sample, floor_of
 
-__all__ = ["Course", "FullBatchPath", "Losses", "NoTheoryError", "Path", "floor_of", "losses_of_starts", "path_for"]
+__all__ = [
+    "Course",
+    "FullBatchPath",
+    "Losses",
+    "NoTheoryError",
+    "Path",
+    "Sample",
+    "floor_of",
+    "losses_of_starts",
+    "path_for",
+]

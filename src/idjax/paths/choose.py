@@ -8,6 +8,7 @@ from jaxtyping import Float
 from idjax.paths.adam import FORMS, adam_path
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
+from idjax.paths.own_rows import own_rows_path
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
 from idjax.paths.rounded import with_rounding
 from idjax.paths.scheduled import scheduled_path
@@ -58,6 +59,8 @@ def path_for(course: Course) -> Path:
     """
     settings = course.settings
     require_theory(course)
+    if course.own_rows:
+        return own_rows_path(course)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
     if changing and not course.full_batch and settings.dtype == "bfloat16" and settings.rounding == "nearest":
         return NoNumbers(
@@ -101,6 +104,9 @@ def require_theory(course: Course) -> None:
             course.full_batch or settings.optimizer == "sgd" or not settings.momentum,
             f"--momentum of {settings.optimizer} with minibatches",
         ),
+        (not course.own_rows or settings.optimizer == "sgd", f"--moments data with --optimizer {settings.optimizer}"),
+        (not course.own_rows or settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
+        (not course.own_rows or settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
         (settings.activation == "linear", f"--activation {settings.activation}"),
         (

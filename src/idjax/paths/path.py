@@ -56,6 +56,13 @@ class Path(Protocol):
         ...
 
 
+class Sample(NamedTuple):
+    """The training rows; y is None for an autoencoder."""
+
+    x: Float[np.ndarray, "N p"]
+    y: Float[np.ndarray, "N q"] | None
+
+
 class Course(NamedTuple):
     """A run to be predicted: the problem, its start, and how its epochs are cut into updates."""
 
@@ -63,11 +70,17 @@ class Course(NamedTuple):
     start: Weights
     settings: Settings
     rows: int
+    sample: Sample | None = None
 
     @property
     def full_batch(self) -> bool:
         """Whether every update sees all rows."""
         return self.settings.batch_size >= self.rows
+
+    @property
+    def own_rows(self) -> bool:
+        """Whether the rows' own fourth moment is asked for, and matters."""
+        return self.settings.moments == "data" and not self.full_batch
 
     @property
     def steps(self) -> int:

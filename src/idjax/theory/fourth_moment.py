@@ -7,10 +7,10 @@ batch. Without noise s ← P s, P = T + c (M, 0). Two ways to draw batches:
 - `fresh`: independent of each other. First and second moments of s close exactly, whatever the data.
 - `shuffled`: each row once an epoch, as training draws them. A row that is still to come has not pulled yet and finds
   a larger error than the others; so the moments are kept for every row, given that it is still to come, and closed at
-  pairs of rows.
+  pairs of rows: exact to third order in the learning rate.
 
 O(N n²) a step: for data that are small, and to judge the Gaussian theory of `minibatch`.
-See docs/theory.md, "Data that are not Gaussian" in section 13.
+See docs/theory.md, "Data that are not Gaussian" in section 11.
 """
 
 import functools
@@ -75,6 +75,19 @@ class Gradients(NamedTuple):
         )
 
 
+class Epochs(NamedTuple):
+    """Expectations of shuffled epochs; all but the mean are summed over outputs.
+
+    excess: e_jᵀ M e_j before each step.  batch: (a_iᵀ e_j - r_ij)² of the rows of each batch, before its update.
+    mean, second: e and e_j e_jᵀ at the end of each epoch.
+    """
+
+    excess: Float[Array, "epochs steps"]
+    batch: Float[Array, "epochs steps"]
+    mean: Float[Array, "epochs n q"]
+    second: Float[Array, "epochs n n"]
+
+
 Fourth = Callable[[Rows, State], Float[Array, "n n"]]
 """E[g gᵀ] over rows, summed over outputs, given the moments of the state."""
 
@@ -124,7 +137,7 @@ def gradients(rows: Rows, of_state: Gradients) -> Gradients:
 
 
 def of_rows(rows: Rows, state: State) -> Float[Array, "n n"]:
-    """The data's own: the mean over rows of (a_iᵀ C a_i - 2 a_iᵀ E[e] r_i + |r_i|²) a_i a_iᵀ."""
+    """The data's own: the mean over rows of (a_iᵀ C a_i - 2 a_iᵀ E[e] r_i + |r_i|²) a_i a_iᵀ; docs/theory.md (56)."""
     return gradients(rows, seen(rows, state)).over(rows.inputs)[2]
 
 
@@ -145,7 +158,7 @@ def fresh(
     steps: int,
     fourth: Fourth = of_rows,
 ) -> Float[Array, " steps"]:
-    """Σ_j E[e_jᵀ M e_j] before each step, for batches drawn afresh; docs/theory.md (105).
+    """Σ_j E[e_jᵀ M e_j] before each step, for batches drawn afresh; docs/theory.md (55).
 
     noise is the variance of a batch's mean over that of a row: 1/B with replacement, (N - B)/(B (N - 1)) without.
     """
@@ -162,12 +175,10 @@ def fresh(
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "epochs"))
-def shuffled(
-    rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int, epochs: int
-) -> Float[Array, "epochs steps"]:
-    """Σ_j E[e_jᵀ M e_j] before each step, for shuffled epochs of ⌈N/B⌉ steps whose last batch has what is left.
+def shuffled(rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int, epochs: int) -> Epochs:
+    """Shuffled epochs of ⌈N/B⌉ steps whose last batch has what is left, N at least 3; docs/theory.md (57)-(62).
 
-    Exact to second order in the learning rate, and nearly to third; docs/theory.md (107)-(112).
+    Exact to third order in the learning rate.
     """
     count = len(rows.inputs)
     steps = -(-count // batch_size)
@@ -175,21 +186,27 @@ def shuffled(
     m, (n, q) = len(rule.push), error.shape
     nothing = State(jnp.zeros((count, m, n, q)), jnp.zeros((count, m, m, n, n)))
 
-    def step(carry: tuple[State, State], size: Array) -> tuple[tuple[State, State], Array]:
-        return _shuffled_step(rows, rule, *carry, size), rows.eigenvalues @ jnp.diagonal(carry[0].second[0, 0])
+    def step(carry: tuple[State, State], size: Array) -> tuple[tuple[State, State], tuple[Array, Array]]:
+        excess = rows.eigenvalues @ jnp.diagonal(carry[0].second[0, 0])
+        state, memory, batch = _shuffled_step(rows, rule, *carry, size)
+        return (state, memory), (excess, batch)
 
-    def epoch(state: State, _: None) -> tuple[State, Array]:
+    def epoch(state: State, _: None) -> tuple[State, Epochs]:
+        # Every row is still to come when an epoch begins.
         (state, _memory), losses = jax.lax.scan(step, (state, nothing), sizes)
-        return state, losses
+        return state, Epochs(*losses, state.mean[0], state.second[0, 0])
 
     return jax.lax.scan(epoch, at_start(error, rule), None, length=epochs)[1]
 
 
-def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Array) -> tuple[State, State]:
-    """memory is, for every row, how the moments given that the row is still to come differ from `state`."""
+def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Array) -> tuple[State, State, Array]:
+    """The state and the memory after one more step, and the loss of its batch, summed over outputs.
+
+    memory is, for every row, how the moments given that the row is still to come differ from those of the state.
+    """
     inputs, modes = rows.inputs, rows.eigenvalues
     others = len(inputs) - 1.0
-    matrix, push = rule.matrix(modes), rule.push[:, None, None]
+    push = rule.push[:, None, None]
     both = jnp.outer(rule.push, rule.push)[:, :, None, None]
 
     for_all, of_row = seen(rows, state), seen(rows, memory)
@@ -197,21 +214,23 @@ def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Ar
     def given(times: float) -> Gradients:
         return gradients(rows, Gradients(*(each + times * own for each, own in zip(for_all, of_row, strict=True))))
 
-    outputs, ahead, square = given(1.0).over(inputs)
-    # A pair of rows that are both to come see the sum of what each sees; a row with itself is no pair.
-    own = given(2.0)
+    to_come = given(1.0)
+    outputs, ahead, square = to_come.over(inputs)
+    # Two rows that are both to come find what each finds, a little more of it; a row with itself is no pair. (58)
+    more = others / (others - 1)
+    alike = given(2 * more)
+    alike_outputs, alike_ahead, alike_square = alike.over(inputs)
     through = modes[:, None] * state.second[0, 0] * modes
-    added = ahead[0] * modes - through
-    pairs = ((others + 1) * (through + added + added.T) - own.over(inputs)[2]) / others
-    cross = push[:, None] * jnp.einsum("cb,bnk->cnk", rule.keep, ahead)
+    added = more * (ahead[0] * modes - through)
+    pairs = ((others + 1) * (through + added + added.T) - alike_square) / others
     new = State(
         jnp.einsum("ab,bnq->anq", rule.keep, state.mean) + push * outputs,
         jnp.einsum("ac,cdnk,bd->abnk", rule.keep, state.second, rule.keep)
-        + _symmetric(cross)
+        + _symmetric(push[:, None] * jnp.einsum("cb,bnk->cnk", rule.keep, ahead))
         + both * (square / size + (1 - 1 / size) * pairs),
     )
 
-    # A row that is still to come was not in this batch, so that the others were, a little more often.
+    # A row that is still to come was not in this batch, so that the others were, a little more often. (61)
     alone = 1 / (2 * size) - (1 - 1 / size) / (others - 1)
     in_pairs = (1 - 1 / size) * (others + 1) / (others - 1)
 
@@ -220,19 +239,20 @@ def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Ar
         return kept + rule.push[:, None] * (alone * square + in_pairs * ahead[..., :1, :] * modes)
 
     pull = rule.push[:, None] * inputs[:, None]
-    rest = missed(own.ahead, own.square[:, None, None] * inputs[:, None])
+    rest = missed(alike.ahead, alike.square[:, None, None] * inputs[:, None])
     source = (
         pull[:, :, None, :, None] * rest[:, None, :, None, :] + rest[:, :, None, :, None] * pull[:, None, :, None, :]
     )
-    mean = _symmetric(push[:, None] * (jnp.einsum("cb,bnk->cnk", rule.keep, ahead))) + both * (
-        2 * alone * square + in_pairs * (ahead[0] * modes + (ahead[0] * modes).T)
+    mean = _symmetric(push[:, None] * jnp.einsum("cb,bnk->cnk", rule.keep, alike_ahead)) + both * (
+        2 * alone * alike_square + in_pairs * (alike_ahead[0] * modes + (alike_ahead[0] * modes).T)
     )
+    matrix = rule.matrix(modes * (others + 1) / (others - 1))
     memory = State(
         _forward(matrix, memory.mean)
-        - push * (inputs[:, None, :, None] * own.outputs[:, None, None, :] - outputs) / others,
+        - push * (inputs[:, None, :, None] * alike.outputs[:, None, None, :] - alike_outputs) / others,
         _both(matrix, memory.second) - (source - mean) / others,
     )
-    return new, memory
+    return new, memory, jnp.mean(to_come.square)
 
 
 def _symmetric(cross: Float[Array, "m m n n"]) -> Float[Array, "m m n n"]:
