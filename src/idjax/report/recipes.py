@@ -63,7 +63,7 @@ def flax_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool) 
         f"for epoch in range({settings.epochs}):\n"
         f"    for rows in np.split(rng.permutation(len(z)), range({batch}, len(z), {batch})):\n"
         f"        params, state = update(params, state, z[rows], target[rows]{rows})",
-        f"def predict(x):\n    {recipe.encode}\n    return np.asarray(model.apply(params, z)) {recipe.restore}".rstrip(),
+        _predict(recipe, "np.asarray(model.apply(params, z))"),
     )
 
 
@@ -99,7 +99,7 @@ def keras_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool)
         f"model = keras.Sequential([keras.Input(({inputs},)), keras.layers.Dense({outputs}{start})])\n"
         f"model.compile(optimizer=keras.optimizers.{optimizer}, loss={loss})\n"
         f"model.fit(z, target, batch_size={settings.batch_size}, epochs={settings.epochs}{weights or ')'}",
-        f"def predict(x):\n    {recipe.encode}\n    return model.predict(z, verbose=0) {recipe.restore}".rstrip(),
+        _predict(recipe, "model.predict(z, verbose=0)"),
     )
 
 
@@ -168,6 +168,10 @@ def _data(recipe: Recipe, inputs: int, outputs: int, autoencoder: bool) -> tuple
     if not autoencoder:
         rows += f"\ny = np.asarray(y, np.float64)  # what to answer to them, {outputs} numbers in each"
     return rows, recipe.fit, f"{recipe.encode}\ntarget = {recipe.target}"
+
+
+def _predict(recipe: Recipe, answer: str) -> str:
+    return f"def predict(x):\n    {recipe.encode}\n    return {answer} {recipe.restore}".rstrip()
 
 
 def _rate(settings: Settings) -> str:
