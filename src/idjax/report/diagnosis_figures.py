@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from idjax.outcomes import Diagnosis, Samples
 from idjax.report.drawing import BLUE, GREEN, GREY, MOST_MARKS, RED, finite, say, tidy
@@ -68,11 +68,14 @@ def budget_figure(diagnosis: Diagnosis) -> tuple[Figure, str]:
     learned = _learned(before.epochs_to_learn)
     if learned is not None:
         ax.plot(learned, diagnosis.level, "D", color=RED, ms=8, zorder=5)
-        _beside(ax, f"learned: {number(learned)}", learned, diagnosis.level, [diagnosis.budget, learned])
+        _beside(ax, f"after {epochs_words(learned)}", learned, diagnosis.level, [diagnosis.budget, learned])
     ax.axvline(diagnosis.budget, color=GREY, ls="--", lw=1.3)
     _frame(ax, diagnosis, [before.explained_variance], [*before.epoch, diagnosis.budget, learned])
-    ax.annotate(f"budget: {number(diagnosis.budget)}", (diagnosis.budget, 0.03), (-5, 0), ha="right",
-                xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY)  # fmt: skip
+    right = learned is not None and learned > 3 * diagnosis.budget  # then there is room, for the curve has ended
+    ax.annotate(f"budget: {number(diagnosis.budget)}", (diagnosis.budget, 0.04), (5 if right else -5, 0),
+                xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY,
+                ha="left" if right else "right",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1})  # fmt: skip
     ends = float(before.explained_variance[-1]) if len(before.epoch) else math.nan
     known = np.isfinite(before.explained_variance)
     if not known.any():
@@ -194,9 +197,7 @@ def _frame(ax: Axes, diagnosis: Diagnosis, curves: list[np.ndarray], epochs: lis
     ends = [float(e) for e in epochs if e is not None and math.isfinite(e) and e > 0]
     ax.set(xscale="log", xlabel="epochs (log)", ylabel="explained variance")
     ax.set_xlim(min(ends) / 1.25, max(ends) * 1.4)
-    ax.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: number(value) if 1e-3 <= value < 1e6 else _power(value))
-    )
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     ax.minorticks_off()
     values = np.concatenate([[0.0], *(finite(curve) for curve in curves)])
     least = float(np.nanmin(values))
@@ -211,8 +212,8 @@ def _frame(ax: Axes, diagnosis: Diagnosis, curves: list[np.ndarray], epochs: lis
         ax.set_ylim(min(least - 0.08, -0.08), 1.12)
     ax.axhline(0, color=GREY, lw=0.9, ls="--")
     ax.axhline(diagnosis.level, color=GREEN, lw=1.2, ls=":")
-    ax.annotate(f"learned: {number(diagnosis.level)}", (0.01, diagnosis.level), (0, 4), textcoords="offset points",
-                xycoords=("axes fraction", "data"), color="#00664b", fontsize=9)  # fmt: skip
+    ax.annotate(f"counts as learned: {number(diagnosis.level)}", (0.01, diagnosis.level), (0, 4), fontsize=9,
+                xycoords=("axes fraction", "data"), textcoords="offset points", color="#00664b")  # fmt: skip
 
 
 def _beside(ax: Axes, text: str, x: float, y: float, between: list[float]) -> None:
@@ -226,7 +227,7 @@ def _tick(value: float) -> str:
     """A plain number, or a power of ten where that would be long."""
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         return number(value)
-    return ("-" if value < 0 else "") + LogFormatterMathtext()(abs(value))
+    return f"{'-' if value < 0 else ''}$10^{{{round(math.log10(abs(value)))}}}$"
 
 
 def _legend(figure: Figure, ax: Axes, columns: int) -> None:

@@ -24,6 +24,7 @@ def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:
         percent=lambda value, digits=2: f"{100 * value:.{digits}g}%" if math.isfinite(value) else "–",
         explained=words.explained,
         sentence=words.sentence,
+        stopped=words.stopped,
         settings_parts=words.settings_parts,
         normalizer=words.NORMALIZERS.__getitem__,
         embedded=lambda name: "data:image/png;base64," + base64.b64encode(pictures[name]).decode(),

@@ -18,11 +18,11 @@ INDENT = 4
 
 def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     """The verdict, the findings and the prescriptions, for `rich.console.Console.print`."""
-    parts: list[RenderableType] = [_text(words.sentence(diagnosis.verdict), "bold")]
+    parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold")]
     if not diagnosis.findings:
         parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
     if diagnosis.before is None and diagnosis.no_prediction:
-        parts.append(_text(words.sentence(f"no prediction: {diagnosis.no_prediction}")))
+        parts.append(_text(f"No prediction: {words.stopped(diagnosis.no_prediction)}"))
     for finding in words.ordered(diagnosis.findings):
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
@@ -47,7 +47,7 @@ class Hanging:
 def _finding(finding: Finding) -> Iterator[RenderableType]:
     kind = f"{finding.kind} of {', '.join(finding.causes)}" if finding.causes else finding.kind
     head = _text(finding.code, "bold") + Text("  ") + _text(kind, STYLES[finding.kind])
-    yield Hanging(head + Text("  ") + _text(words.sentence(finding.message)))
+    yield Hanging(head + Text("  ") + _text(words.stopped(finding.message)))
     if finding.evidence:
         evidence = Table.grid(padding=(0, 2, 0, 0))
         for name, value in finding.evidence.items():

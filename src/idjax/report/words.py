@@ -132,6 +132,11 @@ def sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
 
 
+def stopped(text: str) -> str:
+    """With a full stop at the end, and a first word left as it is: it may be a name."""
+    return f"{text.rstrip('.')}." if text else ""
+
+
 def visible(text: str) -> str:
     """Text with characters that are not seen, or turn the direction of others, written as escapes: \\x1b, \\u202e.
 
