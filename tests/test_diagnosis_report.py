@@ -224,6 +224,7 @@ def test_nothing_found_is_said():
     assert "Nothing found: learned in 4 epochs of 20." in said(trained)
     assert words.nothing_words(unpredicted()) == "nothing found"
     assert "No settings were found" not in said(healthy())
+    assert "What learns these data" not in said(healthy())
 
 
 def test_no_prediction_has_its_reason():

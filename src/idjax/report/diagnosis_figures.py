@@ -72,7 +72,7 @@ def budget_figure(diagnosis: Diagnosis) -> tuple[Figure, str]:
     ax.axvline(diagnosis.budget, color=GREY, ls="--", lw=1.3)
     _frame(ax, diagnosis, [before.explained_variance], [*before.epoch, diagnosis.budget, learned])
     right = learned is not None and learned > 3 * diagnosis.budget  # then there is room, for the curve has ended
-    ax.annotate(f"budget: {number(diagnosis.budget)}", (diagnosis.budget, 0.04), (5 if right else -5, 0),
+    ax.annotate(f"budget: {number(diagnosis.budget)}", (diagnosis.budget, 0.2), (5 if right else -5, 0),
                 xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY,
                 ha="left" if right else "right",
                 bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1})  # fmt: skip
