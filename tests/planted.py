@@ -32,7 +32,7 @@ class Planted(NamedTuple):
 
 
 def planted(causes: tuple[str, ...], seed: int) -> Planted:
-    """One data set of a random size, layout and dtype in which these causes hold, and as far as it is known no other."""
+    """One data set of a random size, layout and dtype in which these causes hold, and no other by design."""
     rng = np.random.default_rng([seed, *map(ord, "".join(causes))])
     wanted = frozenset(causes)
     p = int(rng.choice([6, 12, 24]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from idjax.outcomes import Diagnosis, Prescription
 from idjax.types import Curve, IdjaxError
 
 
@@ -96,6 +97,57 @@ def curve_object(curve: Curve) -> dict[str, Any]:
         },
         "band": {"train": curve.train_band, "validation": curve.validation_band},
         "seconds": curve.seconds,
+    }
+
+
+def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis as the JSON that `diagnose --json` prints; prescriptions are best first.
+
+    Epochs are null where the level is never reached; `measured_epochs` is there only where training proved it.
+    """
+    before, proof = diagnosis.before, diagnosis.proof
+    return {
+        "source": diagnosis.source,
+        "rows": diagnosis.rows,
+        "inputs": diagnosis.inputs,
+        "outputs": diagnosis.outputs,
+        "autoencoder": diagnosis.autoencoder,
+        "settings": diagnosis.settings,
+        "budget": diagnosis.budget,
+        "level": diagnosis.level,
+        "reachable": diagnosis.reachable,
+        "verdict": diagnosis.verdict,
+        "predicted_epochs": before.epochs_to_learn if before else None,
+        "no_prediction": diagnosis.no_prediction or None,
+        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
+        "findings": [
+            {
+                "code": finding.code,
+                "kind": finding.kind,
+                "message": finding.message,
+                "evidence": finding.evidence,
+                "fix": finding.fix,
+                "causes": finding.causes,
+                "cost": finding.cost,
+            }
+            for finding in diagnosis.findings
+        ],
+        "prescriptions": [_prescription_object(prescription) for prescription in diagnosis.prescriptions],
+        "seconds": diagnosis.seconds,
+    }
+
+
+def _prescription_object(prescription: Prescription) -> dict[str, Any]:
+    settings, proof = prescription.settings, prescription.proof
+    return {
+        "normalize": settings.normalize,
+        "loss_space": settings.loss_space,
+        "optimizer": settings.optimizer,
+        "learning_rate": settings.step_size,
+        "momentum": settings.momentum,
+        "batch_size": settings.batch_size,
+        "predicted_epochs": prescription.predicted_epochs,
+        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
     }
 
 

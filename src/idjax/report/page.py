@@ -1,17 +1,16 @@
 """Outcomes → one HTML page that needs no network: figures are inside it, and there is no script."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
 from idjax.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.report import figures, words
 from idjax.report.tables import summary_rows
+from idjax.report.templates import templates
 
 MANY = 6
 """Experiments of more runs than this share one figure and one table."""
@@ -45,25 +44,9 @@ def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: 
     """The page, and its figures as named PNG files."""
     pictures: dict[str, bytes] = {}
     sections = [_section(outcome, pictures) for outcome in outcomes]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("idjax", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=words.number,
-        decimals=words.decimals,
-        percent=lambda value, digits=2: f"{100 * value:.{digits}g}%" if math.isfinite(value) else "–",
-        explained=words.explained,
-        final_loss=words.final_loss,
-        how_measured=words.how_measured,
-        sentence=words.sentence,
-        settings_parts=words.settings_parts,
-        normalizer=words.NORMALIZERS.__getitem__,
-        embedded=lambda name: "data:image/png;base64," + base64.b64encode(pictures[name]).decode(),
-    )
+    environment = templates(pictures)
+    environment.filters["final_loss"] = words.final_loss
+    environment.filters["how_measured"] = words.how_measured
     page = environment.get_template("report.html.jinja").render(
         sections=sections, summary=_summary(outcomes), provenance=provenance, seconds=seconds
     )

@@ -1,8 +1,9 @@
 """Numbers, settings and verdicts in words, the same in tables, captions, figures and pages."""
 
 import math
+from collections.abc import Iterable
 
-from idjax.outcomes import RunOutcome, ScanPoint
+from idjax.outcomes import Diagnosis, Finding, Prescription, RunOutcome, ScanPoint
 from idjax.settings import Settings
 from idjax.types import Curve
 
@@ -11,8 +12,8 @@ NORMALIZERS = {
     "center": "centred",
     "feature": "per feature",
     "sample": "per sample",
-    "pca": "PCA",
-    "zca": "ZCA",
+    "pca": "whitened (PCA)",
+    "zca": "whitened (ZCA)",
 }
 LOSSES = {
     "mse": "mean squared error",
@@ -75,13 +76,10 @@ def ending(curve: Curve | None) -> str:
 
 def settings_parts(settings: Settings) -> list[str]:
     """What was done, piece by piece in words."""
-    optimizer = OPTIMIZERS.get(settings.optimizer, settings.optimizer.capitalize())
-    if settings.momentum:
-        optimizer += f" with {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:g}"
     starts = {"glorot": "random (Glorot) start", "identity": "started at the identity"}
     parts = [
-        f"{optimizer} at learning rate {number(settings.step_size)}",
-        "1 row an update" if settings.batch_size == 1 else f"batches of {settings.batch_size} rows",
+        f"{optimizer_words(settings)} at learning rate {number(settings.step_size)}",
+        batch_words(settings),
         "1 epoch" if settings.epochs == 1 else f"{settings.epochs:,} epochs",
         starts.get(settings.start, f"started from {settings.start}"),
         LOSSES[settings.loss],
@@ -98,6 +96,19 @@ def settings_parts(settings: Settings) -> list[str]:
     if settings.normalize != "none":
         parts.append(f"{NORMALIZERS[settings.normalize]} normalisation, loss in {units(settings)}")
     return parts
+
+
+def optimizer_words(settings: Settings) -> str:
+    """The optimizer, with its momentum."""
+    words = OPTIMIZERS.get(settings.optimizer, settings.optimizer.capitalize())
+    if settings.momentum:
+        words += f" with {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:.4g}"
+    return words
+
+
+def batch_words(settings: Settings) -> str:
+    """The rows of an update."""
+    return "1 row an update" if settings.batch_size == 1 else f"batches of {settings.batch_size:,} rows"
 
 
 def units(settings: Settings) -> str:
@@ -123,3 +134,89 @@ def verdict_mark(run: RunOutcome) -> str:
 def sentence(text: str) -> str:
     """With a capital at the start and a full stop at the end."""
     return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def stopped(text: str) -> str:
+    """With a full stop at the end, and a first word left as it is: it may be a name."""
+    return f"{text.rstrip('.')}." if text else ""
+
+
+def visible(text: str) -> str:
+    """Text with characters that are not seen, or turn the direction of others, written as escapes: \\x1b, \\u202e.
+
+    Names come from the data: on a terminal or a page they may show themselves, and do nothing else.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def prescription_words(prescription: Prescription) -> str:
+    """Settings that learn, in one line: what is done to the rows, the loss, the optimizer and its numbers."""
+    settings = prescription.settings
+    rows = NORMALIZERS.get(settings.normalize, settings.normalize)
+    if settings.normalize == "none":
+        rows = "raw rows"
+    elif rows.startswith("per "):
+        rows = f"standardised {rows}"
+    return ", ".join(
+        (
+            rows,
+            f"loss in {units(settings)}",
+            optimizer_words(settings),
+            f"learning rate {number(settings.step_size)}",
+            batch_words(settings),
+        )
+    )
+
+
+def epochs_words(epochs: float) -> str:
+    """A time in epochs."""
+    return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"
+
+
+def measured_words(prescription: Prescription) -> str:
+    """Epochs that training took; how far it was trained where that was not enough."""
+    proof = prescription.proof
+    if proof is None:
+        return "not trained"
+    if math.isinf(proof.epochs):
+        trained = float(proof.curve_epochs[-1]) if len(proof.curve_epochs) else math.nan
+        return f"not in {number(trained)}" if math.isfinite(trained) else "not learned"
+    return number(proof.epochs)
+
+
+def evidence_words(value: float | int | str | list[str], most: int = 12) -> str:
+    """A number, a name, or the first of many names."""
+    if isinstance(value, list):
+        more = f" and {len(value) - most:,} more" if len(value) > most else ""
+        return ", ".join(value[:most]) + more
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value).replace("never", "∞")
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Causes, then consequences, then notes; each as they were given."""
+    return sorted(findings, key=lambda finding: ("cause", "consequence", "note").index(finding.kind))
+
+
+def cost_words(finding: Finding) -> str:
+    """What a finding costs in time; empty if nothing."""
+    if math.isinf(finding.cost):
+        return "nothing is learned while it lasts"
+    return f"training takes {number(finding.cost, 3)} times as long" if finding.cost > 1 else ""
+
+
+def nothing_words(diagnosis: Diagnosis) -> str:
+    """What to say where nothing was found: how long learning takes, as measured or else as predicted."""
+    told = diagnosis.proof or diagnosis.before
+    epochs = math.nan
+    if diagnosis.proof is not None:
+        epochs = diagnosis.proof.epochs
+    elif diagnosis.before is not None:
+        epochs = diagnosis.before.epochs_to_learn
+    if not math.isfinite(epochs):
+        return "nothing found"
+    how = "" if told is diagnosis.proof else "predicted to be "
+    return f"nothing found: {how}learned in {number(epochs, 3)} epochs of {number(diagnosis.budget)}"

@@ -1,0 +1,15 @@
+"""A diagnosis that a notebook shows as HTML. What diagnoses returns this class; everything else takes a `Diagnosis`."""
+
+import dataclasses
+
+from idjax.outcomes import Diagnosis
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown(Diagnosis):
+    """A `Diagnosis` in every respect, which notebooks draw rather than print."""
+
+    def _repr_html_(self) -> str:
+        from idjax.report.diagnosis import notebook_html  # templates and figures are loaded when first shown
+
+        return notebook_html(self)

@@ -1,0 +1,32 @@
+"""The environment of every page: what is put into a template is escaped, and figures are embedded."""
+
+import base64
+import math
+from collections.abc import Mapping
+
+import jinja2
+
+from idjax.report import words
+
+
+def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:
+    """Templates of this package, with the words and the figures that they may use."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("idjax", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=words.number,
+        decimals=words.decimals,
+        percent=lambda value, digits=2: f"{100 * value:.{digits}g}%" if math.isfinite(value) else "–",
+        explained=words.explained,
+        sentence=words.sentence,
+        stopped=words.stopped,
+        settings_parts=words.settings_parts,
+        normalizer=words.NORMALIZERS.__getitem__,
+        embedded=lambda name: "data:image/png;base64," + base64.b64encode(pictures[name]).decode(),
+    )
+    return environment

@@ -1,0 +1,83 @@
+"""A diagnosis → what a terminal shows, as a linter would say it: plain without colour, whatever names the data have."""
+
+import dataclasses
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from idjax.outcomes import Diagnosis, Finding
+from idjax.report import words
+
+STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
+INDENT = 4
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
+    """The verdict, the findings and the prescriptions, for `rich.console.Console.print`."""
+    parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold")]
+    if not diagnosis.findings:
+        parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
+    if diagnosis.before is None and diagnosis.no_prediction:
+        parts.append(_text(f"No prediction: {words.stopped(diagnosis.no_prediction)}"))
+    for finding in words.ordered(diagnosis.findings):
+        parts += ["", *_finding(finding)]
+    if diagnosis.prescriptions:
+        parts += ["", _text("What learns these data, best first:"), _prescriptions(diagnosis)]
+    elif diagnosis.causes:
+        parts += ["", _text("No settings were found that learn these data within the budget.")]
+    return Group(*parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Hanging:
+    """A paragraph whose lines after the first are indented."""
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        """The lines, as wide as the console has room."""
+        for index, line in enumerate(self.text.wrap(console, options.max_width - INDENT)):
+            yield line if index == 0 else Text(" " * INDENT) + line
+
+
+def _finding(finding: Finding) -> Iterator[RenderableType]:
+    kind = f"{finding.kind} of {', '.join(finding.causes)}" if finding.causes else finding.kind
+    head = _text(finding.code, "bold") + Text("  ") + _text(kind, STYLES[finding.kind])
+    yield Hanging(head + Text("  ") + _text(words.stopped(finding.message)))
+    if finding.evidence:
+        evidence = Table.grid(padding=(0, 2, 0, 0))
+        for name, value in finding.evidence.items():
+            evidence.add_row(_text(name), _text(words.evidence_words(value)))
+        yield Padding(evidence, (0, 0, 0, INDENT))
+    lines = [f"cost: {words.cost_words(finding)}"] if words.cost_words(finding) else []
+    lines += [f"fix: {finding.fix}"] if finding.fix else []
+    for line in (*lines, f"more: idjax explain {finding.code}"):
+        yield Padding(_text(line), (0, 0, 0, INDENT))
+
+
+def _prescriptions(diagnosis: Diagnosis) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("#", justify="right")
+    table.add_column("settings", ratio=1)
+    for name in ("predicted\nepochs", "measured\nepochs", "EV"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for rank, prescription in enumerate(diagnosis.prescriptions, 1):
+        proof = prescription.proof
+        cells = (
+            str(rank),
+            words.prescription_words(prescription),
+            words.number(prescription.predicted_epochs),
+            words.measured_words(prescription),
+            words.explained(proof.explained_variance) if proof else "–",
+        )
+        table.add_row(*map(_text, cells))
+    return table
+
+
+def _text(text: str, style: str = "") -> Text:
+    """Text that is taken as it is: no markup, no control characters."""
+    return Text(words.visible(text), style)
