@@ -18,20 +18,25 @@ __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
     from idjax.data import Dataset, load
+    from idjax.diagnose import diagnose
     from idjax.moments import moments_of
+    from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
-    from idjax.settings import Settings
+    from idjax.settings import DiagnosisSettings, Settings
     from idjax.spectrum import spectrum_of
     from idjax.training import train
     from idjax.types import Curve, IdjaxError, Moments, Spectrum
 
 _HOMES = {
     "Curve": "types",
+    "Diagnosis": "outcomes",
+    "DiagnosisSettings": "settings",
     "Dataset": "data",
     "IdjaxError": "types",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
+    "diagnose": "diagnose",
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",
@@ -42,11 +47,14 @@ _HOMES = {
 __all__ = [
     "Curve",
     "Dataset",
+    "Diagnosis",
+    "DiagnosisSettings",
     "IdjaxError",
     "Moments",
     "Settings",
     "Spectrum",
     "__version__",
+    "diagnose",
     "load",
     "moments_of",
     "predict",

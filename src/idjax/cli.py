@@ -5,7 +5,7 @@ import os
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -13,7 +13,7 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import idjax
-from idjax.settings import Settings, check
+from idjax.settings import DiagnosisSettings, Settings, check
 from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ Target = Annotated[
 Json = Annotated[bool, Parameter(help="Print one JSON object on standard output, and nothing else there.")]
 Flags = Annotated[Settings, Parameter(name="*")]
 DEFAULTS = Settings()
+DIAGNOSED = DiagnosisSettings()
 
 
 @app.command
@@ -186,6 +187,118 @@ def train(
             print(
                 f"trained against predicted loss: within {prediction_error(pair):.2%} at every epoch ({predicted.how})"
             )
+    return 0
+
+
+@app.command
+def diagnose(
+    data: Data,
+    *,
+    target: Target = None,
+    columns: str | None = None,
+    labels: bool = False,
+    missing: Literal["refuse", "drop"] = "refuse",
+    settings: Annotated[DiagnosisSettings, Parameter(name="*")] = DIAGNOSED,
+    budget: float | None = None,
+    prove: bool = False,
+    select: str | None = None,
+    ignore: str | None = None,
+    out: Path | None = None,
+    json: Json = False,
+    quiet: bool = False,
+) -> int:
+    """Say why gradient descent will not learn these data with these settings, and what would.
+
+    Exits 0 with nothing found, 1 with findings that are causes, 2 on bad input. Codes are explained by idjax explain.
+
+    Parameters
+    ----------
+    columns:
+        The columns of x by name, with commas; all that are no target if not given.
+    labels:
+        Take the target's one column for class labels, as words always are.
+    missing:
+        Refuse rows with missing values, or drop them.
+    budget:
+        Epochs that training may take; --epochs if not given. Fractions are fine.
+    prove:
+        Train the settings as given and the best three prescriptions under the same budget.
+    select:
+        Only the findings of these codes, with commas.
+    ignore:
+        All findings but those of these codes, with commas.
+    out:
+        Folder for report.html, diagnosis.json and the figures.
+    quiet:
+        Print no progress.
+    """
+    from idjax import store
+    from idjax.diagnose import EXPLANATIONS
+    from idjax.diagnose import diagnose as look
+
+    folder = store.check_folder(out) if out else None
+    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
+    codes = chosen - _codes(ignore or "", EXPLANATIONS)
+    found = look(
+        data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
+        proven=prove, say=_sayer(quiet),
+    )  # fmt: skip
+    text = store.to_json(store.diagnosis_object(found))
+    if folder:
+        from idjax.report.diagnosis import render
+
+        html, figures = render(found, store.provenance())
+        files = {"report.html": html, "diagnosis.json": text, **{f"figures/{k}": v for k, v in figures.items()}}
+        store.write(folder, files)
+    if json:
+        print(text, end="")
+    else:
+        from rich.console import Console
+
+        from idjax.report.terminal import diagnosis_text
+
+        Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False).print(diagnosis_text(found))
+        if folder:
+            print(f"\nThe report: {folder / 'report.html'}")
+    return 1 if found.causes else 0
+
+
+def _codes(text: str, known: Mapping[str, Any]) -> frozenset[str]:
+    from idjax.data.dataset import suggestion
+
+    codes = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for code in sorted(codes - known.keys()):
+        raise IdjaxError(f"{code}: no finding has this code; {suggestion(code, list(known))}")
+    return codes
+
+
+@app.command
+def explain(code: str | None = None) -> int:
+    """Print what a finding of idjax diagnose means: formula, source, example and fix; all codes if none is given.
+
+    Parameters
+    ----------
+    code:
+        Such as mean-dominated.
+    """
+    from idjax.diagnose import EXPLANATIONS
+
+    if code is None:
+        for known in EXPLANATIONS.values():
+            print(f"{known.code:<20} {known.kind:<12} {known.title}")
+        return 0
+    (known,) = (EXPLANATIONS[name] for name in _codes(code, EXPLANATIONS))
+    print(f"{known.code} ({known.kind}): {known.title}\n")
+    for head, text in (
+        ("", known.means),
+        ("Decided by", known.formula),
+        ("Told apart", known.apart),
+        ("Fix", known.fix),
+        ("Example", known.example),
+        ("Source", known.source),
+    ):
+        if text:
+            print(textwrap.fill(f"{head}: {text}" if head else text, 100, subsequent_indent="  " if head else ""))
     return 0
 
 

@@ -141,6 +141,14 @@ class Settings:
         }
 
 
+@dataclasses.dataclass(frozen=True)
+class DiagnosisSettings(Settings):
+    """Settings of a run that is diagnosed: all rows are training rows unless told otherwise."""
+
+    validation_split: float = 0.0
+    """Share of the rows, taken from the end, that is left out of the diagnosis."""
+
+
 def check(settings: Settings) -> Settings:
     """Returns the settings if they make sense.
 

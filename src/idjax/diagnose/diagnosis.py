@@ -18,7 +18,8 @@ from idjax.moments import measure_stream
 from idjax.normalize import fold
 from idjax.outcomes import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.problem import mode_groups
-from idjax.settings import Settings, check
+from idjax.report.notebook import Shown
+from idjax.settings import DiagnosisSettings, Settings, check
 from idjax.types import IdjaxError
 
 SAMPLE_ROWS = 20_000
@@ -28,13 +29,6 @@ PROVEN = 3
 SHOWN_ROWS = 3
 
 Say = Callable[[str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class DiagnosisSettings(Settings):
-    """Settings of a run that is diagnosed: all rows are training rows unless told otherwise."""
-
-    validation_split: float = 0.0
 
 
 def diagnose(
@@ -86,7 +80,7 @@ def diagnose(
     raw = case.moments.raw
     spectrum, modes = case.problem.spectrum, _special_modes(case)
     before = None if constant else case.before
-    return Diagnosis(
+    return Shown(
         source=rows.source,
         rows=raw.count,
         inputs=raw.inputs,
