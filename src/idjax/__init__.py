@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
     from idjax.data import Dataset, load
-    from idjax.diagnose import diagnose
+    from idjax.diagnosis import diagnose
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
@@ -36,7 +36,7 @@ _HOMES = {
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
-    "diagnose": "diagnose",
+    "diagnose": "diagnosis",
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",

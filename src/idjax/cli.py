@@ -233,8 +233,8 @@ def diagnose(
         Print no progress.
     """
     from idjax import store
-    from idjax.diagnose import EXPLANATIONS
-    from idjax.diagnose import diagnose as look
+    from idjax.diagnosis import EXPLANATIONS
+    from idjax.diagnosis import diagnose as look
 
     folder = store.check_folder(out) if out else None
     chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
@@ -281,7 +281,7 @@ def explain(code: str | None = None) -> int:
     code:
         Such as mean-dominated.
     """
-    from idjax.diagnose import EXPLANATIONS
+    from idjax.diagnosis import EXPLANATIONS
 
     if code is None:
         for known in EXPLANATIONS.values():

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from types import ModuleType
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.findings import (
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.findings import (
     adam_bounce,
     adam_epsilon,
     better_solved,

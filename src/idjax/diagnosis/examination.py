@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from idjax.data import Dataset, Stream, stream
-from idjax.diagnose.case import Case, Columns, Thinned
-from idjax.diagnose.findings import EXPLANATIONS, find_all
-from idjax.diagnose.prescribe import prescribe
-from idjax.diagnose.prove import prove
-from idjax.diagnose.wording import count
+from idjax.diagnosis.case import Case, Columns, Thinned
+from idjax.diagnosis.findings import EXPLANATIONS, find_all
+from idjax.diagnosis.prescribe import prescribe
+from idjax.diagnosis.prove import prove
+from idjax.diagnosis.wording import count
 from idjax.moments import measure_stream
 from idjax.normalize import fold
 from idjax.outcomes import Diagnosis, Finding, Prescription, Proof, Samples

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.wording import listed
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import listed
 from idjax.outcomes import Finding
 from idjax.spectrum import covariance_factor
 

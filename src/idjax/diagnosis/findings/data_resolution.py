@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.wording import listed
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import listed
 from idjax.outcomes import Finding
 
 UNITS = 16.0

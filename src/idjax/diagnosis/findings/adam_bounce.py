@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.findings.mean_dominated import cure, dominance
-from idjax.diagnose.wording import count
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.findings.mean_dominated import cure, dominance
+from idjax.diagnosis.wording import count
 from idjax.outcomes import Finding
 
 DOMINANT = 10.0

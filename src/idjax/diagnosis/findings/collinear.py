@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.conditioning import before_and_after
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.wording import count
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.conditioning import before_and_after
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import count
 from idjax.outcomes import Finding
 
 EXPLANATION = Explanation(

@@ -2,9 +2,9 @@
 
 import math
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.wording import count
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import count
 from idjax.outcomes import Finding
 
 SMALL = 0.01

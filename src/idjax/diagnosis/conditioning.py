@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnose.case import Case
+from idjax.diagnosis.case import Case
 
 ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""

@@ -2,8 +2,8 @@
 
 import time
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
 from idjax.outcomes import Finding
 from idjax.spectrum import least_squares
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from idjax.diagnose.case import Case, two_digits
+from idjax.diagnosis.case import Case, two_digits
 from idjax.outcomes import Prescription
 from idjax.report.recipes import flax_code, keras_code
 from idjax.settings import Settings

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 
-from idjax.diagnose.case import Case, two_digits
-from idjax.diagnose.explanation import Explanation
-from idjax.diagnose.wording import count, listed
+from idjax.diagnosis.case import Case, two_digits
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import count, listed
 from idjax.outcomes import Finding
 
 EXPLANATION = Explanation(

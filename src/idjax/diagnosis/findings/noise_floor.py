@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from idjax.diagnose.case import Case
-from idjax.diagnose.explanation import Explanation
+from idjax.diagnosis.case import Case
+from idjax.diagnosis.explanation import Explanation
 from idjax.outcomes import Finding
 
 FLAT = 1.2
