@@ -205,5 +205,8 @@ def test_samples_in_a_stream():
     assert not m.measure_stream([(x, y)], samples=True).moments.sample.autoencoder
     with pytest.raises(ValueError, match="samples=True"):
         _ = m.measure(x, samples=False).sample
+    plain = m.measure_stream(cut(x, None, 2), columns=False)
+    close(plain.moments.raw, m.measure_stream([(x, None)]).moments.raw)
+    assert np.isnan([plain.inputs.low, plain.inputs.high, plain.inputs.third, plain.inputs.fourth]).all()
     with pytest.raises(IdjaxError, match="no rows"):
         m.measure_stream([])

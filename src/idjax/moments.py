@@ -153,13 +153,14 @@ def measure(x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None = No
     blocks = (
         (x[i : i + BLOCK_ROWS], None if y is None else y[i : i + BLOCK_ROWS]) for i in range(0, len(x), BLOCK_ROWS)
     )
-    return measure_stream(blocks, samples, float(np.finfo(x.dtype).eps)).moments
+    return measure_stream(blocks, samples, float(np.finfo(x.dtype).eps), columns=False).moments
 
 
 def measure_stream(
     blocks: Iterable[tuple[Float[np.ndarray, "_ p"], Float[np.ndarray, "_ q"] | None]],
     samples: bool = False,
     spacing: float | None = None,
+    columns: bool = True,
 ) -> Measured:
     """All moments of the rows (x, y) in the blocks, in one pass; y is None for an autoencoder, whose target is x.
 
@@ -169,6 +170,7 @@ def measure_stream(
     Args:
       samples: gather the moments of rows standardised each by itself as well.
       spacing: the relative spacing of the numbers that x holds, if it was cast from a coarser dtype.
+      columns: gather the ranges and the third and fourth moments of the columns, which double the work; NaN if not.
 
     Raises:
       IdjaxError: if there are no rows, or if squares of the numbers overflow float64.
@@ -177,7 +179,7 @@ def measure_stream(
     whole: _Block | None = None
     rooms = _Room(), _Room()
     for x, y in blocks:
-        block, shift = _gather(x, y, shift, rooms)
+        block, shift = _gather(x, y, shift, rooms, columns)
         if samples:
             block = block._replace(samples=_samples(x, y, spacing))
         whole = block if whole is None else _pool(whole, block)
@@ -203,36 +205,35 @@ class _Block(NamedTuple):
 
 
 def _gather(
-    x: np.ndarray, y: np.ndarray | None, shift: tuple[np.ndarray, np.ndarray] | None, rooms: tuple["_Room", "_Room"]
+    x: np.ndarray,
+    y: np.ndarray | None,
+    shift: tuple[np.ndarray, np.ndarray] | None,
+    rooms: tuple["_Room", "_Room"],
+    columns: bool,
 ) -> tuple[_Block, tuple[np.ndarray, np.ndarray]]:
     """The statistics of one block, and their shift: about the means of the first block."""
-    rows = len(x)
     with np.errstate(over="ignore", invalid="ignore"):
-        dx, center_x, inputs = _center(x, rooms[0])
-        dy, center_y, targets = (dx, center_x, inputs) if y is None else _center(y, rooms[1])
+        dx, center_x, inputs, covariance_xx = _center(x, rooms[0], columns)
+        dy, center_y, targets, covariance_yy = (
+            (dx, center_x, inputs, covariance_xx) if y is None else _center(y, rooms[1], columns)
+        )
+        covariance_xy = covariance_xx
+        if y is not None:
+            covariance_xy = dx.T @ dy / len(x) - np.outer(inputs.mean, targets.mean)
         shift = shift or (center_x, center_y)
-        # What is left of the means after centring is taken out of the products, which saves a pass over the rows.
-        covariance_xx = _symmetric(dx.T @ dx / rows - np.outer(inputs.mean, inputs.mean))
-        np.fill_diagonal(covariance_xx, inputs.second)
         inputs = inputs.shifted(center_x - shift[0])
-        if y is None:
-            covariance_xy, covariance_yy, moved = covariance_xx, covariance_xx, inputs
-        else:
-            covariance_xy = dx.T @ dy / rows - np.outer(inputs.mean + shift[0] - center_x, targets.mean)
-            covariance_yy = _symmetric(dy.T @ dy / rows - np.outer(targets.mean, targets.mean))
-            np.fill_diagonal(covariance_yy, targets.second)
-            moved = targets.shifted(center_y - shift[1])
+        targets = inputs if y is None else targets.shifted(center_y - shift[1])
     raw = Moments(
-        count=rows,
+        count=len(x),
         weight=1.0,
         mean_x=inputs.mean,
-        mean_y=moved.mean,
+        mean_y=targets.mean,
         covariance_xx=covariance_xx,
         covariance_xy=covariance_xy,
         covariance_yy=covariance_yy,
         autoencoder=y is None,
     )
-    return _Block(raw, inputs, moved, None), shift
+    return _Block(raw, inputs, targets, None), shift
 
 
 class _Room:
@@ -248,11 +249,11 @@ class _Room:
         return self._flat[: rows * width].reshape((rows, width), order=order)
 
 
-def _center(v: np.ndarray, room: _Room) -> tuple[np.ndarray, np.ndarray, ColumnStats]:
-    """d = v - c for a c close to the mean, c, and the statistics of d but for the range, which is that of v.
+def _center(v: np.ndarray, room: _Room, columns: bool) -> tuple[np.ndarray, np.ndarray, ColumnStats, np.ndarray]:
+    """d = v - c for a c close to the mean, c, and the statistics and covariance of d; the range is that of v.
 
-    c is the mean of the first rows: of all, it is off by less than √(rows / those) deviations, so that what taking
-    it out again cancels is a few digits at most. Where v is constant, d is 0.
+    c is the mean of the first rows: of all, it is off by less than √(rows / those) deviations, so that taking what is
+    left out of sums of powers, which saves a pass over the rows, costs a few digits at most. Constants give d = 0.
     """
     rows, width = v.shape
     v = np.asarray(v, np.float64)
@@ -262,7 +263,7 @@ def _center(v: np.ndarray, room: _Room) -> tuple[np.ndarray, np.ndarray, ColumnS
     first = v[:step]
     low, high = first.min(axis=0), first.max(axis=0)
     center = np.where(low == high, low, first.mean(axis=0))
-    sums = np.zeros((4, width))
+    sums, third, fourth = np.zeros((3, width))
     for start in range(0, rows, step):
         piece, held = v[start : start + step], d[start : start + step]
         # Rows of few columns are taken several at a time, which keeps the inner loops long.
@@ -273,33 +274,29 @@ def _center(v: np.ndarray, room: _Room) -> tuple[np.ndarray, np.ndarray, ColumnS
                 continue
             if at_once > 1:
                 some, into = some.reshape(-1, at_once * width), into.reshape(-1, at_once * width)
-            low = np.minimum(low, some.min(axis=0).reshape(at_once, width).min(axis=0))
-            high = np.maximum(high, some.max(axis=0).reshape(at_once, width).max(axis=0))
             np.subtract(some, np.tile(center, at_once), out=into)
-            squares = into * into
-            powers = (
-                np.add.reduce(into, axis=0),
-                np.add.reduce(squares, axis=0),
-                np.einsum("ij,ij->j", squares, into),
-                np.einsum("ij,ij->j", squares, squares),
-            )
-            for total, power in zip(sums, powers, strict=True):
-                total += power.reshape(at_once, width).sum(axis=0)
-    return d, center, _about_mean(rows, low, high, sums / rows)
-
-
-def _about_mean(count: int, low: np.ndarray, high: np.ndarray, powers: np.ndarray) -> ColumnStats:
-    """Statistics of columns from the means of their first four powers, (4, k)."""
-    mean, second, third, fourth = powers
-    return ColumnStats(
-        count=count,
-        low=low,
-        high=high,
+            sums += into.sum(axis=0).reshape(at_once, width).sum(axis=0)
+            if columns:
+                low = np.minimum(low, some.min(axis=0).reshape(at_once, width).min(axis=0))
+                high = np.maximum(high, some.max(axis=0).reshape(at_once, width).max(axis=0))
+                squares = into * into
+                third += np.einsum("ij,ij->j", squares, into).reshape(at_once, width).sum(axis=0)
+                fourth += np.einsum("ij,ij->j", squares, squares).reshape(at_once, width).sum(axis=0)
+    mean, products = sums / rows, d.T @ d / rows
+    covariance = _symmetric(products - np.outer(mean, mean))
+    np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0))  # no variance is less, rounding aside
+    second, third, fourth = np.diagonal(products), third / rows, fourth / rows
+    unknown = 0.0 if columns else np.nan
+    stats = ColumnStats(
+        count=rows,
+        low=low + unknown,
+        high=high + unknown,
         mean=mean,
-        second=np.maximum(second - mean**2, 0),
-        third=third - 3 * mean * second + 2 * mean**3,
-        fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4,
+        second=np.diagonal(covariance).copy(),
+        third=third - 3 * mean * second + 2 * mean**3 + unknown,
+        fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
     )
+    return d, center, stats, covariance
 
 
 def _pool(a: _Block, b: _Block) -> _Block:
