@@ -39,7 +39,8 @@ class Plan(NamedTuple):
     All outputs for at least `alone`, and until the loss falls by less than `quiet` within a memory, or until P hardly
     moves, by less than `held`, for v is small beside ε; groups of them until `grouped`. A group's outputs differ by at
     most `width` in the mean of log P⁻², so by half of it in how fast they learn; the width grows where there would be
-    more groups than `groups`. Runs that take less than `seconds` are iterated to the end for every output.
+    more groups than `groups`, and once more for at most `jumping` of them to go on from there, each alone. Runs that
+    take less than `seconds` are iterated to the end for every output.
     """
 
     alone: float = 4.0
@@ -48,6 +49,7 @@ class Plan(NamedTuple):
     grouped: float = 20.0
     width: float = 0.02
     groups: int = 16
+    jumping: int = 4
     seconds: float = 60.0
 
 
@@ -121,6 +123,8 @@ def follow(
         if alike:
             together.group(plan)
         together.iterate(plan.grouped * memory if alike else np.inf)
+        if alike and together.left:
+            together.group(plan._replace(groups=plan.jumping))
         runs = together.apart() if together.left else []
     for run in runs:
         run.jump()
@@ -251,7 +255,9 @@ class _Run:
             members = [np.array([k]) for k in range(len(size))]
 
         def mean(moments: Array) -> Array:
-            return jnp.stack([jnp.mean(moments[part], axis=0) for part in members])
+            shares = [self.weights[part] / self.weights[part].sum() for part in members]
+            parts = zip(shares, members, strict=True)
+            return jnp.stack([jnp.tensordot(jnp.asarray(share), moments[part], 1) for share, part in parts])
 
         def total(values: np.ndarray) -> np.ndarray:
             return np.stack([values[..., part].sum(axis=-1) for part in members], axis=-1)
