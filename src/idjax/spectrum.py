@@ -59,7 +59,7 @@ class PrincipalAxes(NamedTuple):
 
 
 def principal_axes(covariance: Float[np.ndarray, "p p"]) -> PrincipalAxes:
-    """The principal axes of Σ, the largest component of each positive; docs/theory.md (55) and (56).
+    """The principal axes of Σ, the largest component of each positive; docs/theory.md (91) and (92).
 
     With L = diag(d) E diag(√ρ) from the correlations and its singular values, L = V diag(s) Qᵀ, the forward map is
     Qᵀ diag(1/√ρ) Eᵀ diag(1/d): divided by the scales of the features, not by what an SVD makes of them.
