@@ -24,7 +24,7 @@ def test_the_python_runs(tmp_path, monkeypatch, capsys):
     names: dict[str, object] = {}
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), names)
-    assert "598,069 epochs" in capsys.readouterr().out
+    assert "663,400 epochs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command", COMMANDS)
