@@ -31,13 +31,15 @@ class Planted(NamedTuple):
     causes: frozenset[str]
 
 
-def planted(causes: tuple[str, ...], seed: int) -> Planted:
+def planted(
+    causes: tuple[str, ...], seed: int, p: int | None = None, rows: int | None = None, batch: int | None = None
+) -> Planted:
     """One data set of a random size, layout and dtype in which these causes hold, and no other by design."""
     rng = np.random.default_rng([seed, *map(ord, "".join(causes))])
     wanted = frozenset(causes)
-    p = int(rng.choice([6, 12, 24]))
-    rows = int(rng.choice([1000, 4000]))
-    batch = int(rng.choice([8, 32]))
+    p = p or int(rng.choice([6, 12, 24]))
+    rows = rows or int(rng.choice([1000, 4000]))
+    batch = batch or int(rng.choice([8, 32]))
     full_batch = "float-stall" in wanted
     regression = bool(rng.integers(2)) or bool(wanted & {"noise-floor", "unequal-scales", "collinear", "heavy-tails"})
     if "unreachable-output" in wanted:

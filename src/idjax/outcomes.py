@@ -176,6 +176,7 @@ class Diagnosis:
     level:        the explained variance that counts as learned: that share of what a linear layer can explain.
     reachable:    the explained variance of the best linear layer.
     eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
+    labels:       where the target is class labels, what is known of the softmax cross-entropy on them.
     samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
     """
 
@@ -199,6 +200,7 @@ class Diagnosis:
     samples: Samples | None
     proof: Proof | None
     seconds: float
+    labels: str = ""
 
     @property
     def causes(self) -> tuple[Finding, ...]:

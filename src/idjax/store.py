@@ -117,6 +117,7 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
         "level": diagnosis.level,
         "reachable": diagnosis.reachable,
         "verdict": diagnosis.verdict,
+        "labels": diagnosis.labels or None,
         "predicted_epochs": before.epochs_to_learn if before else None,
         "no_prediction": diagnosis.no_prediction or None,
         **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),

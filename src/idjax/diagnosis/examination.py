@@ -101,6 +101,7 @@ def diagnose(
         samples=None if before is None else _samples(case),
         proof=proof,
         seconds=time.perf_counter() - begin,
+        labels="" if rows.classes is None else _labels(case, len(rows.classes)),
     )
 
 
@@ -180,6 +181,16 @@ def _verdict(case: Case, findings: tuple[Finding, ...]) -> str:
         f"it would take {count(epochs)} epochs" if math.isfinite(epochs) else "and it never will be with these settings"
     )
     return f"not learned within {budget}; {much}: {causes[0].message}"
+
+
+def _labels(case: Case, classes: int) -> str:
+    """What holds for softmax cross-entropy on these inputs, whatever the labels: Böhning's bound, theory (132)."""
+    largest = float(case.problem.spectrum.eigenvalues[0])
+    return (
+        f"the findings are those of a squared error on one-hot codes of {classes} classes; under softmax cross-entropy "
+        f"the curvature is at most {largest / 2:.3g}, so that full-batch learning rates below {4 / largest:.3g} are "
+        "stable, as a bound: late in training larger ones may be"
+    )
 
 
 def _special_modes(case: Case) -> dict[str, int]:

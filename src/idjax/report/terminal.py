@@ -23,6 +23,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
     if diagnosis.before is None and diagnosis.no_prediction:
         parts.append(_text(f"No prediction: {words.stopped(diagnosis.no_prediction)}"))
+    if diagnosis.labels:
+        parts.append(_text(words.stopped(diagnosis.labels)))
     for finding in words.ordered(diagnosis.findings):
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
