@@ -37,7 +37,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
         for settings in _candidates(case, say)
         if (found := _Candidate(settings, *_epochs_and_steps(case, settings))) and math.isfinite(found.epochs)
     ]
-    ranked = sorted(tried, key=lambda candidate: (_octave(candidate.epochs), _complexity(candidate.settings, case)))
+    ranked = _ranked(tried, case)
     if not case.learned:
         ranked = [candidate for candidate in ranked if candidate.epochs < case.epochs() or math.isnan(case.epochs())]
     raw = case.moments.raw
@@ -97,9 +97,16 @@ def _places(case: Case) -> list[tuple[str, str]]:
     return places
 
 
-def _octave(epochs: float) -> float:
-    """Epochs in steps of SAME, so that what differs less is ranked by simplicity."""
-    return math.floor(math.log(epochs) / math.log(SAME)) if epochs > 0 else -math.inf
+def _ranked(tried: list[_Candidate], case: Case) -> list[_Candidate]:
+    """By epochs; of those within SAME of the fastest that is left the simplest first."""
+    left = sorted(tried, key=lambda candidate: candidate.epochs)
+    ranked = []
+    while left:
+        near = [candidate for candidate in left if candidate.epochs <= SAME * left[0].epochs]
+        chosen = min(near, key=lambda candidate: _complexity(candidate.settings, case))
+        ranked.append(chosen)
+        left.remove(chosen)
+    return ranked
 
 
 def _complexity(settings: Settings, case: Case) -> tuple[int, ...]:
