@@ -61,7 +61,7 @@ def planted(
     outputs = 3 if regression else p
     y = None
     if regression:
-        y = white @ rng.normal(size=(p, outputs)) / math.sqrt(p)
+        y = white @ np.sign(rng.normal(size=(p, outputs))) / math.sqrt(p)  # every direction counts alike
         noise = 1.0 if "noise-floor" in wanted else 0.02
         y = y + noise * rng.normal(size=y.shape)
     x = base
@@ -110,12 +110,12 @@ def planted(
     dtype = np.float32 if "data-resolution" in wanted or rng.integers(2) else np.float64
     layout = str(rng.choice(["C", "F"]))
     settings = DiagnosisSettings(
-        batch_size=batch, learning_rate=rate, epochs=max(1, math.ceil(budget)), normalize=normalize,
+        batch_size=batch, learning_rate=float(rate), epochs=max(1, math.ceil(budget)), normalize=normalize,
         learned_at=learned_at, seed=int(rng.integers(1000)), **numbers,
     )  # fmt: skip
     return Planted(
         np.asarray(x, dtype, order=layout), None if y is None else np.asarray(y, dtype, order=layout),
-        settings, budget, wanted,
+        settings, float(budget), wanted,
     )  # fmt: skip
 
 

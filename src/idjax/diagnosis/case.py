@@ -53,6 +53,7 @@ class Case:
     settings: Settings
     budget: float
     _curves: dict[Settings, Curve | NoTheoryError] = dataclasses.field(default_factory=dict, repr=False)
+    _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], Problem] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -112,10 +113,10 @@ class Case:
     @functools.cached_property
     def tails_diverge(self) -> bool:
         """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
-        if self.adaptive or self.before is None or self.tails > HEAVY:
+        if self.adaptive or self.before is None or self.tails(self.settings) > HEAVY:
             return False
         limit = self.max_rate()
-        return limit <= self.settings.step_size < limit / self.tails
+        return limit <= self.settings.step_size < limit / self.tails(self.settings)
 
     def epochs(self, **changes: object) -> float:
         """Predicted epochs to the level with these changes to the settings; inf if never, NaN without a theory."""
@@ -155,7 +156,7 @@ class Case:
         settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
         problem = self.posed(settings)
         limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
-        return limit * self.tails
+        return limit * self.tails(settings)
 
     def tuned(self, **changes: object) -> dict[str, object]:
         """The same changes with plain SGD and a well-chosen learning rate, of two digits."""
@@ -163,10 +164,16 @@ class Case:
         rate = TUNED * self.max_rate(**changes)
         return {**changes, "learning_rate": two_digits(rate), "schedule": "constant"}
 
-    @functools.cached_property
-    def tails(self) -> float:
+    def tails(self, settings: Settings) -> float:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""
-        return tails_of(self)
+        key = (settings.normalize, settings.batch_size)
+        if key not in self._tails:
+            fitted = fit(settings.normalize, self.moments.raw)
+            x, y = self.sample
+            seen = encode(settings.normalize, fitted, x, None if self.autoencoder else y)[0]
+            whole = settings.batch_size >= self.rows
+            self._tails[key] = 1.0 if whole else tails_of(np.asarray(seen), settings.batch_size)
+        return self._tails[key]
 
     def normalized_targets(self) -> Float[np.ndarray, "k q"]:
         """The sample's targets as the layer sees them."""
@@ -193,23 +200,15 @@ def two_digits(value: float) -> float:
     return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
 
 
-def tails_of(case: Case) -> float:
-    """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in the sample, M̂ the second moment of a batch.
+def tails_of(z: Float[np.ndarray, "k p"], batch: int) -> float:
+    """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in these rows, M̂ the second moment of a batch.
 
     An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B with
     T = E[|a|² a aᵀ], which is 2 M² + tr(M) M - 2 |μ|² μμᵀ for Gaussian rows. docs/theory.md (131).
     """
-    x = case.sample[0]
-    batch = case.settings.batch_size
-    if batch >= case.rows:
-        return 1.0
-    center, deviation = x.mean(axis=0), x.std(axis=0)
-    # Scaled and with the mean taken out: tails are of what varies, and the units of columns are another matter.
-    a = np.append((x - center) / np.where(deviation > 0, deviation, 1), np.ones((len(x), 1)), axis=1)
-    second = a.T @ a / len(a)
-    power = np.sum(a**2, axis=1)
-    mean = a.mean(axis=0)
-    own = (a * power[:, None]).T @ a / len(a)
+    a = np.append(z, np.ones((len(z), 1)), axis=1)
+    second, mean = a.T @ a / len(a), a.mean(axis=0)
+    own = (a * np.sum(a**2, axis=1)[:, None]).T @ a / len(a)
     gaussian = 2 * second @ second + np.trace(second) * second - 2 * (mean @ mean) * np.outer(mean, mean)
     values, vectors = np.linalg.eigh(second)
     keep = values > 1e-10 * values[-1]

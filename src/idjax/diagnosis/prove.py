@@ -98,7 +98,7 @@ def _train(
 
     explained: list[float] = []
     done = 0
-    for look in looks:
+    for look in map(int, looks):
         loss = value = math.nan
         while done < look:
             # Few lengths, for each is compiled: powers of two.

@@ -40,7 +40,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
             "largest kurtosis": float(kurtosis.max()),
             "columns": worst,
             "stable learning rate": limit,
-            "stable for normal rows": limit / case.tails,
+            "stable for normal rows": limit / case.tails(case.settings),
         },
         cost=math.inf,
         fix=f"--learning-rate {two_digits(limit / 5):.2g}, a larger --batch-size, or clip these columns",

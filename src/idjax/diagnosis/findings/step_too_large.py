@@ -29,7 +29,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     """Beyond the stable rate, or so near it that a smaller one is three times faster."""
     if case.learned or case.adaptive or case.before is None or case.tails_diverge:
         return None
-    limit = case.max_rate() / case.tails
+    limit = case.max_rate() / case.tails(case.settings)
     rate = case.settings.step_size
     momentum = {"momentum": case.settings.momentum, "nesterov": case.settings.nesterov}
     tuned = case.tuned(**momentum)

@@ -33,7 +33,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if case.learned or case.before is None:
         return None
     if case.adaptive:
-        return _under_adam(case)
+        # Where it bounces no rate helps: that is said already.
+        return None if any(finding.code == "adam-bounce" for finding in found) else _under_adam(case)
     settings = case.settings
     tuned = case.tuned(momentum=settings.momentum, nesterov=settings.nesterov)
     rate = float(tuned["learning_rate"])  # type: ignore[arg-type]
