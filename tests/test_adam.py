@@ -212,7 +212,7 @@ def test_a_run_that_only_overshoots_is_taken_to_its_end(slowest, rests, monkeypa
     second[:3, :3] += np.diag([0.1, 0.05, slowest])
     start = np.random.default_rng(2).normal(size=(4, 1))
     inputs = adam.Inputs(jnp.asarray(second), jnp.asarray(centre), 8.0, jnp.full(1, 2.0), jnp.zeros(1))
-    _, record = adam.run(adam.Rule(), inputs, adam.initial_state(jnp.asarray(start)), 1e-3, 200_000, 10_000)
+    _, record = adam.run(adam.Rule(), inputs, adam.initial_state(jnp.asarray(start)), 1e-3, 100_000, 5000)
     stays, stay = [], adam_fast._Run.stay
 
     def counted(run):
@@ -226,13 +226,13 @@ def test_a_run_that_only_overshoots_is_taken_to_its_end(slowest, rests, monkeypa
         inputs,
         jnp.asarray(start),
         1e-3,
-        np.arange(1, 21) * 10_000.0,
+        np.arange(1, 21) * 5000.0,
         second[None],
         np.ones((1, 1)),
         np.zeros((1, 4, 1)),
         plan=adam_fast.Plan(seconds=0.0),
     )
-    assert bool(stays) == rests
+    assert (min(stays, default=np.inf) < 60_000) == rests
     assert np.abs(found.mean / np.asarray(record.mean)[:, 0] - 1).max() < 0.01
 
 
