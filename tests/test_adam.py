@@ -204,6 +204,38 @@ def test_jumps_against_the_recursion():
     assert np.abs(found.forms[0] / found.end - 1).max() < 1e-9
 
 
+@pytest.mark.parametrize(("slowest", "rests"), [(0.02, True), (1e-5, False)])
+def test_a_run_that_only_overshoots_is_taken_to_its_end(slowest, rests, monkeypatch):
+    """Where no jump is found and nothing, or a slow direction, is left to learn: against the recursion."""
+    centre = np.array([3.0, 3.0, 3.0, 1.0])
+    second = np.outer(centre, centre)
+    second[:3, :3] += np.diag([0.1, 0.05, slowest])
+    start = np.random.default_rng(2).normal(size=(4, 1))
+    inputs = adam.Inputs(jnp.asarray(second), jnp.asarray(centre), 8.0, jnp.full(1, 2.0), jnp.zeros(1))
+    _, record = adam.run(adam.Rule(), inputs, adam.initial_state(jnp.asarray(start)), 1e-3, 100_000, 5000)
+    stays, stay = [], adam_fast._Run.stay
+
+    def counted(run):
+        stays.append(float(run.state.step))
+        stay(run)
+
+    monkeypatch.setattr(adam_fast._Run, "stay", counted)
+    monkeypatch.setattr(adam_fast, "_balance", lambda *_: None)
+    found = adam_fast.follow(
+        adam.Rule(),
+        inputs,
+        jnp.asarray(start),
+        1e-3,
+        np.arange(1, 21) * 5000.0,
+        second[None],
+        np.ones((1, 1)),
+        np.zeros((1, 4, 1)),
+        plan=adam_fast.Plan(seconds=0.0),
+    )
+    assert (min(stays, default=np.inf) < 60_000) == rests
+    assert np.abs(found.mean / np.asarray(record.mean)[:, 0] - 1).max() < 0.01
+
+
 def test_settings_outside_the_range_give_no_numbers():
     x = np.random.default_rng(0).normal(size=(400, 4))
     settings = Settings(optimizer="rmsprop", epochs=3, validation_split=0.0)

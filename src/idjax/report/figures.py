@@ -178,7 +178,7 @@ def attempts_figure(outcome: ExperimentOutcome) -> Figure:
     ax.axvline(1, color=GREY, ls="--", lw=1.2)
     ax.text(least * 1.1, len(runs) - 0.35, "learned", color="#00664b", fontsize=9, va="bottom")
     ax.text(1.1, len(runs) - 0.35, "always answering the mean", color=GREY, fontsize=9, va="bottom")
-    ax.set_xlabel("squared error, as a multiple of that of always answering the mean (left is better)")
+    ax.set_xlabel("squared error over that of always answering the mean (left is better)")
     tidy(ax)
     ax.grid(visible=False, axis="y")
     return figure

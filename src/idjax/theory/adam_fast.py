@@ -29,6 +29,8 @@ WORTHWHILE = 4096
 """Jumps shorter than this are iterated: one costs as much as about 2,000 steps of one state."""
 TOLERANCE = 2e-3
 """Of log P⁻² at the end of a jump."""
+SETTLED = 1e-3
+"""Of loss, forms and log P⁻²: the change in the rest of a run, at the present pace, that is no change."""
 NOTHING = 1e-12
 """Share of the loss at the start below which a run is not followed: float32 training stops long before."""
 
@@ -315,7 +317,31 @@ class _Run:
                 self.iterate(step + length)
             before, log_v = log_v, self._log_v()
             size_before, size = size, self.log_size()
+            if self.left and not found and self._settled(size - size_before, length):
+                self.stay()
             trend, steepest = (log_v - before) / length, float(np.max(np.abs(size - size_before))) / length
+
+    def _settled(self, moved: np.ndarray, length: int) -> bool:
+        """Whether no more will come of a constant rate: with P moved by this much in so many steps, now and before.
+
+        At the edge of stability, where only the overshoot is left, a jump's balance is too close to it to be found.
+        """
+        if callable(self.rate) or len(self.track.steps) < 3:
+            return False
+        end = self.track.steps[-1]
+        pieces = (float(self.records[-1]) - end) / length
+        # Two pieces, so that a turning point is not taken for rest.
+        first = int(np.searchsorted(self.track.steps, end - 2 * length))
+        seen = np.array([[loss, *forms] for loss, forms in zip(self.track.loss, self.track.forms, strict=True)][first:])
+        change = np.ptp(seen, axis=0) / np.maximum(np.abs(seen[-1]), np.finfo(float).tiny)
+        return bool(max(np.max(change), np.max(np.abs(moved))) * pieces < SETTLED)
+
+    def stay(self) -> None:
+        """Takes the state as it is to the last record."""
+        left = float(self.records[-1]) - float(self.state.step)
+        self.totals = self.totals + left * self.weights * np.asarray(adam.level(self.inputs, self.state))
+        self.state = self.state._replace(step=jnp.asarray(float(self.records[-1])))
+        self.see()
 
     def _log_v(self) -> np.ndarray:
         return _log(np.asarray(self.state.v[0]))
