@@ -17,19 +17,15 @@ def epochs_with(case: Case, normalize: str) -> float:
 
 
 def before_and_after(case: Case, cure: str) -> tuple[float, float] | None:
-    """Epochs with all that comes before this cure, and with it; None where the settings have it already, where what
-    comes before is fast enough, and where it is no cure.
+    """Epochs with the best of all that comes before this cure, and with it; None where the settings have it already,
+    where something simpler is fast enough, and where it is no cure.
     """
     given = case.settings.normalize
-    if given in ("sample", "zca", "pca"):
-        return None if cure != "pca" or given != "sample" else _pair(case, given, cure)
-    if ORDER.index(cure) <= ORDER.index(given):
-        return None
-    return _pair(case, ORDER[ORDER.index(cure) - 1], cure)
-
-
-def _pair(case: Case, earlier: str, cure: str) -> tuple[float, float] | None:
-    if case.tails_diverge or (slow := epochs_with(case, earlier)) <= case.budget:
+    if given == "sample":
+        simpler = [given] if cure == "pca" else []
+    else:
+        simpler = list(ORDER[ORDER.index(given) : ORDER.index(cure)]) if given in ORDER else []
+    if not simpler or case.tails_diverge or (slow := min(epochs_with(case, each) for each in simpler)) <= case.budget:
         return None
     fast = epochs_with(case, cure)
     enough = CLEARLY if fast <= case.budget else MUCH
