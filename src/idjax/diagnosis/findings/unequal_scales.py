@@ -16,7 +16,7 @@ EXPLANATION = Explanation(
     kind="cause",
     title="Features differ so much in size that no learning rate suits all",
     means="Each feature's variance is a curvature. The largest limits the learning rate; features of small variance "
-    "then learn slower by the ratio of the variances.",
+    "then learn slower by the ratio of the variances. The bias is a feature of size 1.",
     formula="epochs with each feature standardised against epochs with features centred, each at a well-chosen rate; "
     "evidence is the largest and smallest standard deviation; theory section 3.",
     source="LeCun, Bottou, Orr and Müller 1998, section 4.3",
@@ -32,28 +32,28 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     if case.learned or case.adaptive or case.before is None:
         return None
     deviation = np.sqrt(np.diagonal(case.moments.raw.covariance_xx))
-    varying = deviation[deviation > 0]
-    if not len(varying) or varying.max() < UNEQUAL * varying.min():
+    names = [*case.columns.feature_names, "the bias"]
+    # The bias is the weight of an input of 1, and that input has a scale too. Under a large mean it is the mean's.
+    bias = 0.0 if any(finding.code == "mean-dominated" for finding in found) else 1.0
+    scale = np.append(deviation, bias if 0 < UNEQUAL * deviation.max() < bias else 0.0)
+    largest, smallest = int(scale.argmax()), int(np.where(scale > 0, scale, np.inf).argmin())
+    if not scale[largest] >= UNEQUAL * scale[smallest] > 0:
         return None
     epochs = before_and_after(case, "feature")
     if epochs is None:
         return None
     slow, fast = epochs
-    names = case.columns.feature_names
-    largest, smallest = (
-        int(index) for index in (deviation.argmax(), np.where(deviation > 0, deviation, np.inf).argmin())
-    )
     return Finding(
         code="unequal-scales",
         kind="cause",
-        message=f"feature {names[largest]} varies {count(deviation[largest] / deviation[smallest])} times as much as "
-        f"{names[smallest]}: centred, {count(slow)} epochs at a well-chosen rate; each standardised, {count(fast)}",
+        message=f"{names[largest]} has {count(float(scale[largest] / scale[smallest]))} times the scale of "
+        f"{names[smallest]}: {count(slow)} epochs at a well-chosen rate, each feature standardised {count(fast)}",
         evidence={
-            "largest deviation": float(deviation[largest]),
-            "smallest deviation": float(deviation[smallest]),
+            "largest deviation": float(scale[largest]),
+            "smallest deviation": float(scale[smallest]),
             "largest in": names[largest],
             "smallest in": names[smallest],
-            "epochs, centred": slow,
+            "epochs as they are or centred": slow,
             "epochs, each standardised": fast,
         },
         cost=slow / fast,
