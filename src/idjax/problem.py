@@ -87,17 +87,22 @@ class Problem:
     @functools.cached_property
     def on_train(self) -> quadratic.Projected:
         """What the training rows say of the reference, in the eigenbasis."""
-        return quadratic.project(self.train, self.reference, self.spectrum.eigenvectors)
+        return self._project(self.train)
 
     @functools.cached_property
     def on_validation(self) -> quadratic.Projected | None:
         """What the validation rows say of it, if there is a split."""
-        return self.validation and quadratic.project(self.validation, self.reference, self.spectrum.eigenvectors)
+        return self.validation and self._project(self.validation)
 
     @functools.cached_property
     def on_judged(self) -> quadratic.Projected:
         """What the rows that are judged say of it."""
-        return quadratic.project(self.judged, self.reference, self.spectrum.eigenvectors)
+        if self.judged is self.validation and self.on_validation is not None:
+            return self.on_validation
+        return self.on_train if self.judged is self.train else self._project(self.judged)
+
+    def _project(self, moments: Moments) -> quadratic.Projected:
+        return quadratic.project(moments, self.reference, self.spectrum.eigenvectors)
 
     def coefficients(self, start: Weights) -> np.ndarray:
         """Vᵀ(Θ_0 - Θ_ref), (n, q)."""
@@ -120,6 +125,8 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
     judged_set = validation or train
     seen_train = seen(train, original)
     seen_validation = seen(validation, original) if validation else None
+    alike = original or settings.normalize != "sample"
+    judged = (seen_validation or seen_train) if alike else seen(judged_set, True)
     penalty = (0.0, 0.0)
     if settings.activity_l2:
         seen_train, constant = _penalized(seen_train, settings.activity_l2)
@@ -136,7 +143,7 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
         train=seen_train,
         validation=seen_validation,
         output_weights=scale**2 if original and affine else ones,
-        judged=seen(judged_set, True),
+        judged=judged,
         judged_weights=scale**2 if affine else ones,
         variance=float(np.mean(np.diagonal(judged_set.raw.covariance_yy))),
         shape_moments=judged_set.raw if affine else judged_set.sample_weighted,

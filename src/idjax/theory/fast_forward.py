@@ -163,6 +163,16 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
     return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
 
 
+def _applied(forms: Array, values: Array) -> Array:
+    """Real forms (*s, k, P) on complex values (N, P), (*s, k, N), as real products: XLA's complex ones are slow."""
+    return jax.lax.complex(forms @ values.real.T, forms @ values.imag.T)
+
+
+def _reciprocal(z: Array) -> Array:
+    """1/z. Complex quotients guard against overflow of |z|², which is no danger here, and are dear."""
+    return jnp.conj(z) / (z.real**2 + z.imag**2)
+
+
 def _circle(exponent: Array, sign: float | Array) -> tuple[Array, Array]:
     """z = ± e^p and z - 1."""
     z = jnp.asarray(sign * jnp.exp(exponent))
@@ -178,24 +188,29 @@ def _transform(
     forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
     those that couple the modes, Λ and μμᵀ.
     """
-    n = rule.eigenvalues.size
-    i, j = np.triu_indices(n)
-    diagonal = np.flatnonzero(i == j)
+    i, j = np.triu_indices(rule.eigenvalues.size)
     z, distance = _circle(exponent, sign)
     pairs = pairs_of(rule)
+    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
+    on_start = forms * starts[:, None]
+    on_diagonal = forms * jnp.where(i == j, pairs.first, 0.0)
+    on_focus = -2 * forms * rule.mean[i] * rule.mean[j]
     if momentum:
         alone = jnp.eye(4)[0][:, None] * jnp.ones_like(pairs.noise)
         own, kicked = resolvent(rule, z, distance, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1))[0]
+        free, spread, focus = _applied(on_start, own), _applied(on_diagonal, kicked), _applied(on_focus, kicked)
     else:
         first, second, noise_share = pairs
         change = -rule.rate * (first + second) + rule.rate**2 * (1 + noise_share) * first * second
-        own = 1 / (distance[:, None] - change)
-        kicked = rule.rate**2 * noise_share * own
-    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
-    free = jnp.einsum("kP,sP,NP->skN", forms, starts, own, optimize="optimal")
-    spread = jnp.einsum("kn,Nn->kN", forms[:, diagonal] * rule.eigenvalues, kicked[:, diagonal])
-    both = rule.mean[i] * rule.mean[j]
-    focus = -2 * jnp.einsum("kP,NP->kN", forms * both, kicked)
+        # 1/(distance - change) in real numbers, for its imaginary part belongs to the node alone.
+        real, imaginary = distance.real[:, None] - change, distance.imag
+        size = 1 / (real**2 + imaginary[:, None] ** 2)
+        kicks = rule.rate**2 * noise_share
+        rows = jnp.concatenate([on_start.reshape(-1, len(first)), on_diagonal * kicks, on_focus * kicks])
+        seen = jax.lax.complex(rows @ (real * size).T, -imaginary * (rows @ size.T))
+        count = len(forms)
+        free = seen[: -2 * count].reshape(*on_start.shape[:2], -1)
+        spread, focus = seen[-2 * count : -count], seen[-count:]
     free = free + spread * (noise[:, None] / distance)[:, None]
     level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
     return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
@@ -276,14 +291,13 @@ def resolvent(
     noisy = (1 + pairs.noise) * first * second
     ee, ev, ve, vv = right[:, :, None]
     # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
-    own = 1 / (z - kept**2)
+    own = _reciprocal(z - kept**2)
     cross = to_error * kept * own
     # Then ev and ve from ee: a 2 by 2 system.
     here = through + cross
     leak = to_error + cross * kept
     from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
-    # Complex quotients are dear: one for each pair and node.
-    scale = 1 / (from_first * from_second - leak**2 * first * second)
+    scale = _reciprocal(from_first * from_second - leak**2 * first * second)
     first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
 
     def mixed(right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
@@ -297,7 +311,7 @@ def resolvent(
     twice = to_error**2 * own
     pivot = distance - through * (first + second) - (through**2 + twice) * noisy
     pivot = pivot - to_first * by_error[0] - to_second * by_error[1]
-    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) * (1 / pivot)
+    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) * _reciprocal(pivot)
     later = by_error[0] * error + by_right[0], by_error[1] * error + by_right[1]
     velocity = own * (kept * (first * later[0] + second * later[1]) + noisy * error + vv)
     return error, *later, velocity
