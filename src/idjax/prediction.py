@@ -64,12 +64,14 @@ def predict_from_moments(
     details: bool = True,
     sample: Sample | None = None,
     problem: Problem | None = None,
+    beyond: bool = True,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
     details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample is
     the training rows themselves, which only settings.moments = "data" needs; problem is what `pose` makes of these
-    moments and settings, if it is there already.
+    moments and settings, if it is there already. Without beyond, the losses of the epochs are all that is predicted:
+    steps_to_learn, which may lie far beyond them, is NaN.
     """
     begin = time.perf_counter()
     rows = train.raw.count
@@ -78,7 +80,7 @@ def predict_from_moments(
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         problem = problem or pose(train, validation, settings)
-        course = Course(problem, problem.enter(start), settings, rows, sample)
+        course = Course(problem, problem.enter(start), settings, rows, sample, beyond)
         path = path_for(course)
         curve = _curve(course, path)
         # Learning rates, and bands over starts, are those of a linear recursion with constant numbers, Gaussian rows.
@@ -110,7 +112,9 @@ def _curve(course: Course, path: Path) -> Curve:
         explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
         shape_correlation=correlation,
         steps_per_epoch=course.steps,
-        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance - problem.lost),
+        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance - problem.lost)
+        if course.beyond
+        else np.nan,
         weights=problem.leave(weights) if weights is not None else _unknown(course.start),
         how=path.how,
         seconds=0.0,

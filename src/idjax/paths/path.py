@@ -71,6 +71,8 @@ class Course(NamedTuple):
     settings: Settings
     rows: int
     sample: Sample | None = None
+    beyond: bool = True
+    """Whether the time to learn is asked for, which may lie far beyond the run."""
 
     @property
     def full_batch(self) -> bool:

@@ -39,7 +39,8 @@ def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
         path.how += _noise_warning(course, path, end)
     if settings.rounding != "nearest" or settings.dtype == "float64":
         return path
-    learned = path.steps_to((1 - settings.learned_at) * course.problem.variance)
+    level = (1 - settings.learned_at) * course.problem.variance - course.problem.lost
+    learned = path.steps_to(level) if course.beyond else np.inf
     if isinstance(path, FullBatchPath):
         stall = first_step(lambda steps: _passed(course, path, steps) <= 0.5)
         if settings.dtype == "bfloat16" or stall < end:
