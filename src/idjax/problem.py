@@ -87,7 +87,7 @@ class Problem:
     @functools.cached_property
     def on_train(self) -> quadratic.Projected:
         """What the training rows say of the reference, in the eigenbasis."""
-        return self._project(self.train)
+        return quadratic.project(self.train, self.reference, self.spectrum.eigenvectors, self.spectrum.eigenvalues)
 
     @functools.cached_property
     def on_validation(self) -> quadratic.Projected | None:

@@ -78,11 +78,12 @@ def path_for(course: Course) -> Path:
             path.how = _beyond(settings.step_size, limit)
             return path
         return with_rounding(course, path)
-    if settings.step_size >= limit or not _stable(course, 1.0):
+    calm = settings.step_size < limit and _stable(course, 1 / RARE)
+    if not calm and (settings.step_size >= limit or not _stable(course, 1.0)):
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
         return NoNumbers(_beyond(settings.step_size, limit))
     path = MinibatchPath(course)
-    if not _stable(course, 1 / RARE):
+    if not calm:
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
         path.how += (
             f"; outside its range: at {settings.step_size / limit:.0%} of the largest stable learning rate rare runs "

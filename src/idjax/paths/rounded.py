@@ -49,9 +49,9 @@ def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
     last = max(learned, end) if np.isfinite(learned) else end
     warning = _noise_warning(course, path, end)
     rounded: MinibatchPath | SlowedPath = path
-    start, within, far = _passed(course, path, np.array([0.0, end, last]))
-    if min(start, within, far) < UNSLOWED:
-        early = np.geomspace(1, last / 8, 10) if min(start, within) < UNSLOWED else [end]
+    within, *_ = passed = _passed(course, path, np.unique([end, last]))
+    if passed.min() < UNSLOWED:
+        early = np.geomspace(1, last / 8, 10) if within < UNSLOWED else [end]
         # The noise falls with the loss, most of it close to the end.
         late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
         steps = np.unique(np.round([0.0, *early, *late]))
@@ -156,8 +156,8 @@ def _passed(
 
 def _part_passed(course: Course, path: FullBatchPath | MinibatchPath, steps: np.ndarray) -> np.ndarray:
     settings, problem = course.settings, course.problem
-    before = path.weights_along(steps)
-    updates = path.weights_along(steps + 1) - before
+    before, after = np.split(path.weights_along(np.concatenate([steps, steps + 1])), 2)
+    updates = after - before
     noise = np.zeros_like(before)
     if isinstance(path, MinibatchPath):
         # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.

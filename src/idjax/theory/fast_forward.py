@@ -196,8 +196,7 @@ def _transform(
     on_diagonal = forms * jnp.where(i == j, pairs.first, 0.0)
     on_focus = -2 * forms * rule.mean[i] * rule.mean[j]
     if momentum:
-        alone = jnp.eye(4)[0][:, None] * jnp.ones_like(pairs.noise)
-        own, kicked = resolvent(rule, z, distance, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1))[0]
+        own, kicked = _errors(rule, z, distance, pairs)
         free, spread, focus = _applied(on_start, own), _applied(on_diagonal, kicked), _applied(on_focus, kicked)
     else:
         first, second, noise_share = pairs
@@ -272,6 +271,65 @@ def kick(rule: Updates, pairs: Pairs) -> Float[Array, "4 P"]:
     return jnp.stack([through**2, through, through, jnp.ones(())])[:, None] * pairs.noise
 
 
+class _Eliminated(NamedTuple):
+    """z - T of every pair of modes, eliminated: ev and ve from ee and kicks, ee by its pivot; (N, P) or (N, 1) each."""
+
+    own: Array
+    cross: Array
+    first_row: Array
+    second_row: Array
+    across: Array
+    by_error: tuple[Array, Array]
+    to_errors: tuple[Array, Array]
+    twice: Array
+    inverse: Array
+
+    def mixed(self, pairs: Pairs, right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
+        """ev and ve that these right-hand sides make alone."""
+        return (
+            self.first_row * right_ev + self.across * pairs.second * right_ve,
+            self.second_row * right_ve + self.across * pairs.first * right_ev,
+        )
+
+
+def _eliminate(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> _Eliminated:
+    z, distance = z[:, None], distance[:, None]
+    to_error, through = rule.throughs
+    kept = rule.momentum
+    first, second = pairs.first, pairs.second
+    noisy = (1 + pairs.noise) * first * second
+    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
+    own = _reciprocal(z - kept**2)
+    cross = to_error * kept * own
+    # Then ev and ve from ee: a 2 by 2 system.
+    here = through + cross
+    leak = to_error + cross * kept
+    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
+    scale = _reciprocal(from_first * from_second - leak**2 * first * second)
+    first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
+    right_ev, right_ve = second + here * noisy, first + here * noisy
+    by_error = (
+        first_row * right_ev + across * second * right_ve,
+        second_row * right_ve + across * first * right_ev,
+    )
+    # Then ee.
+    to_errors = to_error * (1 + here * first), to_error * (1 + here * second)
+    twice = to_error**2 * own
+    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
+    pivot = pivot - to_errors[0] * by_error[0] - to_errors[1] * by_error[1]
+    return _Eliminated(own, cross, first_row, second_row, across, by_error, to_errors, twice, _reciprocal(pivot))
+
+
+def _errors(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> tuple[Array, Array]:
+    """ee of (z - T)⁻¹, (N, P): of a start ee = 1 alone, and of a kick."""
+    solved = _eliminate(rule, z, distance, pairs)
+    _, through = rule.throughs
+    here = (through + solved.cross) * pairs.noise
+    later = solved.mixed(pairs, here, here)
+    kicked = (through**2 + solved.twice) * pairs.noise + solved.to_errors[0] * later[0] + solved.to_errors[1] * later[1]
+    return solved.inverse, kicked * solved.inverse
+
+
 def resolvent(
     rule: Updates,
     z: Array,
@@ -284,34 +342,12 @@ def resolvent(
     distance is z - 1, which z alone would have rounded. v goes first and e last: in that order slow modes, whose
     e hardly moves, lose no digits. See docs/theory.md (45).
     """
-    z, distance = z[:, None], distance[:, None]
-    to_error, through = rule.throughs
-    kept = rule.momentum
-    first, second = pairs.first, pairs.second
-    noisy = (1 + pairs.noise) * first * second
+    solved = _eliminate(rule, z, distance, pairs)
     ee, ev, ve, vv = right[:, :, None]
-    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
-    own = _reciprocal(z - kept**2)
-    cross = to_error * kept * own
-    # Then ev and ve from ee: a 2 by 2 system.
-    here = through + cross
-    leak = to_error + cross * kept
-    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
-    scale = _reciprocal(from_first * from_second - leak**2 * first * second)
-    first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
-
-    def mixed(right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
-        return first_row * right_ev + across * second * right_ve, second_row * right_ve + across * first * right_ev
-
-    by_error = mixed(second + here * noisy, first + here * noisy)
-    by_right = mixed(ev + cross * vv, ve + cross * vv)
-    # Then ee.
-    to_first = to_error * (1 + (through + cross) * first)
-    to_second = to_error * (1 + (through + cross) * second)
-    twice = to_error**2 * own
-    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
-    pivot = pivot - to_first * by_error[0] - to_second * by_error[1]
-    error = (ee + twice * vv + to_first * by_right[0] + to_second * by_right[1]) * _reciprocal(pivot)
-    later = by_error[0] * error + by_right[0], by_error[1] * error + by_right[1]
-    velocity = own * (kept * (first * later[0] + second * later[1]) + noisy * error + vv)
+    by_right = solved.mixed(pairs, ev + solved.cross * vv, ve + solved.cross * vv)
+    to_first, to_second = solved.to_errors
+    error = (ee + solved.twice * vv + to_first * by_right[0] + to_second * by_right[1]) * solved.inverse
+    later = solved.by_error[0] * error + by_right[0], solved.by_error[1] * error + by_right[1]
+    noisy = (1 + pairs.noise) * pairs.first * pairs.second
+    velocity = solved.own * (rule.momentum * (pairs.first * later[0] + pairs.second * later[1]) + noisy * error + vv)
     return error, *later, velocity

@@ -62,6 +62,7 @@ def descent_passed(
     return jax.lax.map(lambda point: one(*point), (weights, updates, noise))
 
 
+@functools.partial(jax.jit, static_argnames="dtype")
 def noise_after(
     weights: Float[Array, "n q"],
     rates: Float[Array, "g n"],

@@ -47,10 +47,21 @@ def optimum(moments: Moments) -> Weights:
     return Weights(kernel, moments.mean_y - moments.mean_x @ kernel)
 
 
-def project(moments: Moments, reference: Weights, eigenvectors: Float[np.ndarray, "n n"]) -> Projected:
-    """The moments around a reference; an autoencoder at the identity has a residual of exactly 0."""
-    root = eigenvectors.T @ second_moment_factor(moments)
-    gram = root @ root.T
+def project(
+    moments: Moments,
+    reference: Weights,
+    eigenvectors: Float[np.ndarray, "n n"],
+    eigenvalues: Float[np.ndarray, " n"] | None = None,
+) -> Projected:
+    """The moments around a reference; an autoencoder at the identity has a residual of exactly 0.
+
+    eigenvalues are those of these moments, where the eigenvectors are theirs.
+    """
+    if eigenvalues is None:
+        root = eigenvectors.T @ second_moment_factor(moments)
+        gram = root @ root.T
+    else:
+        gram = np.diag(eigenvalues)
     kernel, bias = reference
     if moments.autoencoder and np.array_equal(kernel, np.eye(*kernel.shape)) and not bias.any():
         return Projected(np.zeros_like(bias), np.zeros((len(gram), len(bias))), gram)
