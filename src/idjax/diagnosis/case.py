@@ -120,7 +120,11 @@ class Case:
 
     def epochs(self, **changes: object) -> float:
         """Predicted epochs to the level with these changes to the settings; inf if never, NaN without a theory."""
-        curve = self._look(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
+        return self.epochs_of(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
+
+    def epochs_of(self, settings: Settings) -> float:
+        """The same with these settings."""
+        curve = self._look(settings)
         return curve.epochs_to_learn if isinstance(curve, Curve) else math.nan
 
     def _look(self, settings: Settings) -> Curve | NoTheoryError:
@@ -166,20 +170,22 @@ class Case:
 
     def tails(self, settings: Settings) -> float:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""
+        if settings.batch_size >= self.rows:
+            return 1.0
         key = (settings.normalize, settings.batch_size)
         if key not in self._tails:
-            fitted = fit(settings.normalize, self.moments.raw)
-            x, y = self.sample
-            seen = encode(settings.normalize, fitted, x, None if self.autoencoder else y)[0]
-            whole = settings.batch_size >= self.rows
-            self._tails[key] = 1.0 if whole else tails_of(np.asarray(seen), settings.batch_size)
+            self._tails[key] = tails_of(self._encoded(settings.normalize)[0], settings.batch_size)
         return self._tails[key]
 
     def normalized_targets(self) -> Float[np.ndarray, "k q"]:
         """The sample's targets as the layer sees them."""
-        fitted = fit(self.settings.normalize, self.moments.raw)
+        return self._encoded(self.settings.normalize)[1]
+
+    def _encoded(self, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+        """The sample's inputs and targets as the layer sees them."""
         x, y = self.sample
-        return np.asarray(encode(self.settings.normalize, fitted, x, None if self.autoencoder else y)[1])
+        z, target, _ = encode(normalize, fit(normalize, self.moments.raw), x, None if self.autoencoder else y)
+        return np.asarray(z), np.asarray(target)
 
     @property
     def autoencoder(self) -> bool:

@@ -55,8 +55,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
 
 
 def _epochs_and_steps(case: Case, settings: Settings) -> tuple[float, float]:
-    changes = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    epochs = case.epochs(**changes)
+    epochs = case.epochs_of(settings)
     return epochs, epochs * -(-case.rows // settings.batch_size)
 
 
