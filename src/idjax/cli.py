@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 
 import idjax
 from idjax.settings import DiagnosisSettings, Settings, check
+from idjax.sweep_cli import sweep_app
 from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(sweep_app)
 
 Data = Annotated[
     str,
