@@ -2,9 +2,10 @@
 
     python scripts/kill_sweep.py [--kills 20] [--seed 0]
 
-A small sweep is run through once, and timed. Then it is started on one fresh folder after another and killed with
-SIGKILL at a time drawn over its whole length, start-up and writing included, until so many kills are done; each folder
-is brought to its end afterwards, and its results held against the first ones.
+A small sweep is run through once. Then it is started on one fresh folder after another and killed with SIGKILL up to
+four times on each: a moment after a drawn number of its 12 shards is finished, start-up and merging included. Each
+folder is brought to its end afterwards, and its results are held against the first ones. Kills that come too late, when
+the process has ended by itself, do not count.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -27,6 +29,7 @@ sweep = Sweep("kills", "A sweep to kill", "Does it survive?",
     0.5)
 """
 KILLS_A_FOLDER = 4
+SHARDS = 12
 
 
 def start(config: pathlib.Path, out: pathlib.Path) -> subprocess.Popen:
@@ -52,25 +55,33 @@ def main() -> None:
         top = pathlib.Path(folder)
         config = top / "config.py"
         config.write_text(CONFIG)
-        begin = time.perf_counter()
         expected = results(config, top / "through")
-        length = time.perf_counter() - begin
-        print(f"run through in {length:.1f} s")
-        kills = landed = 0
+        kills = 0
         while kills < arguments.kills:
             out = top / f"killed-{kills}"
+
+            def kept(out: pathlib.Path = out) -> int:
+                return len(list((out / "shards").glob("*.parquet")))
+
             for _ in range(min(KILLS_A_FOLDER, arguments.kills - kills)):
-                process = start(config, out)
-                time.sleep(float(draws.uniform(0, length)))
-                landed += process.poll() is None
-                process.send_signal(signal.SIGKILL)
-                process.communicate()
-                kills += 1
-                kept = len(list((out / "shards").glob("*.parquet")))
-                print(f"kill {kills}: {kept} of 12 shards kept")
+                landed = kill(start(config, out), kept, draws)
+                kills += landed
+                print(f"kill {kills}: {kept()} of {SHARDS} shards kept" if landed else "too late", flush=True)
             if results(config, out) != expected:
                 sys.exit(f"after kill {kills} the results are not the same bytes")
-        print(f"{kills} kills ({landed} of them before the end): the same {len(expected):,} bytes every time")
+        print(f"{kills} kills: the same {len(expected):,} bytes every time")
+
+
+def kill(process: subprocess.Popen, kept: Callable[[], int], draws: np.random.Generator) -> bool:
+    """Kills the process after a drawn number of shards and a moment; whether it was still running."""
+    wanted = int(draws.integers(kept(), SHARDS, endpoint=True))
+    while process.poll() is None and kept() < wanted:
+        time.sleep(0.005)
+    time.sleep(float(draws.uniform(0, 0.3 if wanted else 4.0)))
+    running = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return running
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ if typing.TYPE_CHECKING:
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
+    from idjax.prediction_grid import predict_grid
     from idjax.settings import DiagnosisSettings, Settings
     from idjax.spectrum import spectrum_of
     from idjax.training import train
@@ -40,6 +41,7 @@ _HOMES = {
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",
+    "predict_grid": "prediction_grid",
     "spectrum_of": "spectrum",
     "train": "training",
 }
@@ -58,6 +60,7 @@ __all__ = [
     "load",
     "moments_of",
     "predict",
+    "predict_grid",
     "spectrum_of",
     "train",
 ]
