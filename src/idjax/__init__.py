@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:
     from idjax.prediction import predict
     from idjax.settings import DiagnosisSettings, Settings
     from idjax.spectrum import spectrum_of
+    from idjax.stacked import train_many
     from idjax.training import train
     from idjax.types import Curve, IdjaxError, Moments, Spectrum
 
@@ -42,6 +43,7 @@ _HOMES = {
     "predict": "prediction",
     "spectrum_of": "spectrum",
     "train": "training",
+    "train_many": "stacked",
 }
 
 __all__ = [
@@ -60,6 +62,7 @@ __all__ = [
     "predict",
     "spectrum_of",
     "train",
+    "train_many",
 ]
 
 
