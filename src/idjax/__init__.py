@@ -25,6 +25,7 @@ if typing.TYPE_CHECKING:
     from idjax.prediction_grid import predict_grid
     from idjax.settings import DiagnosisSettings, Settings
     from idjax.spectrum import spectrum_of
+    from idjax.stacked import train_many
     from idjax.training import train
     from idjax.types import Curve, IdjaxError, Moments, Spectrum
 
@@ -44,6 +45,7 @@ _HOMES = {
     "predict_grid": "prediction_grid",
     "spectrum_of": "spectrum",
     "train": "training",
+    "train_many": "stacked",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "predict_grid",
     "spectrum_of",
     "train",
+    "train_many",
 ]
 
 

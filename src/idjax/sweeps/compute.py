@@ -1,7 +1,6 @@
 """A shard → its outcomes: every point predicted from the moments, all of them trained, and each pair judged."""
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -13,8 +12,8 @@ from idjax.outcomes import Agreement, SweepPoint
 from idjax.paths import Sample
 from idjax.prediction import NoTheoryError, predict_from_moments
 from idjax.settings import Settings
+from idjax.stacked import train_many
 from idjax.sweeps.plan import Shard
-from idjax.training import train
 from idjax.types import Curve
 
 EXACT = {"float64": 1e-8, "float32": 1e-3}
@@ -44,11 +43,6 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
     return as_dataset(
         prescribed(mean, variances, data.rows, data.data_seed, exact=data.exact), None, settings.data_dtype
     )
-
-
-def train_many(dataset: Dataset, settings: Sequence[Settings]) -> list[Curve]:
-    """Trains with each of the settings."""
-    return [train(dataset, one) for one in settings]
 
 
 class _Predictor:

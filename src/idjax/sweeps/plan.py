@@ -10,8 +10,7 @@ from idjax.axes import Gaussian, Point, Sweep
 from idjax.settings import Settings
 
 STACKED = (
-    "start", "seed", "learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "activity_l1",
-    "activity_l2", "learned_at",
+    "start", "seed", "learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at",
 )  # fmt: skip
 """Settings that are traced or belong to the start: runs that differ in them alone share a program and its calls."""
 SHARD_POINTS = 32
@@ -63,13 +62,9 @@ def _why(fields: Sequence[str]) -> str:
 
 
 def _program(settings: Settings) -> Settings:
-    """The settings without what does not shape the compiled program; whether momentum and penalties are there does."""
-    penalty = float(settings.activity_l1 > 0 or settings.activity_l2 > 0)
-    default = Settings()
-    blank = {name: getattr(default, name) for name in STACKED}
-    return dataclasses.replace(
-        settings, **{**blank, "momentum": 0.5 if settings.momentum else 0.0, "activity_l2": penalty}
-    )
+    """The settings without what does not shape the compiled program; whether there is momentum does."""
+    blank = {name: getattr(Settings(), name) for name in STACKED}
+    return dataclasses.replace(settings, **{**blank, "momentum": 0.5 if settings.momentum else 0.0})
 
 
 def _digest(points: Sequence[Point], contents: str) -> str:
