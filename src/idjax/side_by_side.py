@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.block_epochs import Runs, batches_in_a_block, initial_runs, params_of, train_in_blocks
+from idjax.devices import spread
 from idjax.model import start_weights, to_params
 from idjax.normalize import Fitted
 from idjax.settings import Settings, against_blocks
@@ -40,13 +41,15 @@ class SideBySide:
         else:
             runs = zip(hypers, params, settings, strict=True)
             self.state = _stack([initial_state(plan, hyper, start, each.seed) for hyper, start, each in runs])
+        self.hyper, self.state = spread((self.hyper, self.state), len(settings))
 
     def __len__(self) -> int:
         return len(self.hyper.learning_rate)
 
     def keep(self, chosen: Int[np.ndarray, " k"]) -> None:
         """Goes on with these runs alone, in this order; one may be there twice."""
-        self.hyper, self.state = jax.tree.map(lambda leaf: leaf[chosen], (self.hyper, self.state))
+        kept = jax.tree.map(lambda leaf: leaf[chosen], (self.hyper, self.state))
+        self.hyper, self.state = spread(kept, len(chosen))
 
     def params(self, run: int) -> dict[str, Any]:
         """Flax variables of one run."""

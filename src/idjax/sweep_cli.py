@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from cyclopts import App
 
+from idjax.types import IdjaxError
+
 if TYPE_CHECKING:
     from idjax.outcomes import SweepOutcome
     from idjax.sweeps.run import Progress
@@ -16,7 +18,16 @@ sweep_app = App(name="sweep", help="Hold theory against training at every point 
 
 
 @sweep_app.default
-def sweep(config: str, *, out: Path, quiet: bool = False, json: bool = False) -> int:
+def sweep(
+    config: str,
+    *,
+    out: Path,
+    cluster: str | None = None,
+    coordinator: str | None = None,
+    process: str | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
     """Predict and train every point of a sweep; go on where an earlier run of it was stopped.
 
     Exits 0 if every point keeps its bound, 1 if one does not, 2 on bad input.
@@ -27,6 +38,12 @@ def sweep(config: str, *, out: Path, quiet: bool = False, json: bool = False) ->
         A sweep that comes with idjax (mean_and_rate), or a Python file that ends in sweep = Sweep(...).
     out:
         Folder for the results (results.parquet) and the figures. The same folder goes on with the same sweep.
+    cluster:
+        Address of a dask scheduler, as tcp://10.0.0.1:8786: its workers compute.
+    coordinator:
+        Host and port of the first of several processes, joined by jax.distributed, that share the folder.
+    process:
+        Which of them this one is, as 0/2; found out by itself under Slurm and the like.
     quiet:
         Print no progress.
     json:
@@ -36,16 +53,22 @@ def sweep(config: str, *, out: Path, quiet: bool = False, json: bool = False) ->
     from idjax.sweeps.config import load_sweep
     from idjax.sweeps.folder import Folder
     from idjax.sweeps.plan import costs
-    from idjax.sweeps.run import run_sweep
+    from idjax.sweeps.run import here, run_sweep
 
     folder = Folder(store.check_folder(out))
     asked, points = load_sweep(config)
     if not quiet:
         for line in costs(asked, points):
             print(line, file=sys.stderr)
+    compute = here
+    if cluster:
+        from idjax.sweeps.cluster import on_cluster
+
+        compute = on_cluster(cluster)
+    part = _join(coordinator, process)
     try:
         with _progress(quiet) as on_progress:
-            outcome = run_sweep(asked, points, folder, on_progress=on_progress)
+            outcome = run_sweep(asked, points, folder, compute=compute, part=part, on_progress=on_progress)
     except KeyboardInterrupt:
         print(f"\nidjax: interrupted; finished points are kept in {out}: run it again to go on", file=sys.stderr)
         return 130
@@ -66,6 +89,29 @@ def show(folder: Path, *, json: bool = False) -> int:
     from idjax.sweeps.folder import Folder
 
     return _show(folder, Folder(folder).read(), json)
+
+
+def _join(coordinator: str | None, process: str | None) -> tuple[int, int]:
+    """Joins the processes of jax.distributed; the number of this one and of all."""
+    if coordinator is None:
+        if process is not None:
+            raise IdjaxError("--process needs --coordinator, as localhost:1234")
+        return 0, 1
+    index, count = None, None
+    if process is not None:
+        try:
+            index, count = map(int, process.split("/"))
+        except ValueError:
+            index, count = 0, 0
+        if not 0 <= index < count:
+            raise IdjaxError(f"--process is {process}: give its number from 0, and that of all, as 0/2")
+    import jax
+
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except (RuntimeError, ValueError) as error:
+        raise IdjaxError(f"--coordinator {coordinator}: {' '.join(str(error).split())}") from error
+    return jax.process_index(), jax.process_count()
 
 
 def _show(folder: Path, outcome: "SweepOutcome", json: bool) -> int:

@@ -52,6 +52,7 @@ def run_sweep(
     folder: Folder,
     *,
     compute: Compute = here,
+    part: tuple[int, int] = (0, 1),
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> SweepOutcome:
     """Computes what is missing in the folder, and returns all of it.
@@ -59,10 +60,16 @@ def run_sweep(
     Results are the same bytes whether the sweep ran through, was killed any number of times, or was shared by several
     processes: every shard is computed by itself, and written whole or not at all.
 
+    Args:
+      part: number of this process and of all that share the folder: it begins with shards of its own, and takes on
+        those of others, of dead ones too, when it is done with them.
+
     Raises:
       IdjaxError: if the folder holds another sweep, or cannot be written to. What is finished stays.
     """
     shards = cut(points, _contents(sweep))
+    index, count = part
+    first_own = sorted(shards, key=lambda shard: shards.index(shard) % count != index)
     folder.begin(sweep, points)
     begin, own, total = time.perf_counter(), 0, len(points)
 
@@ -71,7 +78,7 @@ def run_sweep(
         return Progress(done, total, own, time.perf_counter() - begin)
 
     on_progress(progress())
-    while missing := [shard for shard in shards if not folder.finished(shard)]:
+    while missing := [shard for shard in first_own if not folder.finished(shard)]:
         before = own
         for shard in _computed(sweep, missing, folder, compute):
             own += len(shard.points)
