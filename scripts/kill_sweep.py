@@ -2,10 +2,10 @@
 
     python scripts/kill_sweep.py [--kills 20] [--seed 0] [--only sweep|training]
 
-Each is run through once. Then it is started on one fresh folder after another and killed with SIGKILL up to four times
-on each: a moment after a drawn number of shards, or checkpoints, is there, start-up and the end included. Each folder is
-brought to its end afterwards, and its results are held against the first ones. Kills that come too late, when the process
-has ended by itself, do not count. The revision is part of the results: leave the checkout alone meanwhile.
+Each is run through once. Then it is started on one fresh folder after another and killed with SIGKILL up to four
+times on each: a moment after a drawn number of shards, or checkpoints, is there, start-up and the end included. Each
+folder is brought to its end afterwards, and its results are held against the first ones. Kills that come too late, when
+the process has ended by itself, do not count. The revision is part of the results: leave the checkout alone meanwhile.
 """
 
 import argparse

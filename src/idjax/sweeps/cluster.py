@@ -72,8 +72,8 @@ def _result(future: Any) -> Any:
         return future.result()
     except _distributed().KilledWorker as error:
         raise IdjaxError(
-            f"--cluster: workers died one after the other at {future.key}, of too little memory perhaps; what is finished "
-            "is kept"
+            f"--cluster: workers died one after the other at {future.key}, of too little memory perhaps; "
+            "what is finished is kept"
         ) from error
 
 
