@@ -79,8 +79,12 @@ class Stream:
     def __iter__(self) -> Iterator[Rows]:
         return self.blocks()
 
-    def blocks(self, on_block: OnBlock | None = None) -> Iterator[Rows]:
-        """All rows in order. `on_block` is told after each block how many rows are done, and of how many.
+    def blocks(self, on_block: OnBlock | None = None, as_stored: bool = False) -> Iterator[Rows]:
+        """All rows in order.
+
+        Args:
+          on_block: told after each block how many rows are done, and of how many.
+          as_stored: leave float32 as it is, for whoever casts it while he works on it.
 
         Raises:
           IdjaxError: on damage, on an infinite value, on missing ones unless they are to be dropped (with the first
@@ -89,7 +93,7 @@ class Stream:
         done = kept = missing = 0
         first: tuple[str, str] | None = None
         for parts in self._parts():
-            values = [_as_float64(part.values) for part in parts]
+            values = [_as_floats(part.values, as_stored) for part in parts]
             # All parts are looked at, for each may hold an infinite value.
             gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True)]
             if any(gapped):
@@ -339,7 +343,9 @@ def _left(block: Block | None, rest: Iterator[Block]) -> int:
     return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)
 
 
-def _as_float64(values: np.ndarray) -> np.ndarray:
+def _as_floats(values: np.ndarray, as_stored: bool) -> np.ndarray:
+    if as_stored and values.dtype == np.float32:
+        return values
     with np.errstate(over="ignore"):  # what is too large for it becomes infinite, and is refused
         return np.asarray(values, np.float64)
 
