@@ -9,7 +9,7 @@ Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample varia
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy.linalg import get_blas_funcs
 
 from idjax.column_stats import ColumnStats, merge_columns
@@ -52,7 +52,7 @@ def pool(a: BlockMoments, b: BlockMoments) -> BlockMoments:
 
 
 def block_moments(
-    x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None = None, shapes: bool = True
+    x: Real[np.ndarray, "n p"], y: Real[np.ndarray, "n q"] | None = None, shapes: bool = True
 ) -> tuple[BlockMoments, Float[np.ndarray, " k"]]:
     """The moments of the k columns of x and y, side by side, and their c; not finite where squares overflow float64.
 
