@@ -16,8 +16,8 @@ from idjax.column_stats import ColumnStats, merge_columns
 
 (_symmetric_product,) = get_blas_funcs(("syrk",), dtype=np.float64)
 
-_PIECE_VALUES = 2**16
-"""Numbers in a piece, half a MiB, which the second cache holds through all passes over them."""
+_PIECE_VALUES = 2**15
+"""Numbers in a piece, a quarter of a MiB, which the second cache holds through all passes over them."""
 _PIECE_ROWS = 256
 """At least so many, however wide: a product of fewer rows spends its time on the sums that it adds to."""
 _INNER_VALUES = 1024
@@ -70,42 +70,38 @@ def block_moments(
 
 def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[BlockMoments, np.ndarray]:
     rows, p = x.shape
-    width = p + (0 if y is None else y.shape[1])
+    width = p + (0 if y is None else y.shape[1]) + 1  # with a column of ones, whose products are sums
     by_columns = x.strides[0] < x.strides[1]
     fold = 1 if by_columns else max(1, _INNER_VALUES // width)
     pieces = -(-rows // max(_PIECE_ROWS, _PIECE_VALUES // width))
     step = -(-rows // (pieces * fold)) * fold
-    room = np.empty((step, width), order="F" if by_columns else "C")
+    room = np.ones((step, width), order="F" if by_columns else "C")
     folded = room if by_columns else room.reshape(-1, fold * width)
 
-    def fill(start: int) -> int:
-        """Casts a piece into the room; how many rows it has."""
-        stop = min(start + step, rows)
-        room[: stop - start, :p] = x[start:stop]
+    def fill(start: int) -> np.ndarray:
+        """A piece cast into the room."""
+        piece = room[: min(step, rows - start)]
+        piece[:, :p] = x[start : start + step]
         if y is not None:
-            room[: stop - start, p:] = y[start:stop]
-        return stop - start
-
-    first = room[: fill(0)]
-    low, high = first.min(axis=0), first.max(axis=0)
-    center = np.clip(first.mean(axis=0), low, high)  # a mean of equal numbers can be off by its rounding
-    shift = np.tile(center, fold)
+            piece[:, p:-1] = y[start : start + step]
+        return piece
 
     def unfold(per_column: np.ndarray) -> np.ndarray:
         return per_column.reshape(fold, width)
 
+    first = fill(0)
+    low, high = first.min(axis=0), first.max(axis=0)
+    center = np.clip(first.mean(axis=0), low, high)  # a mean of equal numbers can be off by its rounding
+    center[-1] = 0
+    shift = np.tile(center, fold)
     products = np.zeros((width, width), order="F")
-    sums, third, fourth = np.zeros((3, width))
+    third, fourth = np.zeros((2, width))
     for start in range(0, rows, step):
-        if start:
-            room[fill(start) :] = center  # what lacks at the end counts as 0 in all sums
-        else:
-            room[len(first) :] = center
+        room[len(fill(start)) :] = center  # what lacks at the end counts as 0
         if shapes:
             low = np.minimum(low, unfold(folded.min(axis=0)).min(axis=0))
             high = np.maximum(high, unfold(folded.max(axis=0)).max(axis=0))
         np.subtract(folded, shift, out=folded)
-        sums += unfold(folded.sum(axis=0)).sum(axis=0)
         if shapes:
             squares = folded * folded
             third += unfold(np.einsum("ij,ij->j", squares, folded)).sum(axis=0)
@@ -113,21 +109,19 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
         # BLAS counts by columns: to it, rows that lie one after the other are columns.
         by_blas = room if by_columns else room.T
         products = _symmetric_product(1.0, by_blas, trans=by_columns, beta=1.0, c=products, overwrite_c=True)
-    mean, third, fourth = sums / rows, third / rows, fourth / rows
-    products /= rows
-    second = np.diagonal(products).copy()
-    covariance = products
-    covariance -= np.outer(mean, mean)
-    variance = np.maximum(np.diagonal(covariance), 0)  # no variance is less, rounding aside
+    products, third, fourth = products / rows, third[:-1] / rows, fourth[:-1] / rows
+    mean, second = products[:-1, -1], np.diagonal(products)[:-1]
+    covariance = products[:-1, :-1] - np.outer(mean, mean)
+    variance = np.maximum(np.diagonal(covariance), 0)  # none is less, rounding aside
     np.fill_diagonal(covariance, variance)
     unknown = 0.0 if shapes else np.nan
     columns = ColumnStats(
         count=rows,
-        low=low + unknown,
-        high=high + unknown,
+        low=low[:-1] + unknown,
+        high=high[:-1] + unknown,
         mean=mean,
         second=variance,
         third=third - 3 * mean * second + 2 * mean**3 + unknown,
         fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
     )
-    return BlockMoments(columns, covariance), center
+    return BlockMoments(columns, covariance), center[:-1]
