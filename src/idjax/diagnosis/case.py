@@ -239,9 +239,9 @@ class Thinned:
     def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
         """A block of rows."""
         first = -self._seen % self._stride
-        part = x[first :: self._stride].copy(), (x if y is None else y)[first :: self._stride].copy()
-        self._kept.append(part)
-        self._seen, self._count = self._seen + len(x), self._count + len(part[0])
+        kept = x[first :: self._stride].astype(np.float64)
+        self._kept.append((kept, kept if y is None else y[first :: self._stride].astype(np.float64)))
+        self._seen, self._count = self._seen + len(x), self._count + len(kept)
         while self._count > self._most:
             x, y = self.rows()
             self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride

@@ -122,7 +122,7 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
         left = training if training is not None and settings.validation_split > 0 else math.inf
         last = time.perf_counter()
         done = 0
-        for x, y in rows:
+        for x, y in rows.blocks(as_stored=True):
             if left <= 0:
                 return
             x, y = x[: int(min(left, len(x)))], None if y is None else y[: int(min(left, len(x)))]
