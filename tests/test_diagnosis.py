@@ -77,7 +77,7 @@ ORDERS = 6
 
 @pytest.mark.slow
 def test_prescriptions_of_many_take_as_long_as_predicted():
-    """A prediction is what is expected of a run, and one run of 14 steps strays by more than one: epochs are the mean of
+    """A prediction is what is expected of a run, and one of 14 steps strays by more than one: epochs are the mean of
     six orders of the rows, trained on until the level is reached.
     """
     holds = []
