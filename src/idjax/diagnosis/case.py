@@ -108,7 +108,12 @@ class Case:
     @functools.cached_property
     def learned(self) -> bool:
         """Whether the settings as given reach the level within the budget, tails of the rows considered."""
-        return self.epochs() <= self.budget
+        return self.takes <= self.budget
+
+    @property
+    def takes(self) -> float:
+        """Epochs to the level with the settings as given, tails of the rows considered."""
+        return math.inf if self.tails_diverge else self.epochs()
 
     @functools.cached_property
     def tails_diverge(self) -> bool:
@@ -124,8 +129,6 @@ class Case:
 
     def epochs_of(self, settings: Settings) -> float:
         """The same with these settings."""
-        if settings == self.settings and self.tails_diverge:
-            return math.inf
         curve = self._look(settings)
         return curve.epochs_to_learn if isinstance(curve, Curve) else math.nan
 

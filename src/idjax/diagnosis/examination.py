@@ -170,7 +170,7 @@ def _verdict(case: Case, findings: tuple[Finding, ...]) -> str:
             if not causes
             else (f"these targets will not be learned: {causes[0].message}")
         )
-    epochs = case.epochs()
+    epochs = case.takes
     if case.learned and not causes:
         return f"nothing found: learned in {count(epochs)} of {budget}"
     if case.learned:

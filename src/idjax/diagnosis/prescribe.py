@@ -39,7 +39,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
     ]
     ranked = _ranked(tried, case)
     if not case.learned:
-        ranked = [candidate for candidate in ranked if candidate.epochs < case.epochs() or math.isnan(case.epochs())]
+        ranked = [candidate for candidate in ranked if candidate.epochs < case.takes or math.isnan(case.takes)]
     raw = case.moments.raw
     shape = raw.inputs, raw.outputs, case.autoencoder
     return tuple(

@@ -56,6 +56,9 @@ def stepped_path(course: Course) -> Recorded:
     record[:, done:] = record[:, done - 1 : done]
     path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, state))))
     path.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
+    if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
+        # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
+        path.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
         path.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
     if passed < STALLED:
