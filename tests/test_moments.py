@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import threading
 
 import mpmath
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idjax import moments as m
+from idjax.block_moments import block_moments
 from idjax.normalize import standardize_samples
 from idjax.types import IdjaxError
 
@@ -210,3 +212,53 @@ def test_samples_in_a_stream():
     assert np.isnan([plain.inputs.low, plain.inputs.high, plain.inputs.third, plain.inputs.fourth]).all()
     with pytest.raises(IdjaxError, match="no rows"):
         m.measure_stream([])
+
+
+@pytest.mark.parametrize("width", [1, 3, 84, 700])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_a_block_against_numpy(width, dtype):
+    """Pieces that are cut and padded, any stored dtype; one row more than was counted must show."""
+    rng = np.random.default_rng(7)
+    x, y = (50 * rng.normal(1, 1, (2003, width))).astype(dtype), rng.normal(size=(2003, 2))
+    both = np.column_stack([x.astype(np.float64), y])
+    wanted = np.cov(both.T, bias=True)
+    unit = np.outer(both.std(axis=0), both.std(axis=0))
+    for values in (x, np.asfortranarray(x), x[:, ::-1][:, ::-1]):
+        block, center = block_moments(values, y)
+        assert np.max(np.abs(np.triu(block.covariance - wanted)) / unit) < 1e-13
+        np.testing.assert_allclose(block.columns.mean + center, both.mean(axis=0), rtol=1e-13, atol=1e-13)
+        np.testing.assert_array_equal(block.columns.low, both.min(axis=0))
+        np.testing.assert_array_equal(block.columns.high, both.max(axis=0))
+    more = block_moments(np.concatenate([x, x[:1]]), np.concatenate([y, y[:1]]))[0]
+    assert np.max(np.abs(np.triu(more.covariance - wanted)) / unit) > 1e-6
+
+
+@pytest.mark.parametrize("failing", ["reading", "work"])
+def test_errors_in_any_thread_reach_the_caller(failing):
+    threads = threading.active_count()
+    x = np.random.default_rng(8).normal(size=(20, 3))
+
+    def blocks():
+        for i in range(9):
+            if i == 5 and failing == "reading":
+                raise KeyboardInterrupt
+            yield (x if i != 5 else 1e200 * x), None
+
+    with pytest.raises(KeyboardInterrupt if failing == "reading" else IdjaxError):
+        m.measure_stream(blocks(), samples=True)
+    assert threading.active_count() == threads
+
+
+def test_few_blocks_are_held_at_a_time():
+    done, most = [], 0
+
+    def blocks():
+        nonlocal most
+        for i in range(50):
+            most = max(most, i - len(done))
+            yield (i,)
+
+    for result in m._in_order(lambda i: i * i, blocks()):
+        done.append(result)
+    assert done == [i * i for i in range(50)]
+    assert most <= m.WORKERS + 1

@@ -217,6 +217,24 @@ def test_dtypes_are_those_of_the_file(tmp_path):
     np.testing.assert_array_equal(rows_of(stream("unit-uniform-5"))[0], load_builtin("unit-uniform-5").x)
 
 
+def test_numbers_as_they_are_stored(tmp_path):
+    """float32 where every column is, else float64; checked just the same."""
+    half = ROWS.astype(np.float32)
+    np.save(tmp_path / "x.npy", half)
+    pq.write_table(table(half), tmp_path / "x.parquet")
+    mixed = table(half).set_column(0, "a", [ROWS[:, 0]])
+    for data, dtype in ((tmp_path / "x.npy", "f4"), (tmp_path / "x.parquet", "f4"), (mixed, "f8"), (half > 0, "f8")):
+        s = stream(data, block_rows=70)
+        stored = np.concatenate([x for x, _ in s.blocks(as_stored=True)])
+        assert stored.dtype == dtype
+        np.testing.assert_array_equal(stored, rows_of(s)[0])
+    large = np.full((3, 2), 3e38, np.float32)  # their sum overflows, they do not
+    np.testing.assert_array_equal(next(stream(large).blocks(as_stored=True))[0], large)
+    half[7, 1] = np.inf
+    with pytest.raises(IdjaxError, match=r"row 8, column 2 .* is infinite"):
+        list(stream(half).blocks(as_stored=True))
+
+
 def test_numbers_in_unusual_columns(tmp_path):
     columns = {
         "decimal": pa.array([1.25, None, 3]).cast(pa.decimal128(9, 2)),

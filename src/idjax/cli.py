@@ -395,6 +395,10 @@ def _learning_rate(curve: "Curve", settings: Settings) -> str:
     text = f"{settings.step_size:.4g}"
     if settings.schedule != "constant":
         text += f", {settings.schedule}"
+    if fastest := curve.fastest:
+        inside = math.isfinite(fastest.steps)
+        what = f"learns in {fastest.steps:,.0f} steps" if inside else "comes closest within these epochs"
+        text += f" ({fastest.learning_rate:.3g} {what})"
     rates = curve.learning_rates
     if rates is None:
         return text

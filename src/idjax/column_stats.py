@@ -42,6 +42,11 @@ class ColumnStats:
         """The same rows with these numbers added to the mean; ranges stay as they are."""
         return dataclasses.replace(self, mean=self.mean + by)
 
+    def of(self, columns: slice) -> "ColumnStats":
+        """Statistics of some of the columns."""
+        names = ("low", "high", "mean", "second", "third", "fourth")
+        return ColumnStats(self.count, *(getattr(self, name)[columns].copy() for name in names))
+
 
 def merge_columns(a: ColumnStats, b: ColumnStats) -> ColumnStats:
     """Statistics of both sets of rows together."""

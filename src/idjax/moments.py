@@ -7,21 +7,25 @@ reach the covariances, however the rows are cut or ordered.
 LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, section 7.
 """
 
+import collections
+import concurrent.futures
 import dataclasses
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
-from idjax.column_stats import ColumnStats, merge_columns
+from idjax.block_moments import BlockMoments, block_moments, pool
+from idjax.column_stats import ColumnStats
 from idjax.normalize import standardize_samples
 from idjax.types import IdjaxError, Moments
 
 BLOCK_ROWS = 8192
-_CACHED_VALUES = 2**16
-"""Numbers that are worked on at a time, so that all passes over them but the first find them in the cache."""
-_INNER_VALUES = 1024
+WORKERS = 2
+"""Threads that multiply."""
+
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,15 +161,16 @@ def measure(x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None = No
 
 
 def measure_stream(
-    blocks: Iterable[tuple[Float[np.ndarray, "_ p"], Float[np.ndarray, "_ q"] | None]],
+    blocks: Iterable[tuple[Real[np.ndarray, "_ p"], Real[np.ndarray, "_ q"] | None]],
     samples: bool = False,
     spacing: float | None = None,
     columns: bool = True,
 ) -> Measured:
     """All moments of the rows (x, y) in the blocks, in one pass; y is None for an autoencoder, whose target is x.
 
-    Blocks can be of any memory order and length. The result is the same for any cut and order of the rows, to 1e-12
-    of the columns' own deviations where their means are up to 1e6 times those.
+    Blocks can be of any memory order, length and real dtype. Threads work on them while the next ones are taken, so
+    their arrays must not be written to again. The result is the same for any cut and order of the rows, to 1e-12 of
+    the columns' own deviations where their means are up to 1e6 times those.
 
     Args:
       samples: gather the moments of rows standardised each by itself as well.
@@ -175,145 +180,69 @@ def measure_stream(
     Raises:
       IdjaxError: if there are no rows, or if squares of the numbers overflow float64.
     """
-    shift: tuple[np.ndarray, np.ndarray] | None = None
-    whole: _Block | None = None
-    rooms = _Room(), _Room()
-    for x, y in blocks:
-        block, shift = _gather(x, y, shift, rooms, columns)
-        if samples:
-            block = block._replace(samples=_samples(x, y, spacing))
-        whole = block if whole is None else _pool(whole, block)
-    if whole is None or shift is None:
+
+    def work(x: np.ndarray, y: np.ndarray | None) -> _Part:
+        rows, center = block_moments(x, y, columns)
+        return _Part(rows, center, _samples(x, y, spacing) if samples else None, x.shape[1], y is None)
+
+    whole: _Part | None = None
+    for part in _in_order(work, blocks):
+        whole = part if whole is None else _merge_parts(whole, part)
+    if whole is None:
         raise IdjaxError("there are no rows to measure: give at least 2")
-    raw = whole.raw
-    mean_x = raw.mean_x + shift[0]
-    raw = dataclasses.replace(raw, mean_x=mean_x, mean_y=mean_x if raw.autoencoder else raw.mean_y + shift[1])
-    if not all(np.isfinite(part).all() for part in (raw.covariance_xx, raw.covariance_xy, raw.covariance_yy)):
+    if not np.isfinite(whole.rows.covariance).all():
         raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
-    inputs = whole.inputs.shifted(shift[0])
-    targets = inputs if raw.autoencoder else whole.targets.shifted(shift[1])
-    return Measured(MomentSet(raw, whole.samples), inputs, targets)
-
-
-class _Block(NamedTuple):
-    """What is known of some rows. The means of `raw`, `inputs` and `targets` are from a shift that all blocks share."""
-
-    raw: Moments
-    inputs: ColumnStats
-    targets: ColumnStats
-    samples: tuple[Moments, Moments] | None
-
-
-def _gather(
-    x: np.ndarray,
-    y: np.ndarray | None,
-    shift: tuple[np.ndarray, np.ndarray] | None,
-    rooms: tuple["_Room", "_Room"],
-    columns: bool,
-) -> tuple[_Block, tuple[np.ndarray, np.ndarray]]:
-    """The statistics of one block, and their shift: about the means of the first block."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        dx, center_x, inputs, covariance_xx = _center(x, rooms[0], columns)
-        dy, center_y, targets, covariance_yy = (
-            (dx, center_x, inputs, covariance_xx) if y is None else _center(y, rooms[1], columns)
-        )
-        covariance_xy = covariance_xx
-        if y is not None:
-            covariance_xy = dx.T @ dy / len(x) - np.outer(inputs.mean, targets.mean)
-        shift = shift or (center_x, center_y)
-        inputs = inputs.shifted(center_x - shift[0])
-        targets = inputs if y is None else targets.shifted(center_y - shift[1])
+    rows = whole.rows.shifted(whole.center)
+    covariance = np.triu(rows.covariance) + np.triu(rows.covariance, 1).T
+    x, y = slice(whole.inputs), slice(0 if whole.autoencoder else whole.inputs, None)
+    inputs = rows.columns.of(x)
+    targets = inputs if whole.autoencoder else rows.columns.of(y)
     raw = Moments(
-        count=len(x),
+        count=inputs.count,
         weight=1.0,
         mean_x=inputs.mean,
         mean_y=targets.mean,
-        covariance_xx=covariance_xx,
-        covariance_xy=covariance_xy,
-        covariance_yy=covariance_yy,
-        autoencoder=y is None,
+        covariance_xx=covariance[x, x],
+        covariance_xy=covariance[x, y],
+        covariance_yy=covariance[y, y],
+        autoencoder=whole.autoencoder,
     )
-    return _Block(raw, inputs, targets, None), shift
+    return Measured(MomentSet(raw, whole.samples), inputs, targets)
 
 
-class _Room:
-    """Memory that is used again for each block: fresh pages cost as much as the arithmetic."""
+class _Part(NamedTuple):
+    """What is known of some rows of x and y, side by side; their means are from `center`."""
 
-    def __init__(self) -> None:
-        self._flat = np.empty(0)
-
-    def of(self, rows: int, width: int, order: Literal["C", "F"]) -> np.ndarray:
-        """An array (rows, width), with whatever is in it."""
-        if self._flat.size < rows * width:
-            self._flat = np.empty(rows * width)
-        return self._flat[: rows * width].reshape((rows, width), order=order)
+    rows: BlockMoments
+    center: np.ndarray
+    samples: tuple[Moments, Moments] | None
+    inputs: int
+    autoencoder: bool
 
 
-def _center(v: np.ndarray, room: _Room, columns: bool) -> tuple[np.ndarray, np.ndarray, ColumnStats, np.ndarray]:
-    """d = v - c for a c close to the mean, c, and the statistics and covariance of d; the range is that of v.
-
-    c is the mean of the first rows: of all, it is off by less than √(rows / those) deviations, so that taking what is
-    left out of sums of powers, which saves a pass over the rows, costs a few digits at most. Constants give d = 0.
-    """
-    rows, width = v.shape
-    v = np.asarray(v, np.float64)
-    d = room.of(rows, width, "F" if v.strides[0] < v.strides[1] else "C")
-    step = max(1, _CACHED_VALUES // width)
-    fold = max(1, _INNER_VALUES // width) if v.flags.c_contiguous and d.flags.c_contiguous else 1
-    first = v[:step]
-    low, high = first.min(axis=0), first.max(axis=0)
-    center = np.where(low == high, low, first.mean(axis=0))
-    sums, third, fourth = np.zeros((3, width))
-    for start in range(0, rows, step):
-        piece, held = v[start : start + step], d[start : start + step]
-        # Rows of few columns are taken several at a time, which keeps the inner loops long.
-        head = len(piece) - len(piece) % fold
-        for stop, at_once in ((slice(head), fold), (slice(head, None), 1)):
-            some, into = piece[stop], held[stop]
-            if len(some) == 0:
-                continue
-            if at_once > 1:
-                some, into = some.reshape(-1, at_once * width), into.reshape(-1, at_once * width)
-            np.subtract(some, np.tile(center, at_once), out=into)
-            sums += into.sum(axis=0).reshape(at_once, width).sum(axis=0)
-            if columns:
-                low = np.minimum(low, some.min(axis=0).reshape(at_once, width).min(axis=0))
-                high = np.maximum(high, some.max(axis=0).reshape(at_once, width).max(axis=0))
-                squares = into * into
-                third += np.einsum("ij,ij->j", squares, into).reshape(at_once, width).sum(axis=0)
-                fourth += np.einsum("ij,ij->j", squares, squares).reshape(at_once, width).sum(axis=0)
-    mean, products = sums / rows, d.T @ d / rows
-    covariance = _symmetric(products - np.outer(mean, mean))
-    np.fill_diagonal(covariance, np.maximum(np.diagonal(covariance), 0))  # no variance is less, rounding aside
-    second, third, fourth = np.diagonal(products), third / rows, fourth / rows
-    unknown = 0.0 if columns else np.nan
-    stats = ColumnStats(
-        count=rows,
-        low=low + unknown,
-        high=high + unknown,
-        mean=mean,
-        second=np.diagonal(covariance).copy(),
-        third=third - 3 * mean * second + 2 * mean**3 + unknown,
-        fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
-    )
-    return d, center, stats, covariance
+def _merge_parts(a: _Part, b: _Part) -> _Part:
+    """Both together, about the center of the first."""
+    rows = pool(a.rows, b.rows.shifted(b.center - a.center))
+    samples = a.samples and b.samples and (merge(a.samples[0], b.samples[0]), merge(a.samples[1], b.samples[1]))
+    return a._replace(rows=rows, samples=samples)
 
 
-def _pool(a: _Block, b: _Block) -> _Block:
-    inputs = merge_columns(a.inputs, b.inputs)
-    return _Block(
-        raw=merge(a.raw, b.raw),
-        inputs=inputs,
-        targets=inputs if a.raw.autoencoder else merge_columns(a.targets, b.targets),
-        samples=(merge(a.samples[0], b.samples[0]), merge(a.samples[1], b.samples[1]))
-        if a.samples and b.samples
-        else None,
-    )
+def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    """What the work makes of each item, done in threads while the next items are taken; few are held at a time."""
+    held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+        for item in items:
+            held.append(threads.submit(work, *item))
+            if len(held) > WORKERS:
+                yield held.popleft().result()
+        while held:
+            yield held.popleft().result()
 
 
 def _samples(x: np.ndarray, y: np.ndarray | None, spacing: float | None) -> tuple[Moments, Moments]:
     """Moments of the rows standardised each by itself, and of those weighted by their variances."""
-    spacing = float(np.finfo(x.dtype).eps) if spacing is None else spacing
+    if spacing is None:
+        spacing = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps)
     with np.errstate(over="ignore", invalid="ignore"):  # `moments_of` refuses what overflows
         z, affine = standardize_samples(x.astype(np.float64), spacing=spacing)
         variance = affine.scale[:, 0] ** 2

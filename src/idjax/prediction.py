@@ -11,15 +11,13 @@ from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import start_weights
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, floor_of, losses_of_starts, path_for
+from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, bands_of, fastest_rate, floor_of, path_for
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
-from idjax.types import Band, Curve, ModeGroup, Weights
+from idjax.types import Curve, ModeGroup, Weights
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
-
-BAND_STARTS = 200
 
 
 def predict(
@@ -34,7 +32,8 @@ def predict(
     Args:
       data: rows, as an array or a `Dataset`; y is the target if it is not x itself.
       settings: of the run, as `train` takes them.
-      band: whether to add the 95% bands over Glorot starts.
+      band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
+        optimizers the fastest learning rate.
 
     Returns:
       The predicted curve; `how` says how it was made, and whether these settings are outside its range.
@@ -83,16 +82,18 @@ def predict_from_moments(
         course = Course(problem, problem.enter(start), settings, rows, sample, beyond)
         path = path_for(course)
         curve = _curve(course, path)
-        # Learning rates, and bands over starts, are those of a linear recursion with constant numbers, Gaussian rows.
+        # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
         linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not course.own_rows
         if details:
             rates = None
             if linear:
                 rates = learning_rates(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
             curve = dataclasses.replace(curve, learning_rates=rates, mode_groups=_mode_groups(course, path))
-        if band and linear and settings.start == "glorot" and np.isfinite(curve.train).any():
-            train_band, validation_band = _bands(course)
+        if band and np.isfinite(curve.train).any():
+            train_band, validation_band = bands_of(course, path)
             curve = dataclasses.replace(curve, train_band=train_band, validation_band=validation_band)
+            if settings.optimizer != "sgd" and details and beyond:
+                curve = dataclasses.replace(curve, fastest=fastest_rate(course))
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
@@ -125,27 +126,6 @@ def _curve(course: Course, path: Path) -> Curve:
 
 def _unknown(like: Weights) -> Weights:
     return Weights(*(np.full_like(part, np.nan, dtype=np.float64) for part in like))
-
-
-def _bands(course: Course) -> tuple[Band | None, Band | None]:
-    """95% bands of training and validation loss over Glorot-uniform starts; None where they would take minutes."""
-    problem = course.problem
-    limit = np.sqrt(6 / (problem.train.inputs + problem.train.outputs))
-    draws = np.random.default_rng(course.settings.seed)
-    shape, zeros = problem.reference.kernel.shape, np.zeros_like(problem.reference.bias)
-    starts = (problem.enter(Weights(draws.uniform(-limit, limit, shape), zeros)) for _ in range(BAND_STARTS))
-    epochs = np.arange(1.0, course.settings.epochs + 1)
-    losses = losses_of_starts(course, starts, BAND_STARTS, epochs)
-    if losses is None:
-        return None, None
-
-    def band(values: list[np.ndarray], constant: float) -> Band:
-        return Band(*(np.percentile(values, [2.5, 50, 97.5], axis=0) + constant))
-
-    train = band([one.train for one in losses], floor_of(problem))
-    if problem.validation is None:
-        return train, None
-    return train, band([one.validation for one in losses], problem.penalty[1])
 
 
 def _mode_groups(course: Course, path: Path) -> tuple[ModeGroup, ...]:

@@ -85,6 +85,7 @@ def curve_object(curve: Curve) -> dict[str, Any]:
         "full_batch_max_learning_rate": rates.full_batch_max if rates else None,
         "full_batch_best_learning_rate": rates.full_batch_best if rates else None,
         "critical_batch_size": rates.critical_batch if rates else None,
+        "fastest": curve.fastest and {"learning_rate": curve.fastest.learning_rate, "steps": curve.fastest.steps},
         "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
         "mode_groups": curve.mode_groups,
         "stall": curve.stall,

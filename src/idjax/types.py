@@ -81,11 +81,12 @@ class Spectrum:
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """A 95% band and its median, one value an epoch."""
+    """A 95% band and its median, one value an epoch; over says what is random: starts, orders of the rows, or both."""
 
     low: Float[np.ndarray, " E"]
     median: Float[np.ndarray, " E"]
     high: Float[np.ndarray, " E"]
+    over: str = "starts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +123,13 @@ class ModeGroup:
     steps: float
 
 
+class FastestRate(NamedTuple):
+    """The learning rate that is predicted to learn in the fewest updates within the run, and how many (inf: not)."""
+
+    learning_rate: float
+    steps: float
+
+
 @dataclasses.dataclass(frozen=True)
 class Stall:
     """Where rounding ends learning: the last update that moves a weight stored in `dtype`, and the loss left there."""
@@ -147,7 +155,7 @@ class Curve:
     seconds:             wall time that it took.
 
     A prediction also carries what the data allow: the condition number of the layer's curvature, the learning
-    rates, (from a Glorot start) the 95% bands of the two losses over starts, and where rounding ends learning.
+    rates, the 95% bands of the two losses, where rounding ends learning, and for adaptive optimizers the fastest rate.
     """
 
     epoch: Int[np.ndarray, " E"]
@@ -166,6 +174,7 @@ class Curve:
     validation_band: Band | None = None
     mode_groups: tuple[ModeGroup, ...] = ()
     stall: Stall | None = None
+    fastest: FastestRate | None = None
 
     @property
     def epochs_to_learn(self) -> float:

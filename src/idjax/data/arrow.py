@@ -14,7 +14,7 @@ from idjax.types import IdjaxError
 ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
 
 _FILE_MAGIC = b"ARROW1"
-_BATCH_VALUES = 2**20
+_BATCH_VALUES = 2**22
 """Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
 
 
@@ -63,18 +63,21 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
         def column(batch: Any, i: int) -> Any:
             return batch.column(batch.schema.get_field_index(names[i]) if by_name else i)
 
+        dtype = np.float32 if all(dtypes[i] == np.float32 for i in numbers) else np.float64
         at_once = max(block_rows, _BATCH_VALUES // len(wanted))
         for whole in batches(chosen if by_name else None, at_once):
             whole.validate(full=True)  # nothing of a file is believed: offsets could point anywhere
             for start in range(0, whole.num_rows, at_once):
                 batch = whole.slice(start, at_once)
-                values = np.empty((len(numbers), batch.num_rows))
-                for row, i in zip(values, numbers, strict=True):
-                    row[:] = _numbers(arrow, types, column(batch, i))
+                held = [_numbers(arrow, types, column(batch, i)) for i in numbers]
                 said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
-                for stop in range(block_rows, batch.num_rows + block_rows, block_rows):
-                    rows_of = slice(stop - block_rows, stop)
-                    yield Block(values.T[rows_of], [each[rows_of] for each in said])
+                for first in range(0, batch.num_rows, block_rows):
+                    rows_of = slice(first, first + block_rows)
+                    # Small arrays, which take memory that was freed before: fresh pages cost more than the copy.
+                    values = np.empty((len(numbers), min(block_rows, batch.num_rows - first)), dtype)
+                    for row, each in zip(values, held, strict=True):
+                        row[:] = each[rows_of]
+                    yield Block(values.T, [each[rows_of] for each in said])
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)

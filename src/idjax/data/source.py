@@ -127,8 +127,8 @@ def broken_promise(source: Source, rows: int) -> IdjaxError:
     return IdjaxError(f"{source.name}: it promises {source.rows} rows and holds {rows}; save it again")
 
 
-BLOCK_VALUES = 2**18
-"""Numbers in a block, unless a row has more: 2 MiB of float64, which the caches hold."""
+BLOCK_VALUES = 2**19
+"""Numbers in a block, unless a row has more: 4 MiB of float64, which the caches hold."""
 
 
 def block_rows_for(width: int) -> int:

@@ -1,49 +1,26 @@
 """Rows in blocks of bounded size, checked, again and again: data larger than memory, from any source."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.arrays import as_array
-from idjax.data.dataset import Dataset, check_form, count_of, find_columns, numbered, place, printable, quote
-from idjax.data.frames import frame_source, is_frame
-from idjax.data.opening import OF_ARRAYS, UNNAMED, kind_of, means_file, open_source
+from idjax.data.columns import Columns, choose_columns, find_classes, label_name, names_of_target
+from idjax.data.dataset import count_of, place
 from idjax.data.source import (
     TEXT,
     Block,
-    Source,
     block_rows_for,
     broken_promise,
     check_numbers,
-    of_array,
 )
 from idjax.types import IdjaxError
 
 Missing = Literal["refuse", "drop"]
 OnBlock = Callable[[int, int | None], None]
 Rows = tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "n q"] | None]
-
-MOST_CLASSES = 4096
-"""More labels than this are taken for something else, such as names of rows."""
-
-
-class _Columns(NamedTuple):
-    """Some columns of a source."""
-
-    source: Source
-    columns: tuple[int, ...]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.source.labels[i] for i in self.columns)
-
-    @property
-    def dtypes(self) -> tuple[np.dtype, ...]:
-        return tuple(self.source.dtypes[i] for i in self.columns)
 
 
 @dataclasses.dataclass(eq=False)
@@ -79,8 +56,12 @@ class Stream:
     def __iter__(self) -> Iterator[Rows]:
         return self.blocks()
 
-    def blocks(self, on_block: OnBlock | None = None) -> Iterator[Rows]:
-        """All rows in order. `on_block` is told after each block how many rows are done, and of how many.
+    def blocks(self, on_block: OnBlock | None = None, as_stored: bool = False) -> Iterator[Rows]:
+        """All rows in order.
+
+        Args:
+          on_block: told after each block how many rows are done, and of how many.
+          as_stored: leave float32 as it is, for whoever casts it while he works on it.
 
         Raises:
           IdjaxError: on damage, on an infinite value, on missing ones unless they are to be dropped (with the first
@@ -89,7 +70,7 @@ class Stream:
         done = kept = missing = 0
         first: tuple[str, str] | None = None
         for parts in self._parts():
-            values = [_as_float64(part.values) for part in parts]
+            values = [_as_floats(part.values, as_stored) for part in parts]
             # All parts are looked at, for each may hold an infinite value.
             gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True)]
             if any(gapped):
@@ -123,7 +104,7 @@ class _Part(NamedTuple):
     """The rows of a block in the columns of x, or in those of the target."""
 
     values: np.ndarray
-    origin: _Columns
+    origin: Columns
 
     def place(self, row: int, column: int) -> str:
         """Where a value is, in words; both counting from 0."""
@@ -156,17 +137,17 @@ def stream(
         raise IdjaxError(f"missing is {missing!r}: give refuse or drop")
     if block_rows is not None and block_rows < 1:
         raise IdjaxError(f"block_rows is {block_rows}: give a whole number of rows, at least 1")
-    x, y = _resolve(data, target, columns)
+    x, y = choose_columns(data, target, columns)
     check_numbers(x.source, x.columns)
     widest, classes, codes = len(x.source.dtypes) + (len(y.source.dtypes) if y else 0), None, None
     if y is not None and (labels or TEXT in y.dtypes):
-        codes = _find_classes(y, block_rows or block_rows_for(widest))
-        classes = tuple(map(_word, codes))
+        codes = find_classes(y, block_rows or block_rows_for(widest))
+        classes = tuple(map(label_name, codes))
         widest += len(classes)
     elif y is not None:
         check_numbers(y.source, y.columns)
     rows = block_rows or block_rows_for(widest)
-    target_names = x.names if y is None else classes or _target_names(y)
+    target_names = x.names if y is None else classes or names_of_target(y)
     sizes = [part.source.size for part in (x, y) if part and (part is x or part.source is not x.source)]
     return Stream(
         source=x.source.name,
@@ -183,99 +164,7 @@ def stream(
     )
 
 
-def _resolve(data: Any, target: Any, columns: str | Sequence[str] | None) -> tuple[_Columns, _Columns | None]:
-    """Which columns of which sources are x and the target."""
-    by_name = isinstance(data, str | os.PathLike)
-    name = os.fspath(data) if by_name else ""
-    wanted = os.fspath(target) if isinstance(target, str | os.PathLike) else None
-    kind = kind_of(name) if by_name else None
-    y = None
-    if isinstance(data, Dataset):
-        x = of_array(data.x, data.feature_names, data.source)
-        if data.y is not None and target is None:
-            y = of_array(data.y, data.target_names, f"{data.source}: target")
-    elif by_name:
-        x = open_source(name, leave_out=wanted if kind in OF_ARRAYS and not means_file(wanted or "") else None)
-    else:
-        x = _in_memory(data, "x")
-    if wanted is None:
-        y = y if target is None else _in_memory(target, "y")
-    elif means_file(wanted) or kind in UNNAMED:
-        y = open_source(wanted, "y")
-    elif kind in OF_ARRAYS:
-        y = open_source(name, "y", array_name=wanted)
-    targets = find_columns(x.labels, wanted, x.name, "the target") if wanted and y is None else []
-    if columns is None:
-        chosen = [i for i in range(len(x.dtypes)) if i not in targets]
-        if not chosen:
-            raise IdjaxError(f"{x.name}: the target takes all columns; leave one for x, or give no target")
-    else:
-        listed = columns if isinstance(columns, str) else ",".join(columns)
-        chosen = find_columns(x.labels, listed, x.name, "x")
-        if both := [x.labels[i] for i in chosen if i in targets]:
-            raise IdjaxError(f"{x.name}: column {quote(both[0])} is both of x and the target; leave it out of one")
-    if y is not None:
-        return _Columns(x, tuple(chosen)), _Columns(y, tuple(range(len(y.dtypes))))
-    return _Columns(x, tuple(chosen)), _Columns(x, tuple(targets)) if targets else None
-
-
-def _in_memory(values: Any, letter: str) -> Source:
-    """A data frame or an array as a source, called by its letter."""
-    if is_frame(values):
-        return frame_source(values, letter)
-    numbers = as_array(values, letter)
-    if letter == "y" and numbers.ndim == 1 and numbers.dtype.kind in "OUT":
-        return _words_in_memory(numbers, letter)
-    shape = check_form(numbers.dtype, numbers.shape, letter, letter, line=letter == "y")
-    return of_array(numbers.reshape(shape), None, letter)
-
-
-def _words_in_memory(values: np.ndarray, letter: str) -> Source:
-    """Labels in memory, (N,), as a source."""
-    words = np.array([None if word is None or word != word else printable(str(word)) for word in values], object)
-
-    def read(numbers: Sequence[int], asked: Sequence[int], block_rows: int) -> Iterator[Block]:
-        for start in range(0, len(words), block_rows):
-            held = words[start : start + block_rows]
-            yield Block(np.empty((len(held), 0)), [held for _ in asked])
-
-    return Source(letter, None, (TEXT,), ("text",), len(words), words.nbytes, read)
-
-
-def _target_names(y: _Columns) -> tuple[str, ...]:
-    return y.names if y.source.names else tuple(numbered("y", len(y.columns)))
-
-
-def _find_classes(y: _Columns, block_rows: int) -> list[Any]:
-    """The labels in the target's column, in order: of numbers, or of the alphabet."""
-    if len(y.columns) > 1:
-        raise IdjaxError(f"{y.source.name}: the target has {len(y.columns)} columns; give one column of labels")
-    found: set[Any] = set()
-    words = y.dtypes[0] == TEXT
-    if not words:
-        check_numbers(y.source, y.columns)
-    for block in y.source.blocks(*(((), y.columns) if words else (y.columns, ())), block_rows):
-        labels = block.words[0] if words else np.unique(np.asarray(block.numbers[:, 0], np.float64))
-        found.update(label for label in labels.tolist() if label is not None and label == label)
-        if len(found) > MOST_CLASSES:
-            raise IdjaxError(
-                f"{y.source.name}: column {quote(y.names[0])} has over {MOST_CLASSES} different labels; "
-                "give one of fewer, or of numbers"
-            )
-    if not found:
-        raise IdjaxError(f"{y.source.name}: column {quote(y.names[0])} has no labels; give a column that has")
-    try:
-        return sorted(found, key=float)
-    except ValueError:
-        return sorted(found)
-
-
-def _word(label: Any) -> str:
-    """A label as a name: whole numbers without a point."""
-    return printable(label) if isinstance(label, str) else f"{label:.17g}"
-
-
-def _parts(x: _Columns, y: _Columns | None, codes: list[Any] | None, rows: int) -> Iterator[list[_Part]]:
+def _parts(x: Columns, y: Columns | None, codes: list[Any] | None, rows: int) -> Iterator[list[_Part]]:
     """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
     if y is None:
         for block in _counted(x, x.columns, (), rows):
@@ -300,7 +189,7 @@ def _parts(x: _Columns, y: _Columns | None, codes: list[Any] | None, rows: int) 
         yield [_Part(inputs.numbers, x), target(outputs, outputs.numbers)]
 
 
-def _counted(of: _Columns, numbers: tuple[int, ...], words: tuple[int, ...], rows: int) -> Iterator[Block]:
+def _counted(of: Columns, numbers: tuple[int, ...], words: tuple[int, ...], rows: int) -> Iterator[Block]:
     """The blocks of a source, if they have as many rows together as it promises."""
     done = 0
     for block in of.source.blocks(numbers, words, rows):
@@ -310,9 +199,7 @@ def _counted(of: _Columns, numbers: tuple[int, ...], words: tuple[int, ...], row
         raise broken_promise(of.source, done)
 
 
-def _aligned(
-    first: Iterator[Block], second: Iterator[Block], x: _Columns, y: _Columns
-) -> Iterator[tuple[Block, Block]]:
+def _aligned(first: Iterator[Block], second: Iterator[Block], x: Columns, y: Columns) -> Iterator[tuple[Block, Block]]:
     """The blocks of two sources, cut where either has an end; IdjaxError if one has more rows."""
     one, other, done = next(first, None), next(second, None), 0
     while one is not None and other is not None:
@@ -339,7 +226,9 @@ def _left(block: Block | None, rest: Iterator[Block]) -> int:
     return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)
 
 
-def _as_float64(values: np.ndarray) -> np.ndarray:
+def _as_floats(values: np.ndarray, as_stored: bool) -> np.ndarray:
+    if as_stored and values.dtype == np.float32:
+        return values
     with np.errstate(over="ignore"):  # what is too large for it becomes infinite, and is refused
         return np.asarray(values, np.float64)
 

@@ -108,7 +108,12 @@ class Case:
     @functools.cached_property
     def learned(self) -> bool:
         """Whether the settings as given reach the level within the budget, tails of the rows considered."""
-        return self.epochs() <= self.budget and not self.tails_diverge
+        return self.takes <= self.budget
+
+    @property
+    def takes(self) -> float:
+        """Epochs to the level with the settings as given, tails of the rows considered."""
+        return math.inf if self.tails_diverge else self.epochs()
 
     @functools.cached_property
     def tails_diverge(self) -> bool:
@@ -237,9 +242,9 @@ class Thinned:
     def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
         """A block of rows."""
         first = -self._seen % self._stride
-        part = x[first :: self._stride].copy(), (x if y is None else y)[first :: self._stride].copy()
-        self._kept.append(part)
-        self._seen, self._count = self._seen + len(x), self._count + len(part[0])
+        kept = x[first :: self._stride].astype(np.float64)
+        self._kept.append((kept, kept if y is None else y[first :: self._stride].astype(np.float64)))
+        self._seen, self._count = self._seen + len(x), self._count + len(kept)
         while self._count > self._most:
             x, y = self.rows()
             self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride

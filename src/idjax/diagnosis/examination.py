@@ -122,7 +122,7 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
         left = training if training is not None and settings.validation_split > 0 else math.inf
         last = time.perf_counter()
         done = 0
-        for x, y in rows:
+        for x, y in rows.blocks(as_stored=True):
             if left <= 0:
                 return
             x, y = x[: int(min(left, len(x)))], None if y is None else y[: int(min(left, len(x)))]
@@ -170,7 +170,7 @@ def _verdict(case: Case, findings: tuple[Finding, ...]) -> str:
             if not causes
             else (f"these targets will not be learned: {causes[0].message}")
         )
-    epochs = case.epochs()
+    epochs = case.takes
     if case.learned and not causes:
         return f"nothing found: learned in {count(epochs)} of {budget}"
     if case.learned:

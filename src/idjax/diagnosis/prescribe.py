@@ -39,7 +39,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
     ]
     ranked = _ranked(tried, case)
     if not case.learned:
-        ranked = [candidate for candidate in ranked if candidate.epochs < case.epochs() or math.isnan(case.epochs())]
+        ranked = [candidate for candidate in ranked if candidate.epochs < case.takes or math.isnan(case.takes)]
     raw = case.moments.raw
     shape = raw.inputs, raw.outputs, case.autoencoder
     return tuple(
@@ -62,8 +62,10 @@ def _epochs_and_steps(case: Case, settings: Settings) -> tuple[float, float]:
 def _candidates(case: Case, say: Callable[[str], None]) -> Iterator[Settings]:
     """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
     given = case.settings
-    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "rounding": given.rounding}
-    base = dataclasses.replace(given, **linear)
+    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
+    # Weights in bfloat16 would stall: the recipes have float32 ones.
+    full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
+    base = dataclasses.replace(given, **linear, **full)
     batches = sorted({min(batch, case.rows) for batch in (*BATCHES, given.batch_size)})
     places = _places(case)
     for index, (normalize, space) in enumerate(places):

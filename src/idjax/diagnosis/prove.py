@@ -13,6 +13,7 @@ from idjax.model import start_weights, to_params
 from idjax.moments import Moments
 from idjax.normalize import fit
 from idjax.outcomes import Proof
+from idjax.paths.search import crossing
 from idjax.rounding import State
 from idjax.settings import Settings
 from idjax.steps import Rows, hyper_for, initial_state, plan_for, train_epochs
@@ -49,20 +50,10 @@ def prove(
     with jax.enable_x64(settings.dtype == "float64"):
         explained = _train(dataset, moments, settings, looks, level, steps_per_epoch, on_look)
     epochs = looks[: len(explained)] / steps_per_epoch
-    reached = np.flatnonzero(explained >= level)
-    found = math.inf
-    if len(reached):
-        found = _between(looks, explained, int(reached[0]), level) / steps_per_epoch
-    return Proof(found, float(explained[-1]), epochs, explained)
-
-
-def _between(looks: np.ndarray, explained: np.ndarray, index: int, level: float) -> float:
-    """The step of the crossing, whole where looks are a step apart."""
-    if index == 0 or explained[index] >= 1 or looks[index] - looks[index - 1] == 1:
-        return float(looks[index])
-    before, after = np.log(1 - explained[index - 1]), np.log(1 - explained[index])
-    share = (before - np.log(1 - level)) / (before - after)
-    return float(looks[index - 1] + share * (looks[index] - looks[index - 1]))
+    step = crossing(looks[: len(explained)].astype(np.float64), 1 - explained, 1 - level)
+    # Between looks that are a step apart there is none.
+    found = float(np.ceil(step)) if np.isin(np.ceil(step) - [0, 1], looks).all() else step
+    return Proof(found / steps_per_epoch, float(explained[-1]), epochs, explained)
 
 
 def _train(

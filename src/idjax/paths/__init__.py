@@ -1,6 +1,8 @@
 """How the loss moves along a training run: one module for each theory, all with the same face (`Path`)."""
 
-from idjax.paths.choose import losses_of_starts, path_for
+from idjax.paths.bands import bands_of
+from idjax.paths.choose import path_for
+from idjax.paths.fastest import fastest_rate
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.path import Course, Losses, NoTheoryError, Path, Sample, floor_of
 
@@ -11,7 +13,8 @@ __all__ = [
     "NoTheoryError",
     "Path",
     "Sample",
+    "bands_of",
+    "fastest_rate",
     "floor_of",
-    "losses_of_starts",
     "path_for",
 ]

@@ -48,15 +48,7 @@ def adam_path(course: Course) -> Recorded:
             f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on"
         )
         return path
-    factor = second_moment_factor(problem.train)
-    inputs = adam.Inputs(
-        second_moment=jnp.asarray(factor @ factor.T),
-        mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
-        batch_size=course.mean_batch,
-        gain=jnp.asarray(2 * problem.output_shares),
-        noise=jnp.asarray(problem.on_train.residual),
-        optimum=jnp.asarray(problem.reference.stacked.T) if settings.optimizer == "adamw" else None,
-    )
+    inputs = _inputs(course)
     rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)
     rate = cast(Rate, rate if callable(rate) else settings.step_size)
     errors = course.start.stacked - problem.reference.stacked
@@ -69,19 +61,37 @@ def adam_path(course: Course) -> Recorded:
                 f"outputs: it would take about {seconds / 60:,.0f} minutes; give fewer --epochs, or predict "
                 "--optimizer adam"
             )
-    follow = _in_scalars if settings.optimizer == "adam" and _mean_dominates(course, inputs) else _in_matrices
-    record, errors, how = follow(course, rule, inputs, errors, rate, steps, watched)
+    follow = _in_scalars if in_scalars(course) else _in_matrices
+    found, errors, how = follow(course, rule, inputs, errors, rate, steps, watched)
+    record = found if found.ndim == 2 else found.sum(axis=1)
     record[1:] += constants[:, None]
     path = Recorded(course, record, None if errors is None else course.weights_of(errors))
+    path.outputs = None if found.ndim == 2 else found[:2]
     path.how = f"{settings.optimizer}, {how}"
     return path
 
 
-def _mean_dominates(course: Course, inputs: Inputs) -> bool:
+def _inputs(course: Course) -> Inputs:
+    problem = course.problem
+    factor = second_moment_factor(problem.train)
+    return Inputs(
+        second_moment=jnp.asarray(factor @ factor.T),
+        mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
+        batch_size=course.mean_batch,
+        gain=jnp.asarray(2 * problem.output_shares),
+        noise=jnp.asarray(problem.on_train.residual),
+        optimum=jnp.asarray(problem.reference.stacked.T) if course.settings.optimizer == "adamw" else None,
+    )
+
+
+def in_scalars(course: Course) -> bool:
+    """Whether the mean of the inputs dominates, so that Adam is followed in a few scalars for each output."""
     train = course.problem.train
+    if course.settings.optimizer != "adam" or np.ptp(course.problem.output_shares) > 0:
+        return False
     deviation = np.sqrt(np.diagonal(train.covariance_xx))
     clear = bool(np.all(np.abs(train.mean_x) >= CLEAR_MEANS * deviation))
-    return clear and adam_mean_dominated.modes_of(inputs).dominance >= DOMINANCE
+    return clear and adam_mean_dominated.modes_of(_inputs(course)).dominance >= DOMINANCE
 
 
 def _in_scalars(
@@ -93,13 +103,14 @@ def _in_scalars(
     along = np.einsum("n,knm,m->k", modes.mean, forms, modes.mean)
     across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
     diagonals, slopes = np.diagonal(across, axis1=1, axis2=2), np.einsum("knq,na->kqa", slopes, modes.others)
-    record = np.empty((1 + len(forms), len(points)))
+    record = np.empty((1 + len(forms), len(inputs.gain), len(points)))
     for epoch, point in enumerate(points):
         bent = point.errors @ across + 2 * slopes
         second = (
             np.einsum("kqa,qa->kq", bent, point.errors) + diagonals @ point.spread.T + np.outer(along, point.offset)
         )
-        record[:, epoch] = np.append(point.loss, np.sum(shares * second, axis=1))
+        record[0, :, epoch] = course.problem.output_shares * point.loss
+        record[1:, :, epoch] = shares * second
     how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
     return record, modes.others @ points[-1].errors.T, how
 

@@ -1,11 +1,9 @@
 """Which theory a run takes, and what is said where its learning rate is too large for it."""
 
-from collections.abc import Iterable
-
 import numpy as np
 from jaxtyping import Float
 
-from idjax.paths.adam import FORMS, adam_path
+from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.own_rows import own_rows_path
@@ -14,16 +12,11 @@ from idjax.paths.rounded import with_rounding
 from idjax.paths.scheduled import scheduled_path
 from idjax.paths.stepped import stepped_path
 from idjax.problem import max_learning_rate
-from idjax.theory import mean_square, minibatch
+from idjax.theory import adam_fast, mean_square, minibatch
 from idjax.types import Stall, Weights
 
 RARE = 0.3
 """Share of the largest stable learning rate from which rare runs carry the expected loss; docs/theory.md, section 5."""
-BAND_WORK = 2e10
-"""Products that a band may cost, well under a minute; longer runs and wider data have none."""
-MOST_LOSSES = 2**22
-"""Losses of a band held at once."""
-NUMBERS_AT_ONCE = 2**24
 
 
 class NoNumbers:
@@ -139,24 +132,10 @@ def _beyond(rate: float, limit: float) -> str:
     return f"diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g} at this batch size"
 
 
-def losses_of_starts(
-    course: Course, starts: Iterable[Weights], count: int, epochs: Float[np.ndarray, " E"]
-) -> list[Losses] | None:
-    """The losses of many starts; None where that would take minutes."""
-    modes, outputs = course.problem.spectrum.eigenvalues.size, course.start.bias.size
-    groups = course.problem.groups
+def seconds_of(course: Course) -> float:
+    """About how long following a run step by step takes on two cores."""
+    n, outputs = course.start.stacked.shape
+    updates = course.settings.epochs * course.steps
     if course.full_batch:
-        work = modes**2 * (outputs + len(epochs) * groups)
-        if work * count > BAND_WORK * 25:
-            return None
-        return [FullBatchPath(course._replace(start=start)).losses(epochs) for start in starts]
-    if count * len(epochs) > MOST_LOSSES:
-        return None
-    iterated = min(course.steps * len(epochs), 722 if course.settings.momentum else 32)
-    work = modes**2 * (outputs + groups * (33 * 3 * 10 + 20 * iterated))
-    if work * count > BAND_WORK:
-        return None
-    at_once = max(1, NUMBERS_AT_ONCE // (2 * modes**2 * groups))
-    starts = list(starts)
-    parts = [starts[i : i + at_once] for i in range(0, count, at_once)]
-    return [losses for part in parts for losses in MinibatchPath(course, part).ensemble(epochs)]
+        return updates * 2e-9 * n**2 * outputs
+    return 0.5 if in_scalars(course) else updates * adam_fast.seconds_a_step(n, outputs)

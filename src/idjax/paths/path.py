@@ -156,6 +156,8 @@ class Recorded:
 
     how = ""
     stall: Stall | None = None
+    outputs: Float[np.ndarray, "2 q E"] | None = None
+    """What each output adds to the training loss and, but for a constant, to the validation loss, where it is known."""
 
     def __init__(self, course: Course, record: Float[np.ndarray, "k E"], weights: Weights | None):
         self._course, self._record, self._weights = course, record, weights

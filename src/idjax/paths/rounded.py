@@ -94,7 +94,7 @@ class SlowedPath:
     def __init__(
         self, course: Course, path: MinibatchPath, steps: Float[np.ndarray, " k"], passed: Float[np.ndarray, " k"]
     ):
-        self._path, self._steps, self._unrounded = path, course.steps, steps
+        self.unrounded, self._steps, self._unrounded_steps = path, course.steps, steps
         pace = 1 / np.maximum(passed, 1 / FOREVER)
         needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
         self._needed = np.minimum(needed, FOREVER)
@@ -115,34 +115,34 @@ class SlowedPath:
         """The losses of these epochs, NaN from where weights differ too much in what passes and still move."""
         end = epochs * self._steps
         within = end[:, None] - self._steps * NODES
-        slowed, plain = (self._path.at(np.floor(at).ravel()).train for at in (self._clock(within), within))
+        slowed, plain = (self.unrounded.at(np.floor(at).ravel()).train for at in (self._clock(within), within))
         share = slowed.reshape(within.shape).mean(axis=1) / plain.reshape(within.shape).mean(axis=1)
-        after = self._path.at(self._clock(end))
-        losses = Losses(self._path.losses(epochs).train * share, after.validation, after.error)
-        still = after.train >= STANDS * self._path.at(self._clock(np.array([self._valid]))).train
+        after = self.unrounded.at(self._clock(end))
+        losses = Losses(self.unrounded.losses(epochs).train * share, after.validation, after.error)
+        still = after.train >= STANDS * self.unrounded.at(self._clock(np.array([self._valid]))).train
         return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error is at most `level`; inf beyond the range."""
-        return float(self._needed_for(np.array(self._path.steps_to(level))))
+        return float(self._needed_for(np.array(self.unrounded.steps_to(level))))
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss; inf beyond the range."""
-        return self._needed_for(self._path.group_steps(masks, left))
+        return self._needed_for(self.unrounded.group_steps(masks, left))
 
     def weights(self, step: float) -> Weights:
         """The expected weights."""
-        return self._path.weights(float(self._clock(np.array([step]))[0]))
+        return self.unrounded.weights(float(self._clock(np.array([step]))[0]))
 
     def _first(self, condition: Bool[np.ndarray, " k"]) -> float:
         return float(self._needed[np.argmax(condition)]) if condition.any() else FOREVER
 
     def _clock(self, steps: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "*t"]:
         """The updates without rounding that do what these do."""
-        return np.floor(np.interp(steps, self._needed, self._unrounded))
+        return np.floor(np.interp(steps, self._needed, self._unrounded_steps))
 
     def _needed_for(self, steps: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
-        found = np.interp(steps, self._unrounded, self._needed, right=np.inf)
+        found = np.interp(steps, self._unrounded_steps, self._needed, right=np.inf)
         return np.where(found < min(self._timed, FOREVER), found, np.inf)
 
 

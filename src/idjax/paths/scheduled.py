@@ -9,9 +9,10 @@ from jaxtyping import Array, Float
 
 from idjax import schedules
 from idjax.paths.minibatch import group_rates
-from idjax.paths.path import Course, Recorded
+from idjax.paths.path import Course, Losses, Recorded, evaluate
 from idjax.settings import parse_schedule
 from idjax.theory import fast_forward, minibatch
+from idjax.types import Weights
 
 MOST_ITERATED = 3e8
 """Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
@@ -20,7 +21,7 @@ CHANGE = 0.05
 MOST_PIECES = 16
 
 
-def scheduled_path(course: Course) -> Recorded:
+def scheduled_path(course: Course) -> "ScheduledPath":
     """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
     settings, problem = course.settings, course.problem
     rate = schedules.build(parse_schedule(settings.schedule), 1.0, course.steps, settings.epochs)
@@ -43,18 +44,49 @@ def scheduled_path(course: Course) -> Recorded:
             record[1 + k] += np.einsum("ij,eij->e", forms[k], ends)
             if k == len(forms) - 1:
                 record[0] += train
-    factors = np.asarray(_mean_factors(course, shape))
+    factors, squares = map(np.asarray, _mean_factors(course, shape))
     slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), course.coefficients, watched.shares)
     per_output = (
         factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
     )
     record[1:] += 2 * np.einsum("kqi,eqi->ke", slopes, per_output, optimize=True) + constants[:, None]
-    path = Recorded(course, record, course.weights_at(factors[-1]))
+    path = ScheduledPath(course, record, factors, squares)
     path.how = (
         f"sgd with {settings.schedule} learning rate, exact in expectation over the batches, in pieces of constant "
         "rate (Gaussian rows, shuffled epochs to second order)"
     )
     return path
+
+
+class ScheduledPath(Recorded):
+    """What was recorded, and what is left of each mode of the mean of the weights at the end of every epoch, (E, g, n),
+    with the mean over the epoch of its square.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        record: Float[np.ndarray, "k E"],
+        factors: Float[np.ndarray, "E g n"],
+        squares: Float[np.ndarray, "E g n"],
+    ):
+        super().__init__(course, record, course.weights_at(factors[-1]))
+        self._factors, self._squares = factors, squares
+
+    def of_start(self, start: Weights) -> Losses:
+        """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""
+        epochs = np.arange(1.0, self._course.settings.epochs + 1)
+        here, there = self._of_means(self._course), self._of_means(self._course._replace(start=start))
+        return Losses(*(own + b - a for own, a, b in zip(self.losses(epochs), here, there, strict=True)))
+
+    def _of_means(self, course: Course) -> Losses:
+        train = np.sum(course.power() * self._squares, axis=(-2, -1))
+        validation = course.validation()
+        return Losses(
+            train,
+            np.full_like(train, np.nan) if validation is None else np.asarray(evaluate(validation, self._factors)),
+            np.asarray(evaluate(course.judged(), self._factors)),
+        )
 
 
 def _second_moments(
@@ -99,8 +131,8 @@ def _pieces(rates: np.ndarray) -> int:
     return int(np.clip(np.ceil(np.ptp(rates) / (CHANGE * largest)), 1, MOST_PIECES)) if largest > 0 else 1
 
 
-def _mean_factors(course: Course, shape: np.ndarray) -> Array:
-    """What is left of each mode's expected error at the end of every epoch, (E, g, n): every step taken."""
+def _mean_factors(course: Course, shape: np.ndarray) -> tuple[Array, Array]:
+    """What is left of each mode's expected error at the end of every epoch, (E, g, n), and the mean of its square."""
     settings = course.settings
     return _follow_means(
         jnp.asarray(course.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov
@@ -108,17 +140,17 @@ def _mean_factors(course: Course, shape: np.ndarray) -> Array:
 
 
 @jax.jit
-def _follow_means(rates: Array, learning_rates: Array, momentum: Array, nesterov: Array) -> Array:
-    def step(state: tuple[Array, Array], rate: Array) -> tuple[tuple[Array, Array], None]:
-        error, velocity = state
+def _follow_means(rates: Array, learning_rates: Array, momentum: Array, nesterov: Array) -> tuple[Array, Array]:
+    def step(state: tuple[Array, Array, Array], rate: Array) -> tuple[tuple[Array, Array, Array], None]:
+        error, velocity, total = state
         pull = rate * rates * error  # the rate is inside the velocity, as Keras has it
         velocity = momentum * velocity + pull
         moved = jnp.where(nesterov, momentum * velocity + pull, velocity)
-        return (error - moved, velocity), None
+        return (error - moved, velocity, total + error**2), None
 
-    def epoch(state: tuple[Array, Array], learning_rates: Array) -> tuple[tuple[Array, Array], Array]:
-        state, _ = jax.lax.scan(step, state, learning_rates)
-        return state, state[0]
+    def epoch(state: tuple[Array, Array], learning_rates: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        (error, velocity, total), _ = jax.lax.scan(step, (*state, jnp.zeros_like(rates)), learning_rates)
+        return (error, velocity), (error, total / len(learning_rates))
 
     start = (jnp.ones_like(rates), jnp.zeros_like(rates))
     return jax.lax.scan(epoch, start, learning_rates)[1]

@@ -1,12 +1,16 @@
 """Any optimizer and learning-rate schedule on the full batch, simulated on the moments: exact, rounding included."""
 
+import dataclasses
+import functools
+
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array
 
 from idjax import optimizers, schedules
 from idjax.paths.path import Course, Recorded, floor_of
-from idjax.settings import parse_schedule
+from idjax.settings import Settings, parse_schedule
 from idjax.theory import finite_precision, stepped
 from idjax.types import Stall
 
@@ -26,14 +30,8 @@ def stepped_path(course: Course) -> Recorded:
     13. The gradient is exact, as that of training is but for the rounding of its sums.
     """
     settings, problem = course.settings, course.problem
-    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)
-    transformation = optimizers.build(
-        settings.optimizer,
-        rate if callable(rate) else settings.step_size,
-        momentum=settings.momentum or None,
-        nesterov=settings.nesterov,
-        **settings.numbers,
-    )
+    # Programs are compiled for a transformation, which starts and seeds share.
+    transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), course.steps)
     layer = stepped.Layer(
         covariance=jnp.asarray(problem.train.covariance_xx),
         mean=jnp.asarray(problem.train.mean_x),
@@ -58,6 +56,9 @@ def stepped_path(course: Course) -> Recorded:
     record[:, done:] = record[:, done - 1 : done]
     path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, state))))
     path.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
+    if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
+        # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
+        path.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
         path.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
     if passed < STALLED:
@@ -66,6 +67,18 @@ def stepped_path(course: Course) -> Recorded:
         path.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
         path.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
     return path
+
+
+@functools.lru_cache(maxsize=32)
+def _transformation(settings: Settings, steps: int) -> optax.GradientTransformation:
+    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, steps, settings.epochs)
+    return optimizers.build(
+        settings.optimizer,
+        rate if callable(rate) else settings.step_size,
+        momentum=settings.momentum or None,
+        nesterov=settings.nesterov,
+        **settings.numbers,
+    )
 
 
 def _passed(layer: stepped.Layer, error: Array, learning_rate: float, dtype: str) -> float:

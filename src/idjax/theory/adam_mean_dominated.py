@@ -44,9 +44,11 @@ class Modes(NamedTuple):
 
 
 class Point(NamedTuple):
-    """A record: the mean loss since the one before, Var r and mean and variance of the modes' coefficients there."""
+    """A record: every output's mean of u + Var r since the one before, Var r there, and mean and variance of the modes'
+    coefficients there. The loss is that of the outputs, each times its ω/q.
+    """
 
-    loss: float
+    loss: Float[np.ndarray, " q"]
     offset: Float[np.ndarray, " q"]
     errors: Float[np.ndarray, "q k"]
     spread: Float[np.ndarray, "q k"]
@@ -101,13 +103,13 @@ def follow(
     records: Float[np.ndarray, " r"],
 ) -> list[Point]:
     """The expected loss above its floor up to each record (whole ascending step numbers), of Keras's adam."""
-    modes, shares = modes_of(inputs), np.asarray(inputs.gain) / 2
+    modes = modes_of(inputs)
     zero = np.zeros(errors.shape[1])
     # The modes are the columns D^½ v, so the coefficients of e are vᵀ D^-½ e = (D^½ v)ᵀ D⁻¹ e.
     start = (errors * _scale(inputs)[:, None]).T @ modes.others
     state = _State((np.asarray(inputs.mean) @ errors) ** 2, zero, zero, zero, start, np.zeros_like(start), np.zeros(()))
     memory = 1 / (1 - float(rule.beta_2))
-    points, before, total, now = [], 0.0, 0.0, None
+    points, before, total, now = [], 0.0, zero, None
 
     def rate_at(step: float) -> float:
         return float(learning_rate(jnp.asarray(step))) if callable(learning_rate) else float(learning_rate)
@@ -117,18 +119,18 @@ def follow(
             if now is not None and _falling(modes, state, now) * memory < QUIET:
                 length = min(max(GROWTH * step, 1.0), stop - step)
                 state, now, mean = _glide(rule, inputs, modes, state, now, rate_at(step + length / 2), length)
-                total += length * float(shares @ mean)
+                total = total + length * mean
                 continue
             length = min(MEMORIES * memory - step if step < MEMORIES * memory else memory, stop - step)
             counts = jnp.arange(step, step + np.ceil(length))
             rates = _rates(learning_rate, counts)
-            state, loss = _iterate(rule, inputs, modes.eigenvalues, modes.size, state, rates, shares)
+            state, loss = _iterate(rule, inputs, modes.eigenvalues, modes.size, state, rates)
             state = _State(*map(np.asarray, state))
-            total += float(loss)
+            total = total + np.asarray(loss)
             if float(state.step) >= MEMORIES * memory:
                 now = _balanced(rule, inputs, modes, state, rate_at(float(state.step)))
         points.append(Point(total / (float(stop) - before), state.rr, state.errors, state.spread))
-        before, total = float(stop), 0.0
+        before, total = float(stop), zero
     return points
 
 
@@ -139,9 +141,9 @@ def _rates(learning_rate: float | Callable[[Array], Array], counts: Array) -> Ar
 
 @jax.jit
 def _iterate(
-    rule: Rule, inputs: Inputs, eigenvalues: Array, size: Array, state: _State, rates: Array, shares: Array
+    rule: Rule, inputs: Inputs, eigenvalues: Array, size: Array, state: _State, rates: Array
 ) -> tuple[_State, Array]:
-    """One update for every rate, with s² as it is remembered, and the sum of the losses before them."""
+    """One update for every rate, with s² as it is remembered, and the sum of every output's u + Var r before them."""
     beta, new = rule.beta_1, 1 - rule.beta_1
     epsilon = rule.epsilon / (inputs.gain * jnp.median(jnp.abs(inputs.mean)))  # in the units of s, of a typical weight
 
@@ -166,9 +168,9 @@ def _iterate(
             spread=spread * decay**2 + kick[:, None] * eigenvalues,
             step=t,
         )
-        return (after, total + shares @ (rr + rest)), None
+        return (after, total + rr + rest), None
 
-    return jax.lax.scan(one, (state, jnp.zeros_like(rates[0])), rates)[0]
+    return jax.lax.scan(one, (state, jnp.zeros_like(state.rr)), rates)[0]
 
 
 def _balanced(rule: Rule, inputs: Inputs, modes: Modes, state: _State, rate: float) -> _Balance:

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from idjax.theory import contour
-from idjax.theory.minibatch import Second, Updates, at_start, expected
+from idjax.theory.minibatch import Second, Updates, at_start, expected, step
 
 NUMBERS_AT_ONCE = 2**22
 """Complex numbers of the transform held at once, 64 MiB of them."""
@@ -161,6 +161,43 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
         square.T[pairs] = moments[lower]
         square[pairs] = moments[upper]
     return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
+
+
+def moments_at(
+    rule: Updates, start: Float[np.ndarray, "n n"], noise: float, steps: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, "t n n"]:
+    """E[e eᵀ] before the updates of these steps, from a start without velocity."""
+    out = np.empty((len(steps), *start.shape))
+    shortest = shortest_jump(rule)
+    short = steps < shortest
+    if short.any():
+        out[short] = np.asarray(_first_moments(rule, jnp.asarray(start), noise, int(shortest)))[
+            steps[short].astype(int)
+        ]
+    pairs = np.triu_indices(len(start))
+    state = at_start(jnp.asarray(start))
+    windows = contour.windows_of(steps, shortest)
+    for window in np.unique(windows[~short]):
+        chosen = np.flatnonzero(windows == window)
+        first = shortest * float(contour.RATIO) ** window
+        exponent = contour.nodes(first)[0]
+        values = np.zeros((len(pairs[0]), len(chosen)))
+        for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
+            transform = np.asarray(_transformed_state(rule, state, noise, exponent, sign)[0][0]).T
+            parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
+            values += parity * contour.invert(transform, first, steps[chosen])
+        for square, value in zip(chosen, values.T, strict=True):
+            out[square][pairs] = value
+            out[square].T[pairs] = value
+    return out
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _first_moments(rule: Updates, start: Array, noise: ArrayLike, steps: int) -> Array:
+    def body(state: Second, _: None) -> tuple[Second, Array]:
+        return step(rule, noise, state), state.ee
+
+    return jax.lax.scan(body, at_start(start), None, length=steps)[1]
 
 
 def _applied(forms: Array, values: Array) -> Array:

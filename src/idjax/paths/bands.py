@@ -1,0 +1,189 @@
+"""95% bands of the losses of a run: over the random starts of the weights and, for SGD, over the orders of the rows."""
+
+import numpy as np
+import scipy.stats
+from jaxtyping import Float
+
+from idjax.paths.choose import path_for, seconds_of
+from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.minibatch import MinibatchPath, group_rates
+from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
+from idjax.paths.rounded import SlowedPath
+from idjax.paths.scheduled import ScheduledPath
+from idjax.theory import fluctuation, minibatch
+from idjax.types import Band, Weights
+
+MANY = 200
+"""Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
+FEW = 8
+"""Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
+MOST_WORK = 2e10
+"""Products that a band may cost, well under a minute; longer runs and wider data have none."""
+MOST_SECONDS = 20.0
+MOST_LOSSES = 2**22
+"""Losses of a band held at once."""
+NUMBERS_AT_ONCE = 2**24
+LEVEL = 0.95
+_GAUSS = np.polynomial.legendre.leggauss(12)
+NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 2
+"""Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
+NOTHING = 1e-12
+"""Share of the first loss below which runs are not followed."""
+
+
+def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
+    """Bands of the training and the validation loss about a path's; None where they would take minutes, or where
+    nothing is random.
+    """
+    epochs = np.arange(1.0, course.settings.epochs + 1)
+    first, slowed = path.losses(epochs), None
+    if isinstance(path, SlowedPath):
+        # Rounding slows other starts and orders as it slows this one.
+        path = path.unrounded
+        slowed, first = first, path.losses(epochs)
+    spread = _over_batches(course, first, epochs) if isinstance(path, MinibatchPath) else None
+    found = _over_starts(course, path, first, epochs) if course.settings.start == "glorot" else [first]
+    if found is None or (spread is None and len(found) == 1):
+        return None, None
+    over = " and ".join(["starts"] * (len(found) > 1) + ["orders of the rows"] * (spread is not None))
+    problem = course.problem
+
+    def band(field: str, constant: float) -> Band:
+        values = np.stack([getattr(one, field) for one in found])
+        if slowed is not None:
+            values = values * getattr(slowed, field) / getattr(first, field)
+        low, median, high = _quantiles(values, None if spread is None else getattr(spread, field))
+        return Band(low + constant, median + constant, high + constant, over)
+
+    train = band("train", floor_of(problem))
+    return train, None if problem.validation is None else band("validation", problem.penalty[1])
+
+
+def _over_starts(course: Course, path: Path, first: Losses, epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
+    """Losses of other starts: MANY to take percentiles of, or FEW; None where they would take minutes."""
+    if isinstance(path, FullBatchPath | MinibatchPath):
+        return _of_linear(course, first, _starts(course, MANY), epochs)
+    if isinstance(path, ScheduledPath):
+        return [path.of_start(start) for start in _starts(course, MANY)]
+    if isinstance(path, Recorded) and path.outputs is not None:
+        return _from_outputs(course, path, epochs)
+    return _of_few(course, _starts(course, FEW), epochs)
+
+
+def _starts(course: Course, count: int) -> list[Weights]:
+    """Kernels of Glorot and Bengio (2010), drawn from U(-l, l), l = √(6/(p + q)), in the problem's coordinates."""
+    problem = course.problem
+    limit = np.sqrt(6 / (problem.train.inputs + problem.train.outputs))
+    draws = np.random.default_rng(course.settings.seed)
+    shape, zeros = problem.reference.kernel.shape, np.zeros_like(problem.reference.bias)
+    return [problem.enter(Weights(draws.uniform(-limit, limit, shape), zeros)) for _ in range(count)]
+
+
+def _of_linear(
+    course: Course, first: Losses, starts: list[Weights], epochs: Float[np.ndarray, " E"]
+) -> list[Losses] | None:
+    """The losses of many starts of a linear recursion; None where that would take minutes."""
+    modes, outputs = course.problem.spectrum.eigenvalues.size, course.start.bias.size
+    groups, count = course.problem.groups, len(starts)
+    if course.full_batch:
+        work = modes**2 * (outputs + len(epochs) * groups)
+        if work * count > MOST_WORK * 25:
+            return None
+        return [FullBatchPath(course._replace(start=start)).losses(epochs) for start in starts]
+    iterated = min(course.steps * len(epochs), 722 if course.settings.momentum else 32)
+    work = modes**2 * (outputs + groups * (33 * 3 * 10 + 20 * iterated))
+    if count * len(epochs) > MOST_LOSSES or work * count > MOST_WORK:
+        return _by_means(course, first, starts, epochs)
+    at_once = max(1, NUMBERS_AT_ONCE // (2 * modes**2 * groups))
+    parts = [starts[i : i + at_once] for i in range(0, count, at_once)]
+    return [losses for part in parts for losses in MinibatchPath(course, part).ensemble(epochs)]
+
+
+def _by_means(
+    course: Course, first: Losses, starts: list[Weights], epochs: Float[np.ndarray, " E"]
+) -> list[Losses] | None:
+    """The same to leading order in the batches' noise: the mean of the weights differs, and what is left of it."""
+    if course.start.stacked.size * course.problem.groups * len(starts) * len(epochs) * len(NODES) > MOST_WORK:
+        return None
+    within = ((epochs[:, None] - 1 + NODES) * course.steps).ravel() + 1
+
+    def of_mean(start: Weights) -> Losses:
+        path = FullBatchPath(course._replace(start=start))
+        ends = path.losses(epochs * course.steps)
+        return ends._replace(train=path.losses(within).train.reshape(-1, len(NODES)) @ NODE_WEIGHTS)
+
+    own = of_mean(course.start)
+    return [Losses(*(a + b - c for a, b, c in zip(first, of_mean(start), own, strict=True))) for start in starts]
+
+
+def _from_outputs(course: Course, path: Recorded, epochs: Float[np.ndarray, " E"]) -> list[Losses]:
+    """Losses of MANY starts, from what each output adds to those of a few: outputs learn independently of each other.
+
+    The variance over starts is the sum of those of the outputs, so that few starts tell it; the logarithm is normal.
+    """
+    assert path.outputs is not None
+    outputs = path.outputs.shape[1]
+    count = min(FEW, 2 + 20 // outputs)
+    runs = [path, *(path_for(course._replace(start=start, beyond=False)) for start in _starts(course, count))]
+    known = np.stack([run.outputs for run in runs if isinstance(run, Recorded) and run.outputs is not None])
+    mean = np.mean([run.losses(epochs)[:2] for run in runs], axis=0)
+    deviation = np.sqrt(known.var(axis=0, ddof=1).sum(axis=1))
+    reach = scipy.stats.t.ppf((np.arange(MANY) + 0.5) / MANY, (len(runs) - 1) * outputs) * np.sqrt(1 + 1 / len(runs))
+    train, validation = mean[:, None] * np.exp(reach[:, None] * (deviation / mean)[:, None])
+    return [Losses(*pair, np.full_like(pair[0], np.nan)) for pair in zip(train, validation, strict=True)]
+
+
+def _of_few(course: Course, starts: list[Weights], epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
+    """The losses of starts that are followed one by one; None where that would take minutes."""
+    if course.own_rows or seconds_of(course) * len(starts) > MOST_SECONDS:
+        return None
+    return [path_for(course._replace(start=start, beyond=False)).losses(epochs) for start in starts]
+
+
+def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:
+    """Standard deviations of the losses over the orders of the rows, relative to the losses of the start given.
+
+    Those of validation are taken to be what they are at the ends of epochs of the training rows.
+    """
+    problem, settings = course.problem, course.settings
+    shares, noise = problem.output_shares, problem.on_train.residual
+    n = problem.spectrum.eigenvalues.size
+    if n**2 * problem.groups * 43 * 144 * 20 > MOST_WORK:
+        return None
+    groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
+    parts = []
+    for rate, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+        rule = minibatch.updates(
+            problem.spectrum.eigenvalues, problem.mean, course.mean_batch, rate, settings.momentum, settings.nesterov,
+            float(course.steps),
+        )  # fmt: skip
+        part, share = course.coefficients[:, outputs], shares[outputs]
+        kick = float(share @ noise[outputs])
+        mean_share = float(share**2 @ noise[outputs]) / kick if kick > 0 else 0.0
+        parts.append(fluctuation.Outputs(rule, (part * share) @ part.T, kick, mean_share))
+    found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs)
+    at_end = MinibatchPath(course).at(epochs * course.steps).train
+
+    def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
+        index = found.epochs - 1
+        known = deviation / np.maximum(loss[index], np.finfo(float).tiny)
+        return np.interp(np.log(epochs), np.log(found.epochs), known)
+
+    end = relative(found.end, at_end)
+    return Losses(relative(found.train, first.train), end, end)
+
+
+def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:
+    """The ends and the median of the band, of losses that are each lognormal with this relative spread, if any."""
+    tails = np.array([(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
+    if spread is not None:
+        # Every start meets another quantile of the orders of the rows.
+        width = np.sqrt(np.log1p(spread**2))
+        normal = np.random.default_rng(0).permutation(scipy.stats.norm.ppf((np.arange(MANY) + 0.5) / MANY))
+        values = values * np.exp(width * normal[:, None] - width**2 / 2)
+    if len(values) >= MANY:
+        return np.percentile(values, 100 * tails, axis=0)
+    # One more start falls there if logarithms are normal: at their mean ± t s √(1 + 1/k).
+    logs = np.log(np.maximum(values, NOTHING * values[:, :1]))
+    reach = scipy.stats.t.ppf(tails, len(logs) - 1) * np.sqrt(1 + 1 / len(logs))
+    return np.exp(logs.mean(axis=0) + reach[:, None] * logs.std(axis=0, ddof=1))
