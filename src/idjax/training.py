@@ -90,8 +90,8 @@ class Ground(NamedTuple):
     in_blocks: bool
 
 
-def prepare(dataset: Dataset, settings: Settings) -> Ground:
-    """Rows on the device and the statistics of the normaliser; float64 is entered by the caller.
+def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> Ground:
+    """Rows on the device and the statistics of the normaliser, for so many runs; float64 is entered by the caller.
 
     Raises:
       IdjaxError: if the rows are too few, or a full batch is to be solved in blocks.
@@ -120,7 +120,7 @@ def prepare(dataset: Dataset, settings: Settings) -> Ground:
         held_out=held_out,
         varies=variance > 0,
         deviation=jnp.asarray(np.sqrt(variance) if variance > 0 else 1.0, settings.data_dtype),
-        in_blocks=goes_in_blocks(settings, rows),
+        in_blocks=goes_in_blocks(settings, rows, x.shape[1] * dataset.target.shape[1], runs),
     )
 
 
