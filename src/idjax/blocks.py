@@ -52,17 +52,17 @@ def descend(
     rows: Float[Array, "m n"],
     targets: Float[Array, "m c"] | None,
     sizes: tuple[int, ...],
-) -> tuple[Pair, Float[Array, "m c"]]:
-    """The updates of consecutive batches, of the given numbers of rows.
+) -> tuple[Pair, Float[Array, "K c"]]:
+    """The updates of K consecutive batches, of the given numbers of rows.
 
     Returns:
-      The weights and velocity after them, and the residuals of each batch before its own update.
+      The weights and velocity after them, and Σ R² over the rows of each batch, before its own update.
     """
     seen = _through(rows, state)
     if targets is not None:
         seen = seen._replace(position=seen.position - targets)
-    residuals, scaled = _solve(descent, _product(rows, rows.T), seen, sizes)
-    return _push(descent, state, rows.T, scaled, sizes), residuals
+    steps, squares = _solve(descent, _product(rows, rows.T), seen, sizes)
+    return _push(descent, state, rows.T, steps, sizes), jnp.stack(squares)
 
 
 def _through(matrix: Float[Array, "m n"], state: Pair) -> Pair:
@@ -71,17 +71,17 @@ def _through(matrix: Float[Array, "m n"], state: Pair) -> Pair:
 
 def _solve(
     descent: Descent, gram: Float[Array, "m m"], seen: Pair, sizes: tuple[int, ...]
-) -> tuple[Float[Array, "m c"], Float[Array, "m c"]]:
-    """Residuals R of the batches, and the steps S = rate / B R, from what the first weights make of their rows."""
+) -> tuple[Float[Array, "m c"], list[Float[Array, " c"]]]:
+    """The steps S of the batches, and Σ R² of each, from what the first weights make of their rows."""
     if len(sizes) == 1:
-        return seen.position, descent.rate / sizes[0] * seen.position
+        return descent.rate / sizes[0] * seen.position, [jnp.sum(seen.position**2, axis=0)]
     half = len(sizes) // 2
     cut = sum(sizes[:half])
     upper, lower = (jax.tree.map(lambda part, rows=rows: part[rows], seen) for rows in (slice(cut), slice(cut, None)))
-    before, steps = _solve(descent, gram[:cut, :cut], upper, sizes[:half])
+    steps, squares = _solve(descent, gram[:cut, :cut], upper, sizes[:half])
     lower = _push(descent, lower, gram[cut:, :cut], steps, sizes[:half])
-    after, later = _solve(descent, gram[cut:, cut:], lower, sizes[half:])
-    return jnp.concatenate([before, after]), jnp.concatenate([steps, later])
+    later, more = _solve(descent, gram[cut:, cut:], lower, sizes[half:])
+    return jnp.concatenate([steps, later]), squares + more
 
 
 def _push(

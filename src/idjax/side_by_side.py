@@ -15,14 +15,24 @@ from idjax.normalize import Fitted
 from idjax.settings import Settings, against_blocks
 from idjax.steps import Hyper, Plan, Rows, hyper_for, initial_state, train_epochs, train_runs
 
+WORTH_A_COMPILATION = 1_000_000
+"""Rows, over all epochs and runs, from which on blocks win back the second that they take longer to compile."""
+SMALL_STEP = 64
+"""Multiplications: steps of fewer become one loop, which outruns the products of a block."""
+
 Results = tuple[Float[np.ndarray, "k E steps"], Float[np.ndarray, "k E"], Float[np.ndarray, "k E"]]
 
 
-def goes_in_blocks(settings: Settings, rows: int) -> bool:
-    """Whether training solves blocks of batches: where asked to, or where they apply and are faster."""
-    if settings.solver != "auto" or against_blocks(settings):
+def goes_in_blocks(settings: Settings, rows: int, weights: int, runs: int = 1) -> bool:
+    """Whether training solves blocks of batches: where asked to, or where they apply and are faster.
+
+    Args:
+      rows: of training.  weights: numbers in a kernel.
+    """
+    if settings.solver != "auto" or against_blocks(settings) or settings.batch_size == rows:
         return settings.solver == "blocks"
-    return settings.batch_size < rows and batches_in_a_block(settings.batch_size) > 1
+    pays = batches_in_a_block(settings.batch_size) > 1 and settings.batch_size * weights >= SMALL_STEP
+    return (pays or runs > 1) and rows * settings.epochs * runs >= WORTH_A_COMPILATION
 
 
 class SideBySide:
@@ -61,7 +71,7 @@ class SideBySide:
         self,
         fitted: Fitted,
         training: Rows,
-        judged: Rows,
+        judged: Rows | None,
         orders: Sequence[Int[np.ndarray, "E N"]],
         repeats: int,
         deviation: jax.Array,
@@ -69,7 +79,7 @@ class SideBySide:
         """Trains for some epochs: each run's order if they differ, one if they share it, none for a full batch.
 
         Returns:
-          Batch losses, and losses and squared errors on the judged rows, of every run and epoch.
+          Batch losses, and losses and squared errors on the judged rows (NaN without), of every run and epoch.
         """
         common = (training, judged)
         if self.in_blocks:

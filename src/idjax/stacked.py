@@ -12,7 +12,7 @@ from idjax.settings import Settings, check
 from idjax.training import Ground, Progress, prepare, train_group
 from idjax.types import Curve
 
-MOST_COLUMNS = 2048
+MOST_COLUMNS = 1536
 """Columns of weights in a stack of runs in blocks: more do not fit into the cache together with their residuals."""
 MOST_NUMBERS = 2**26
 """Numbers that the rows or the outputs of stacked runs by steps may take."""
@@ -49,12 +49,12 @@ def train_many(
     for members in groups.values():
         first = settings[members[0]]
         with jax.enable_x64(first.dtype == "float64"):
-            ground = prepare(as_dataset(dataset, None, first.data_dtype), first)
+            ground = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
             by_seed: dict[int, list[int]] = {}
             for index in members:
                 by_seed.setdefault(settings[index].seed if ground.in_blocks else 0, []).append(index)
             for together in by_seed.values():
-                width = _most_runs(ground)
+                width = most_runs(ground)
                 for begin in range(0, len(together), width):
                     stack = together[begin : begin + width]
 
@@ -73,7 +73,7 @@ def _program(settings: Settings) -> Hashable:
     return (*fixed, settings.momentum > 0)
 
 
-def _most_runs(ground: Ground) -> int:
+def most_runs(ground: Ground) -> int:
     """How many runs are worth stacking."""
     q = ground.plan.outputs
     if ground.in_blocks:

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from idjax.data import Dataset, as_dataset, training_rows
 from idjax.model import from_params
 from idjax.moments import measure, moments_of
-from idjax.normalize import Fitted, fit
+from idjax.normalize import UNFITTED, Fitted, fit, unfitted
 from idjax.settings import Settings, check
 from idjax.side_by_side import SideBySide, goes_in_blocks
 from idjax.steps import Plan, Rows, plan_for, shape_correlation
@@ -117,8 +117,8 @@ class Ground(NamedTuple):
     in_blocks: bool
 
 
-def prepare(dataset: Dataset, settings: Settings) -> Ground:
-    """Rows on the device and the statistics of the normaliser; float64 is entered by the caller.
+def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> Ground:
+    """Rows on the device and the statistics of the normaliser, for so many runs; float64 is entered by the caller.
 
     Raises:
       IdjaxError: if the rows are too few, or a full batch is to be solved in blocks.
@@ -127,9 +127,6 @@ def prepare(dataset: Dataset, settings: Settings) -> Ground:
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
     if settings.solver == "blocks" and rows == settings.batch_size:
         raise IdjaxError(f"--solver is blocks: a batch of all {rows} rows leaves nothing to solve; use auto or steps")
-    known = x[:rows], None if y is None else y[:rows]
-    # Axes of like variance turn with the last bit of the moments: `predict` and this need the same.
-    raw = measure(*known).raw if settings.normalize in ("pca", "zca") else moments_of(*known)
 
     def on_device(part: slice) -> Rows:
         return Rows(jnp.asarray(x[part]), None if y is None else jnp.asarray(y[part]))
@@ -140,15 +137,26 @@ def prepare(dataset: Dataset, settings: Settings) -> Ground:
     variance = float(np.mean(np.var(judged_y, axis=0, dtype=np.float64)))
     return Ground(
         plan=plan_for(settings, autoencoder=y is None, outputs=dataset.target.shape[1], rows=rows),
-        fitted=jax.tree.map(lambda a: jnp.asarray(a, settings.data_dtype), fit(settings.normalize, raw)),
+        fitted=jax.tree.map(
+            lambda a: jnp.asarray(a, settings.data_dtype),
+            _fit(settings.normalize, x[:rows], None if y is None else y[:rows]),
+        ),
         training=training,
         judged=on_device(slice(rows, None)) if held_out else training,
         rows=rows,
         held_out=held_out,
         varies=variance > 0,
         deviation=jnp.asarray(np.sqrt(variance) if variance > 0 else 1.0, settings.data_dtype),
-        in_blocks=goes_in_blocks(settings, rows),
+        in_blocks=goes_in_blocks(settings, rows, x.shape[1] * dataset.target.shape[1], runs),
     )
+
+
+def _fit(kind: str, x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None) -> Fitted:
+    """The normaliser's statistics of the training rows."""
+    if kind in UNFITTED:
+        return unfitted(x.shape[1], x.shape[1] if y is None else y.shape[1])
+    # Axes of like variance turn with the last bit of the moments: `predict` and this need the same.
+    return fit(kind, measure(x, y).raw if kind in ("pca", "zca") else moments_of(x, y))
 
 
 def train_group(
