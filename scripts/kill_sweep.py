@@ -65,7 +65,7 @@ def sweep(folder: pathlib.Path) -> Task:
 
 def training(folder: pathlib.Path) -> Task:
     np.save(folder / "x.npy", np.random.default_rng(0).normal(1, 0.5, (1000, 8)).astype(np.float32))
-    words = f"train {folder / 'x.npy'} --epochs 3000 --batch-size 100 --optimizer adam --resume --checkpoint-every 0"
+    words = f"train {folder / 'x.npy'} --epochs 3000 --batch-size 100 --optimizer adagrad --resume --checkpoint-every 0"
 
     def came(out: pathlib.Path) -> int:
         steps = [int(entry.name) for entry in (out / "checkpoint").glob("*") if entry.name.isdigit()]

@@ -155,8 +155,9 @@ def test_a_stopped_process_goes_on(through, tmp_path, number):
     stopped = tmp_path / "stopped"
     process = training(stopped)
     assert process.stderr is not None
-    while not process.stderr.readline().startswith("Epoch 1500/"):
-        pass
+    for line in process.stderr:
+        if line.startswith("Epoch 1500/"):
+            break
     process.send_signal(number)
     err = process.communicate()[1]
     if number == signal.SIGINT:

@@ -99,6 +99,23 @@ def test_bad_axes_are_refused_with_their_name_and_the_reason(axis, reason):
         check_points(with_axes(axis))
 
 
+def test_batches_of_a_file_are_held_against_its_rows(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 3)))
+    sweep = with_axes(Grid("batch_size", (8, 41)), data=str(tmp_path / "x.npy"))
+    with pytest.raises(IdjaxError, match="axis batch_size: --batch-size 41 is larger than the 40 training rows"):
+        check_points(sweep)
+
+
+def test_data_of_a_file_are_swept_and_their_numbers_name_the_shards(tmp_path):
+    x = np.random.default_rng(0).random((40, 3))
+    np.save(tmp_path / "x.npy", x)
+    sweep = with_axes(Grid("learning_rate", (0.05, 0.1)), data=str(tmp_path / "x.npy"))
+    for count in (1, 2):
+        assert run_sweep(sweep, check_points(sweep), Folder(tmp_path / "out")).holds
+        assert len(list((tmp_path / "out" / "shards").iterdir())) == count
+        np.save(tmp_path / "x.npy", x + 0.1)
+
+
 def test_fields_of_gaussian_data_are_no_axes_of_a_file():
     with pytest.raises(IdjaxError, match="axis mean: the data are 'unit-uniform-5', which has none"):
         with_axes(Grid("mean", (0.0,)), data="unit-uniform-5").expand()
@@ -294,8 +311,9 @@ def test_killed_sweeps_go_on_and_give_the_same_bytes(through, tmp_path):
     config, expected = through
     process = sweep_process(config, tmp_path)
     assert process.stderr is not None
-    while not process.stderr.readline().startswith("2/12"):
-        pass  # killed at its second shard, the first being done
+    for line in process.stderr:
+        if line.startswith("2/12"):
+            break  # killed at its second shard, the first being done
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (tmp_path / "results.parquet").exists()

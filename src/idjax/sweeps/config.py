@@ -5,7 +5,7 @@ import pathlib
 
 from idjax.axes import Gaussian, Point, Sweep
 from idjax.config_files import configs_folder, run_config
-from idjax.data import training_rows
+from idjax.data import load, training_rows
 from idjax.settings import check
 from idjax.types import IdjaxError
 
@@ -35,12 +35,14 @@ def check_points(sweep: Sweep) -> tuple[Point, ...]:
     if not 0 < sweep.tolerance < 1:
         raise IdjaxError(f"tolerance is {sweep.tolerance}; give a number between 0 and 1, such as 0.05")
     points = sweep.expand()
+    rows = len(load(sweep.data).x) if isinstance(sweep.data, str) else 0
     for point in points:
         try:
             check(point.settings)
             if isinstance(point.data, Gaussian):
                 _check_gaussian(point.data)
-                training_rows(point.data.rows, point.settings.validation_split, point.settings.batch_size)
+                rows = point.data.rows
+            training_rows(rows, point.settings.validation_split, point.settings.batch_size)
         except IdjaxError as error:
             raise IdjaxError(f"{_blamed(sweep, point, str(error))}: {error}") from None
     return points

@@ -69,7 +69,7 @@ def run_sweep(
     """
     shards = cut(points, _contents(sweep))
     index, count = part
-    first_own = sorted(shards, key=lambda shard: shards.index(shard) % count != index)
+    own_first = [shard for offset in range(count) for shard in shards[(index + offset) % count :: count]]
     folder.begin(sweep, points)
     begin, own, total = time.perf_counter(), 0, len(points)
 
@@ -78,7 +78,7 @@ def run_sweep(
         return Progress(done, total, own, time.perf_counter() - begin)
 
     on_progress(progress())
-    while missing := [shard for shard in first_own if not folder.finished(shard)]:
+    while missing := [shard for shard in own_first if not folder.finished(shard)]:
         before = own
         for shard in _computed(sweep, missing, folder, compute):
             own += len(shard.points)
