@@ -267,5 +267,5 @@ def test_ctrl_c_is_one_line(small, tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in err
-    assert err.splitlines()[-1] == "idjax: interrupted; nothing was written"
-    assert not (tmp_path / "kept").exists()
+    assert err.splitlines()[-1] == "idjax: interrupted; the training is kept in kept: add --resume to go on"
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["checkpoint"]
