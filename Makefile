@@ -9,7 +9,7 @@ help:
 	@echo "make demo      replay the published question; the report is results/published/report.html"
 	@echo "make test      lint, types, import rules and tests"
 	@echo "make test-all  the same with the slow science checks"
-	@echo "make bench     time an epoch against the plain Flax loop and Keras"
+	@echo "make bench     time training against its peers (pip install '.[bench]' brings them) and predictions"
 	@echo "make clean     remove the virtual environment, caches and results"
 
 demo: $(READY)
@@ -28,7 +28,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	$(BIN)/python scripts/bench_epoch.py
+	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_predict.py
 
 # The stamp is written last, so that an install that was cut off is done again.

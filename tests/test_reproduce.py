@@ -7,6 +7,7 @@ import pytest
 
 from idjax import compare, reproduce
 from idjax.compare import METRICS, Pair, check_claim
+from idjax.config_files import configs_folder
 from idjax.data import load
 from idjax.outcomes import ScanOutcome
 from idjax.prediction import predict
@@ -23,7 +24,7 @@ def experiment(name: str) -> Experiment:
 
 
 def test_every_config_is_sound():
-    names = {file.stem for file in reproduce.configs_folder().glob("*.py")}
+    names = {file.stem for file in configs_folder().glob("*.py")}
     assert names == set(reproduce.ORDER)
     for name in names:
         found = reproduce.load_experiment(name)

@@ -22,8 +22,10 @@ if typing.TYPE_CHECKING:
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
+    from idjax.prediction_grid import predict_grid
     from idjax.settings import DiagnosisSettings, Settings
     from idjax.spectrum import spectrum_of
+    from idjax.stacked import train_many
     from idjax.training import train
     from idjax.types import Curve, IdjaxError, Moments, Spectrum
 
@@ -40,8 +42,10 @@ _HOMES = {
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",
+    "predict_grid": "prediction_grid",
     "spectrum_of": "spectrum",
     "train": "training",
+    "train_many": "stacked",
 }
 
 __all__ = [
@@ -58,8 +62,10 @@ __all__ = [
     "load",
     "moments_of",
     "predict",
+    "predict_grid",
     "spectrum_of",
     "train",
+    "train_many",
 ]
 
 

@@ -1,5 +1,6 @@
 """The command line: reads argv, calls the library, prints. Nothing heavy is imported before a command runs."""
 
+import contextlib
 import math
 import os
 import sys
@@ -14,6 +15,7 @@ from cyclopts import App, Parameter
 
 import idjax
 from idjax.settings import DiagnosisSettings, Settings, check
+from idjax.sweep_cli import sweep_app
 from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command(sweep_app)
 
 Data = Annotated[
     str,
@@ -139,6 +142,8 @@ def train(
     target: Target = None,
     settings: Flags = DEFAULTS,
     out: Path | None = None,
+    resume: bool = False,
+    checkpoint_every: float = 30.0,
     json: Json = False,
     quiet: bool = False,
 ) -> int:
@@ -147,15 +152,24 @@ def train(
     Parameters
     ----------
     out:
-        Folder for weights.msgpack (Flax variables), training.json and a figure.
+        Folder for weights.msgpack (Flax variables), training.json and a figure; and for checkpoints on the way.
+    resume:
+        Go on from the checkpoint in --out, if there is one: bit for bit what an undisturbed run comes to.
+    checkpoint_every:
+        Seconds between checkpoints; one more is made on Ctrl-C.
     quiet:
         Print no line per epoch.
     """
     from idjax import store
+    from idjax.checkpoint import Checkpoints
     from idjax.compare import Pair, prediction_error, progress_line, verdict
     from idjax.model import to_bytes
     from idjax.prediction import NoTheoryError
 
+    if resume and out is None:
+        raise IdjaxError("--resume needs --out, the folder in which the training was kept")
+    if not checkpoint_every >= 0:
+        raise IdjaxError(f"--checkpoint-every is {checkpoint_every}: give seconds, zero or more")
     folder, dataset = _begin(data, target, settings, out)
     say = _sayer(quiet)
     predicted, reason = None, None
@@ -164,7 +178,17 @@ def train(
     except NoTheoryError as error:
         reason = str(error)
         say(reason)
-    trained = idjax.train(dataset, settings, on_epoch=lambda progress: say(progress_line(progress, predicted)))
+    keeper = Checkpoints(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
+    try:
+        with keeper or contextlib.nullcontext():
+            trained = idjax.train(
+                dataset, settings, on_epoch=lambda progress: say(progress_line(progress, predicted)), keeper=keeper
+            )
+    except KeyboardInterrupt:
+        if keeper is None:
+            raise
+        print(f"\nidjax: interrupted; the training is kept in {out}: add --resume to go on", file=sys.stderr)
+        return 130
     pair = Pair(trained, predicted)
     text = store.to_json(
         {
@@ -179,6 +203,8 @@ def train(
     )
     weights = to_bytes(trained.weights, settings.data_dtype)
     _save(folder, {"training.json": text, "weights.msgpack": weights}, predicted, trained)
+    if keeper:
+        keeper.clear()
     if json:
         print(text, end="")
     else:

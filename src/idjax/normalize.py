@@ -108,6 +108,19 @@ def standardize_samples(x: Array, spacing: float | None = None) -> tuple[Array, 
     return standardize(x, affine), affine
 
 
+UNFITTED = ("none", "sample")
+"""The kinds that need no statistics of the rows."""
+
+
+def unfitted(inputs: int, outputs: int) -> Fitted:
+    """What `fit` gives for the kinds that are UNFITTED, without a pass over the data."""
+    return Fitted(_identity(inputs), _identity(outputs))
+
+
+def _identity(width: int) -> Affine:
+    return Affine(np.zeros(width), np.ones(width))
+
+
 def fit(kind: str, moments: Moments) -> Fitted:
     """The transforms of every kind but sample from the moments of the training rows.
 
@@ -134,8 +147,8 @@ def _whitening(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Whitening
 
 
 def _feature_affine(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Affine:
-    if kind in ("none", "sample"):
-        return Affine(np.zeros_like(mean), np.ones_like(mean))
+    if kind in UNFITTED:
+        return _identity(len(mean))
     if kind == "center":
         return Affine(mean, np.ones_like(mean))
     deviation = np.sqrt(np.diagonal(covariance))

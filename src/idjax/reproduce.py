@@ -2,13 +2,12 @@
 
 import dataclasses
 import difflib
-import importlib.util
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from idjax.compare import Pair, check_claim, progress_line, verdict
+from idjax.config_files import configs_folder, run_config
 from idjax.data import Dataset, load, training_rows
 from idjax.model import DenseModel, to_params
 from idjax.outcomes import ExperimentOutcome, Outcome, RunOutcome, Samples, ScanOutcome
@@ -34,13 +33,6 @@ ORDER = (
 SAMPLE_ROWS = 3
 
 
-def configs_folder() -> pathlib.Path:
-    """Where the experiments' files are: inside an installed package, or at the top of a checkout."""
-    package = pathlib.Path(__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parents[1] / "configs"
-
-
 def load_experiment(name: str) -> Experiment | VarianceScan:
     """The experiment of a published name, from its file.
 
@@ -51,12 +43,7 @@ def load_experiment(name: str) -> Experiment | VarianceScan:
         close = difflib.get_close_matches(name, ORDER, 1)
         hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(ORDER)}"
         raise IdjaxError(f"{name!r} is not an experiment; {hint}")
-    spec = importlib.util.spec_from_file_location(f"idjax_configs_{name}", configs_folder() / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise IdjaxError(f"the file of experiment {name} is missing: install idjax again")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.experiment
+    return run_config(configs_folder() / f"{name}.py", "experiment")
 
 
 def reproduce(

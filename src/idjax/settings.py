@@ -14,6 +14,7 @@ LossSpace = Literal["original", "normalized"]
 Dtype = Literal["float32", "float64", "bfloat16"]
 Rounding = Literal["nearest", "stochastic", "master"]
 MomentsOf = Literal["gaussian", "data"]
+Solver = Literal["auto", "steps", "blocks"]
 
 KERAS_NUMBERS = {
     "rmsprop": {"beta_2": 0.9, "epsilon": 1e-7},
@@ -119,6 +120,9 @@ class Settings:
     data's own fourth moments (sgd on small data)."""
     seed: int = 0
     """Seed of the start and of the order of the batches."""
+    solver: Solver = "auto"
+    """How training computes sgd's updates: batch by batch in steps, or in blocks of consecutive batches, each solved at
+    once, which is the same run to 1e-5 in float32. auto takes blocks where they apply and are faster."""
 
     @property
     def step_size(self) -> float:
@@ -207,7 +211,28 @@ def check(settings: Settings) -> Settings:
         "--nesterov",
         "it needs --optimizer sgd and a positive --momentum",
     )
+    against = against_blocks(settings)
+    require(settings.solver != "blocks" or not against, "--solver", f"{against}; use auto or steps")
     return settings
+
+
+def against_blocks(settings: Settings) -> str:
+    """Why the batches of a run cannot be solved in blocks, in words; empty where they can.
+
+    Blocks need residuals that are linear in the weights, and a step that is linear in the residuals.
+    """
+    needs = {
+        "--optimizer sgd": settings.optimizer == "sgd",
+        "--loss mse": settings.loss == "mse",
+        "--activation linear": settings.activation == "linear",
+        "a constant --schedule": parse_schedule(settings.schedule) == Schedule(),
+        "no activity penalty": settings.activity_l1 == settings.activity_l2 == 0,
+        "--loss-space normalized": settings.normalize == "none" or settings.loss_space == "normalized",
+        "--dtype float32 or float64": settings.dtype != "bfloat16",
+        "--rounding nearest": settings.rounding == "nearest",
+    }
+    missing = [need for need, met in needs.items() if not met]
+    return f"blocks of batches need {' and '.join(missing)}" if missing else ""
 
 
 @dataclasses.dataclass(frozen=True)

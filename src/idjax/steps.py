@@ -185,6 +185,30 @@ def train_epochs(
     return state, loss, validation_loss, error
 
 
+@functools.partial(jax.jit, static_argnames=("plan", "repeats", "shared_order"), donate_argnames="state")
+def train_runs(
+    plan: Plan,
+    hyper: Hyper,
+    fitted: Fitted,
+    state: State,
+    training: Rows,
+    validation: Rows | None,
+    order: Array | None,
+    repeats: int = 1,
+    deviation: Float[Array, ""] | float = 1.0,
+    shared_order: bool = True,
+) -> tuple[State, Array, Array, Array]:
+    """`train_epochs` of k runs: hyper and state lead with their axis, and so does order unless it is shared.
+
+    Everything that is returned leads with it.
+    """
+
+    def one(hyper: Hyper, state: State, order: Array | None) -> tuple[State, Array, Array, Array]:
+        return train_epochs(plan, hyper, fitted, state, training, validation, order, repeats, deviation)
+
+    return jax.vmap(one, in_axes=(0, 0, None if shared_order else 0))(hyper, state, order)
+
+
 def evaluate(
     plan: Plan,
     hyper: Hyper,

@@ -11,7 +11,7 @@ and 11.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,16 +77,20 @@ def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
     the two modes 1 - (x + x')/(x x') · (1 - e^-x)(1 - e^-x') / (1 - e^-(x + x')), x/2 → 1 - tanh(x/2)/(x/2) on the
     diagonal; docs/theory.md (49).
     """
-    finite = np.isfinite(decay)
-    x = np.where(finite & (decay > 0), decay, 1.0)
-    pair = x[:, None] + x
-    once = -np.expm1(-x) / x
-    share = 1 - np.outer(once, once) * pair / -np.expm1(-pair)
+    return pair_noise(decay[:, None], decay)
+
+
+def pair_noise(x: Any, y: Any) -> Any:
+    """`epoch_noise` of the modes with decays x and y, of shapes that broadcast; NumPy arrays or JAX's."""
+    xp = x.__array_namespace__()
+    moving = (x > 0) & (y > 0)
+    still = ~(xp.isfinite(x) & xp.isfinite(y))
+    a, b = xp.where(moving & ~still, x, 1.0), xp.where(moving & ~still, y, 1.0)
+    once = xp.expm1(-a) * xp.expm1(-b) / (a * b)
+    share = 1 - once * (a + b) / -xp.expm1(-(a + b))
     # Below 1e-4 the difference has lost its digits; its series is (x² + x'² - x x')/12 to that order.
-    series = (x[:, None] ** 2 + x**2 - np.outer(x, x)) / 12
-    share = np.where(pair < 2e-4, series, share)
-    still = ~finite[:, None] | ~finite
-    return np.where(still, 1.0, np.where((decay[:, None] == 0) | (decay == 0), 0.0, np.clip(share, 0.0, 1.0)))
+    share = xp.where(a + b < 2e-4, (a**2 + b**2 - a * b) / 12, share)
+    return xp.where(still, 1.0, xp.where(moving, xp.clip(share, 0.0, 1.0), 0.0))
 
 
 def unseen_rows(

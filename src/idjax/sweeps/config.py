@@ -1,0 +1,80 @@
+"""A sweep by its name or file, refused before any work if one of its points could not be run."""
+
+import difflib
+import pathlib
+
+from idjax.axes import Gaussian, Point, Sweep
+from idjax.config_files import configs_folder, run_config
+from idjax.data import training_rows
+from idjax.settings import check
+from idjax.types import IdjaxError
+
+
+def load_sweep(config: str) -> tuple[Sweep, tuple[Point, ...]]:
+    """The sweep of a published name or of a Python file, and its points.
+
+    Raises:
+      IdjaxError: with the file, the axis or point, and the reason.
+    """
+    path = pathlib.Path(config) if config.endswith(".py") else _published(config)
+    sweep = run_config(path, "sweep")
+    if not isinstance(sweep, Sweep):
+        raise IdjaxError(f"{path}: its sweep is a {type(sweep).__name__}; give a Sweep(...) of idjax.axes")
+    try:
+        return sweep, check_points(sweep)
+    except IdjaxError as error:
+        raise IdjaxError(f"{path}: {error}") from None
+
+
+def check_points(sweep: Sweep) -> tuple[Point, ...]:
+    """The points of a sweep, each held against what settings and data can be.
+
+    Raises:
+      IdjaxError: with the axis, or the point where several axes make it, and the reason.
+    """
+    if not 0 < sweep.tolerance < 1:
+        raise IdjaxError(f"tolerance is {sweep.tolerance}; give a number between 0 and 1, such as 0.05")
+    points = sweep.expand()
+    for point in points:
+        try:
+            check(point.settings)
+            if isinstance(point.data, Gaussian):
+                _check_gaussian(point.data)
+                training_rows(point.data.rows, point.settings.validation_split, point.settings.batch_size)
+        except IdjaxError as error:
+            raise IdjaxError(f"{_blamed(sweep, point, str(error))}: {error}") from None
+    return points
+
+
+def _check_gaussian(data: Gaussian) -> None:
+    least = data.inputs + 1 if data.exact else 2
+    for holds, what in (
+        (abs(data.mean) < 1e150, "mean: give a number that float64 can square"),
+        (0 < data.deviation < 1e150, "deviation: give a positive number"),
+        (data.inputs >= 1, "inputs: give a whole number, at least 1"),
+        (data.rows >= least, f"rows: give at least {least}"),
+        (0 <= data.decades <= 300, "decades: give a number from 0 to 300"),
+        (data.data_seed >= 0, "data_seed: give a whole number from 0"),
+    ):
+        if not holds:
+            field = what.partition(":")[0]
+            raise IdjaxError(f"{field} is {getattr(data, field)}: {what.partition(': ')[2]}")
+
+
+def _blamed(sweep: Sweep, point: Point, reason: str) -> str:
+    """The axis whose field the reason begins with, or the whole point."""
+    field = reason.split()[0].removeprefix("--").replace("-", "_")
+    if field in sweep.fields:
+        return f"axis {field}"
+    at = ", ".join(f"{name}={value}" for name, value in point.at.items())
+    return f"point {point.index} ({at})" if at else "settings"
+
+
+def _published(name: str) -> pathlib.Path:
+    folder = configs_folder() / "sweeps"
+    names = sorted(file.stem for file in folder.glob("*.py"))
+    if name not in names:
+        close = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}, or give a FILE.py"
+        raise IdjaxError(f"{name!r} is not a sweep; {hint}")
+    return folder / f"{name}.py"

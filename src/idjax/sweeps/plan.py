@@ -1,0 +1,71 @@
+"""Points → shards: runs that one compiled program can train side by side, in an order that never changes."""
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from idjax import store
+from idjax.axes import Gaussian, Point, Sweep
+from idjax.settings import Settings
+
+STACKED = (
+    "start", "seed", "learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at",
+)  # fmt: skip
+"""Settings that are traced or belong to the start: runs that differ in them alone share a program and its calls."""
+SHARD_POINTS = 32
+"""Points of a shard at most: what a kill can lose, and what a stacked training holds in memory."""
+
+
+class Shard(NamedTuple):
+    """Points that are trained together and written as one file, named by its place and its content."""
+
+    name: str
+    points: tuple[Point, ...]
+
+
+def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
+    """The shards of these points, whatever machine or number of processes will run them.
+
+    contents stands for the numbers in files that the points name, and goes into the names of the shards.
+    """
+    groups: dict[tuple[Gaussian | str, Settings], list[Point]] = {}
+    for point in points:
+        groups.setdefault((point.data, _program(point.settings)), []).append(point)
+    parts = [
+        tuple(group[start : start + SHARD_POINTS])
+        for group in groups.values()
+        for start in range(0, len(group), SHARD_POINTS)
+    ]
+    return tuple(Shard(f"{number:05d}-{_digest(part, contents)}", part) for number, part in enumerate(parts))
+
+
+def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
+    """What the axes that cannot be stacked cost, in words, one line an axis."""
+    lines = []
+    for axis in sweep.axes:
+        fields = [field for field in axis.fields if field not in STACKED]
+        if not fields:
+            continue
+        count = len({tuple(point.at[field] for field in fields) for point in points})
+        if count > 1:
+            lines.append(
+                f"axis {'/'.join(fields)} cannot be stacked: each of its {count} values is trained by itself, "
+                f"{_why(fields)}"
+            )
+    return lines
+
+
+def _why(fields: Sequence[str]) -> str:
+    of_data = {field.name for field in dataclasses.fields(Gaussian)} - {"rows", "inputs"}
+    return "on data of its own" if set(fields) <= of_data else "with a compilation of its own"
+
+
+def _program(settings: Settings) -> Settings:
+    """The settings without what does not shape the compiled program; whether there is momentum does."""
+    blank = {name: getattr(Settings(), name) for name in STACKED}
+    return dataclasses.replace(settings, **{**blank, "momentum": 0.5 if settings.momentum else 0.0})
+
+
+def _digest(points: Sequence[Point], contents: str) -> str:
+    return hashlib.sha256((store.to_json(points) + contents).encode()).hexdigest()[:12]

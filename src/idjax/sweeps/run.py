@@ -1,0 +1,119 @@
+"""The driver: computes the shards that are missing, writes each as it is done, and merges them at the end."""
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from idjax.axes import Point, Sweep
+from idjax.data import BUILTINS, load
+from idjax.outcomes import SweepOutcome, SweepPoint
+from idjax.sweeps.compute import outcomes_of
+from idjax.sweeps.folder import Folder
+from idjax.sweeps.plan import Shard, cut
+
+WAIT = 0.2
+"""Seconds between two looks at shards that other processes are working on."""
+
+
+class Progress(NamedTuple):
+    """Where a sweep stands: points done and of how many, those that this process did, and in how many seconds."""
+
+    done: int
+    total: int
+    own: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Points a second of this process."""
+        return self.own / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until all points are done at this rate; inf before the first."""
+        return (self.total - self.done) / self.rate if self.rate else float("inf")
+
+
+Compute = Callable[[Iterator[Shard], float], Iterator[tuple[Shard, list[SweepPoint]]]]
+"""Where shards are computed: takes each when something is free for it, and gives it back with what came of it."""
+
+
+def here(shards: Iterator[Shard], tolerance: float) -> Iterator[tuple[Shard, list[SweepPoint]]]:
+    """In this process, one after the other."""
+    for shard in shards:
+        yield shard, outcomes_of(shard, tolerance)
+
+
+def run_sweep(
+    sweep: Sweep,
+    points: Sequence[Point],
+    folder: Folder,
+    *,
+    compute: Compute = here,
+    part: tuple[int, int] = (0, 1),
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> SweepOutcome:
+    """Computes what is missing in the folder, and returns all of it.
+
+    Results are the same bytes whether the sweep ran through, was killed any number of times, or was shared by several
+    processes: every shard is computed by itself, and written whole or not at all.
+
+    Args:
+      part: number of this process and of all that share the folder: it begins with shards of its own, and takes on
+        those of others, of dead ones too, when it is done with them.
+
+    Raises:
+      IdjaxError: if the folder holds another sweep, or cannot be written to. What is finished stays.
+    """
+    shards = cut(points, _contents(sweep))
+    index, count = part
+    first_own = sorted(shards, key=lambda shard: shards.index(shard) % count != index)
+    folder.begin(sweep, points)
+    begin, own, total = time.perf_counter(), 0, len(points)
+
+    def progress() -> Progress:
+        done = sum(len(shard.points) for shard in shards if folder.finished(shard))
+        return Progress(done, total, own, time.perf_counter() - begin)
+
+    on_progress(progress())
+    while missing := [shard for shard in first_own if not folder.finished(shard)]:
+        before = own
+        for shard in _computed(sweep, missing, folder, compute):
+            own += len(shard.points)
+            on_progress(progress())
+        if own == before:
+            time.sleep(WAIT)  # others are at all that is missing
+    return folder.merge(sweep, shards)
+
+
+def _computed(sweep: Sweep, missing: Sequence[Shard], folder: Folder, compute: Compute) -> Iterator[Shard]:
+    """Claims shards as they are asked for, computes and keeps them."""
+    claims: dict[str, contextlib.ExitStack] = {}
+
+    def ours() -> Iterator[Shard]:
+        for shard in missing:
+            claim = contextlib.ExitStack()
+            if claim.enter_context(folder.claim(shard)):
+                claims[shard.name] = claim
+                yield shard
+            else:
+                claim.close()
+
+    try:
+        for shard, outcomes in compute(ours(), sweep.tolerance):
+            folder.keep(sweep, shard, outcomes)
+            claims.pop(shard.name).close()
+            yield shard
+    finally:
+        for claim in claims.values():
+            claim.close()
+
+
+def _contents(sweep: Sweep) -> str:
+    """What stands for the numbers in a file of data, so that results of other numbers are never taken for these."""
+    if not isinstance(sweep.data, str) or sweep.data in BUILTINS:
+        return ""
+    dataset = load(sweep.data, None, "float64")
+    return hashlib.sha256(dataset.x.tobytes()).hexdigest()
