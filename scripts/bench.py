@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
 import jax
@@ -30,10 +31,11 @@ import numpy as np
 import optax
 
 import idjax
+from idjax.block_epochs import ROWS_IN_A_BLOCK
 from idjax.data import keras_split
 from idjax.settings import Settings
 from idjax.side_by_side import SideBySide
-from idjax.stacked import most_runs
+from idjax.stacked import MOST_COLUMNS, THREADS, most_runs
 from idjax.training import prepare
 
 RATE = 0.01
@@ -122,12 +124,16 @@ def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Callable[[], f
         SideBySide(ground.plan, runs[i : i + width], x.shape[1], ground.in_blocks) for i in range(0, len(runs), width)
     ]
     shuffle = np.random.default_rng(0)
+    pool = ThreadPoolExecutor(THREADS)
 
     def epoch() -> float:
         begin = time.perf_counter()
         order = shuffle.permutation(len(x))[None]
-        for stack in stacks:
+
+        def advance(stack: SideBySide) -> None:
             stack.advance(ground.fitted, ground.training, None, [order], 1, ground.deviation)
+
+        list(pool.map(advance, stacks))
         return time.perf_counter() - begin
 
     return epoch
@@ -231,7 +237,7 @@ def bench_sweep(x: np.ndarray, rounds: int) -> None:
     for name, each in times.items():
         line(name, each, ours)
     # SGD reads each row once forward and once for the gradient: 2 n q each; a block of m rows adds G and its triangle.
-    n, q, m, width = x.shape[1] + 1, x.shape[1], 32, 16
+    n, q, m, width = x.shape[1] + 1, x.shape[1], ROWS_IN_A_BLOCK, MOST_COLUMNS // x.shape[1]
     needed = 4.0 * n * q * len(x)
     added = len(x) * ((m - 8.0) * q + 2.0 * n * m / width)
     machine = 2.0 * size**3 / seconds
