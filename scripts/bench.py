@@ -9,7 +9,8 @@
 Peers are the plain Flax loop `for batch: state = jitted_step(state, batch)` in this process, and each in a process of
 its own Keras 3 on JAX, Keras 3 on TensorFlow and a PyTorch loop; `pip install idjax[bench]` brings them, and one that
 is not installed is left out by name. Rounds are interleaved; printed are medians of the ratios of each round, which
-mean more than the seconds: machines are noisy.
+mean more than the seconds: machines are noisy. The seconds of the cores at work, and their ratio, are hardly touched
+by what else runs on the machine.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import flax.linen as nn
 import jax
@@ -30,10 +32,11 @@ import numpy as np
 import optax
 
 import idjax
+from idjax.block_epochs import ROWS_IN_A_BLOCK
 from idjax.data import keras_split
 from idjax.settings import Settings
 from idjax.side_by_side import SideBySide
-from idjax.stacked import most_runs
+from idjax.stacked import MOST_COLUMNS, THREADS, most_runs
 from idjax.training import prepare
 
 RATE = 0.01
@@ -69,9 +72,9 @@ SERVE = """
 epoch(x[:4000])
 print("ready", flush=True)
 for line in sys.stdin:
-    begin = time.perf_counter()
+    wall, work = time.perf_counter(), time.process_time()
     epoch(x)
-    print(time.perf_counter() - begin, flush=True)
+    print(time.perf_counter() - wall, time.process_time() - work, flush=True)
 """
 
 PEERS = {
@@ -80,6 +83,14 @@ PEERS = {
     "PyTorch loop": (("torch",), PYTORCH, ""),
 }
 """Name: packages, program, backend of Keras."""
+
+
+Timed = Callable[[], np.ndarray]
+"""Does something once; returns the seconds on the wall, and those of all cores together."""
+
+
+def clock() -> np.ndarray:
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 class Peer:
@@ -101,18 +112,18 @@ class Peer:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
-    def __call__(self) -> float:
+    def __call__(self) -> np.ndarray:
         assert self.process.stdin is not None
         self.process.stdin.write("epoch\n")
         self.process.stdin.flush()
-        return float(self._read())
+        return np.array(self._read().split(), float)
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
-def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Callable[[], float]:
+def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Timed:
     """An epoch of `train` or `train_many` as they run it, the shuffle drawn on the host, nothing judged."""
     dataset = idjax.Dataset(x, None, (), (), "x")
     ground = prepare(dataset, dataclasses.replace(SETTINGS, solver=solver), len(rates))
@@ -122,18 +133,22 @@ def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Callable[[], f
         SideBySide(ground.plan, runs[i : i + width], x.shape[1], ground.in_blocks) for i in range(0, len(runs), width)
     ]
     shuffle = np.random.default_rng(0)
+    pool = ThreadPoolExecutor(THREADS)
 
-    def epoch() -> float:
-        begin = time.perf_counter()
+    def epoch() -> np.ndarray:
+        begin = clock()
         order = shuffle.permutation(len(x))[None]
-        for stack in stacks:
+
+        def advance(stack: SideBySide) -> None:
             stack.advance(ground.fitted, ground.training, None, [order], 1, ground.deviation)
-        return time.perf_counter() - begin
+
+        list(pool.map(advance, stacks))
+        return clock() - begin
 
     return epoch
 
 
-def plain_epoch(x: np.ndarray) -> Callable[[], float]:
+def plain_epoch(x: np.ndarray) -> Timed:
     """What most people write first: a Python loop over a jitted step."""
     model = nn.Dense(x.shape[1], precision="highest")
     optimizer = optax.sgd(RATE)
@@ -148,48 +163,50 @@ def plain_epoch(x: np.ndarray) -> Callable[[], float]:
         updates, moments = optimizer.update(gradient, moments, params)
         return (optax.apply_updates(params, updates), moments), loss
 
-    def epoch() -> float:
+    def epoch() -> np.ndarray:
         nonlocal state
-        begin = time.perf_counter()
+        begin = clock()
         order = shuffle.permutation(len(x))
         for i in range(0, len(x), 8):
             state, _ = step(state, x[order[i : i + 8]])
         jax.block_until_ready(state)
-        return time.perf_counter() - begin
+        return clock() - begin
 
     return epoch
 
 
-def large_product(size: int = 3072) -> Callable[[], float]:
+def large_product(size: int = 3072) -> Timed:
     """Seconds of a square float32 product."""
     a = jnp.ones((size, size))
     product = jax.jit(lambda a: jnp.matmul(a, a, precision="highest"))
 
-    def timed() -> float:
-        begin = time.perf_counter()
+    def timed() -> np.ndarray:
+        begin = clock()
         product(a).block_until_ready()
-        return time.perf_counter() - begin
+        return clock() - begin
 
     return timed
 
 
-def interleaved(timed: dict[str, Callable[[], float]], rounds: int) -> dict[str, np.ndarray]:
-    """The seconds of each, by rounds of all; a first round, which compiles, is not counted."""
+def interleaved(timed: dict[str, Timed], rounds: int) -> dict[str, np.ndarray]:
+    """The seconds of each, (2, rounds), by rounds of all; a first round, which compiles, is not counted."""
     times = [[each() for each in timed.values()] for _ in range(rounds + 1)][1:]
-    return dict(zip(timed, np.array(times).T, strict=True))
+    return dict(zip(timed, np.array(times).transpose(1, 2, 0), strict=True))
 
 
-def line(name: str, seconds: np.ndarray, ours: np.ndarray) -> None:
-    ratios = seconds / ours
-    print(
-        f"{name:>28}  {np.median(seconds):8.4f} s   {np.median(ratios):7.2f} times idjax"
-        f"   ({ratios.min():.2f} to {ratios.max():.2f})"
-    )
+def lines(times: dict[str, np.ndarray], ours: np.ndarray) -> None:
+    print(f"{'':>28}  {'wall':>8} {'ratio':>8} {'from':>8} {'to':>8}   {'cores':>8} {'ratio':>8}")
+    for name, (wall, work) in times.items():
+        ratio, ratio_of_work = wall / ours[0], np.median(work / ours[1])
+        print(
+            f"{name:>28}  {np.median(wall):8.4f} {np.median(ratio):8.2f} {ratio.min():8.2f} {ratio.max():8.2f}"
+            f"   {np.median(work):8.4f} {ratio_of_work:8.2f}"
+        )
 
 
 def bench_epoch(x: np.ndarray, rounds: int) -> None:
     one = np.array([RATE])
-    timed: dict[str, Callable[[], float]] = {
+    timed: dict[str, Timed] = {
         "idjax": idjax_epoch(x, "auto", one),
         "idjax, --solver steps": idjax_epoch(x, "steps", one),
         "plain Flax loop": plain_epoch(x),
@@ -211,8 +228,7 @@ def bench_epoch(x: np.ndarray, rounds: int) -> None:
             for peer in peers:
                 peer.close()
     print(f"one epoch of one run, {len(x):,} x {x.shape[1]}, batch 8; medians of {rounds} interleaved rounds")
-    for name, seconds in times.items():
-        line(name, seconds, times["idjax"])
+    lines(times, times["idjax"])
 
 
 def bench_sweep(x: np.ndarray, rounds: int) -> None:
@@ -228,20 +244,24 @@ def bench_sweep(x: np.ndarray, rounds: int) -> None:
     seconds = times.pop("product")
     times["idjax, each of 64"] = ours = times["idjax, each of 64"] / SWEEP
     print(f"one epoch for each of {SWEEP} learning rates; medians of {rounds} interleaved rounds")
-    for name, each in times.items():
-        line(name, each, ours)
+    lines(times, ours)
     # SGD reads each row once forward and once for the gradient: 2 n q each; a block of m rows adds G and its triangle.
-    n, q, m, width = x.shape[1] + 1, x.shape[1], 32, 16
+    n, q, m, width = x.shape[1] + 1, x.shape[1], ROWS_IN_A_BLOCK, MOST_COLUMNS // x.shape[1]
     needed = 4.0 * n * q * len(x)
     added = len(x) * ((m - 8.0) * q + 2.0 * n * m / width)
     machine = 2.0 * size**3 / seconds
-    print(f"machine on a {size} x {size} float32 product: {np.median(machine) / 1e9:.0f} GFlop/s")
+    print(f"machine on a {size} x {size} float32 product: {rates_of(machine)}")
     for what, flops in (("that SGD needs", needed), ("with those that blocks add", needed + added)):
-        share = machine / (flops / ours)
+        share = np.median(machine / (flops / ours), axis=1)
         print(
-            f"products {what}: {np.median(flops / ours) / 1e9:.0f} GFlop/s; "
-            f"the machine is {np.median(share):.2f} times faster ({share.min():.2f} to {share.max():.2f})"
+            f"products {what}: {rates_of(flops / ours)}; "
+            f"the machine is {share[0]:.2f} times faster, {share[1]:.2f} for each core"
         )
+
+
+def rates_of(flops: np.ndarray) -> str:
+    wall, core = np.median(flops, axis=1) / 1e9
+    return f"{wall:.0f} GFlop/s, {core:.0f} for each core at work"
 
 
 def bench_many(x: np.ndarray, rounds: int) -> None:
@@ -253,13 +273,13 @@ def bench_many(x: np.ndarray, rounds: int) -> None:
             dataclasses.replace(SETTINGS, learning_rate=float(rate), epochs=1, validation_split=0.3)
             for rate in np.geomspace(1e-4, 0.02, count)
         ]
-        begin = time.perf_counter()
+        begin = clock()
         idjax.train_many(dataset, runs)
-        seconds = time.perf_counter() - begin
+        wall, work = clock() - begin
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        note = ", compilation included" if count == 16 else ""
         print(
-            f"train_many, {count:5} runs of 1 epoch: {seconds:7.2f} s, {1e3 * seconds / count:6.1f} ms each{note}; "
+            f"train_many, {count:5} runs of 1 epoch: {1e3 * wall / count:6.1f} ms on the wall and "
+            f"{1e3 * work / count:6.1f} ms of the cores for each{', compilation included' if count == 16 else ''}; "
             f"most memory so far {memory:.2f} GiB"
         )
 

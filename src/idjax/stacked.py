@@ -1,8 +1,12 @@
 """Many trainings on one data set: those of one shape are stacked into one compiled program."""
 
 import dataclasses
+import functools
 import math
+import os
+import threading
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
@@ -12,11 +16,13 @@ from idjax.settings import Settings, check
 from idjax.training import Ground, Progress, prepare, train_group
 from idjax.types import Curve
 
-MOST_COLUMNS = 1536
-"""Columns of weights in a stack of runs in blocks: more do not fit into the cache together with their residuals."""
+MOST_COLUMNS = 384
+"""Columns of weights in a stack of runs in blocks: with more they leave a core's cache, residuals and all."""
 MOST_NUMBERS = 2**26
 """Numbers that the rows or the outputs of stacked runs by steps may take."""
 MOST_RUNS = 64
+THREADS = min(os.cpu_count() or 1, 8)
+"""Stacks trained at a time: the products of one are too small to be shared among cores."""
 
 _FREE = {"learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at", "start", "seed"}
 """Settings in which the runs of a group may differ: traced, or of no matter to the program."""
@@ -37,7 +43,7 @@ def train_many(
     nothing any more, and the rest of its curve is NaN.
 
     Args:
-      on_epoch: called with the number of the run and its news, as `train` calls it.
+      on_epoch: called with the number of the run and its news, as `train` calls it, from one thread at a time.
 
     Raises:
       IdjaxError: bad settings or data.
@@ -46,25 +52,42 @@ def train_many(
     for index, each in enumerate(map(check, settings)):
         groups.setdefault(_program(each), []).append(index)
     curves: dict[int, Curve] = {}
-    for members in groups.values():
-        first = settings[members[0]]
-        with jax.enable_x64(first.dtype == "float64"):
-            ground = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
-            by_seed: dict[int, list[int]] = {}
-            for index in members:
-                by_seed.setdefault(settings[index].seed if ground.in_blocks else 0, []).append(index)
-            for together in by_seed.values():
-                width = most_runs(ground)
-                for begin in range(0, len(together), width):
-                    stack = together[begin : begin + width]
-
-                    def heard(run: int, progress: Progress, stack: list[int] = stack) -> None:
-                        if on_epoch:
-                            on_epoch(stack[run], progress)
-
-                    trained = train_group(ground, [settings[index] for index in stack], heard, stop_at)
-                    curves.update(zip(stack, trained, strict=True))
+    with ThreadPoolExecutor(THREADS) as pool:
+        for members in groups.values():
+            first = settings[members[0]]
+            with jax.enable_x64(first.dtype == "float64"):
+                ground = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
+            stacks = _stacks(ground, settings, members)
+            train_stack = functools.partial(_train_stack, ground, settings, on_epoch, threading.Lock(), stop_at)
+            for stack, trained in zip(stacks, pool.map(train_stack, stacks), strict=True):
+                curves.update(zip(stack, trained, strict=True))
     return [curves[index] for index in range(len(settings))]
+
+
+def _train_stack(
+    ground: Ground,
+    settings: Sequence[Settings],
+    on_epoch: Callable[[int, Progress], None] | None,
+    lock: threading.Lock,
+    stop_at: float,
+    stack: Sequence[int],
+) -> list[Curve]:
+    def heard(run: int, progress: Progress) -> None:
+        if on_epoch:
+            with lock:
+                on_epoch(stack[run], progress)
+
+    with jax.enable_x64(ground.plan.dtype == "float64"):  # a thread does not inherit it
+        return train_group(ground, [settings[index] for index in stack], heard, stop_at)
+
+
+def _stacks(ground: Ground, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
+    """The members of a group, in stacks of the width that is fastest; in blocks those of a seed by themselves."""
+    by_seed: dict[int, list[int]] = {}
+    for index in members:
+        by_seed.setdefault(settings[index].seed if ground.in_blocks else 0, []).append(index)
+    width = most_runs(ground)
+    return [alike[begin : begin + width] for alike in by_seed.values() for begin in range(0, len(alike), width)]
 
 
 def _program(settings: Settings) -> Hashable:

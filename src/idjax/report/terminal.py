@@ -19,7 +19,7 @@ INDENT = 4
 def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     """The verdict, the findings and the prescriptions, for `rich.console.Console.print`."""
     parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold")]
-    if not diagnosis.findings:
+    if not diagnosis.findings and not diagnosis.verdict.startswith("nothing found"):
         parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
     if diagnosis.before is None and diagnosis.no_prediction:
         parts.append(_text(f"No prediction: {words.stopped(diagnosis.no_prediction)}"))
