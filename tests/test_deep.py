@@ -1,6 +1,7 @@
 """Deep linear networks: the floor of a bottleneck, Saxe's modes, and steps on the moments, against training on rows."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ def from_moments(x, y, layers, rate, steps):
 def gaussian_layers(rng, sizes, scale=1.0):
     return tuple(
         Weights(scale * rng.normal(size=(a, b)) / np.sqrt(a), 0.1 * rng.normal(size=b))
-        for a, b in zip(sizes, sizes[1:], strict=False)
+        for a, b in itertools.pairwise(sizes)
     )
 
 
