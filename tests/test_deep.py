@@ -1,5 +1,6 @@
 """Deep linear networks: the floor of a bottleneck, Saxe's modes, and steps on the moments, against training on rows."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -9,9 +10,14 @@ import numpy as np
 import optax
 import pytest
 
+from idjax.compare import Pair, prediction_error
+from idjax.model import DenseModel, layers_of, to_bytes
 from idjax.moments import moments_of
+from idjax.prediction import NoTheoryError, predict
+from idjax.settings import Settings, check
 from idjax.theory import deep_linear, quadratic, stepped
-from idjax.types import Weights
+from idjax.training import train
+from idjax.types import IdjaxError, Weights
 
 
 def sgd(hyper):
@@ -160,3 +166,108 @@ def test_floor_of_a_regression_is_that_of_reduced_rank():
     left = deep_linear.discarded(moments.covariance_xx, best.kernel, np.full(4, 0.25), 2)
     assert abs(losses[-1] / (floor + left) - 1) < 1e-6
     assert abs(losses[-1] / (floor + 1.1 * left) - 1) > 1e-3
+
+
+def rows(count=60, p=6, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, p)) @ rng.normal(size=(p, p)) * 0.4 + 0.5
+
+
+FULL = Settings(learning_rate=0.05, batch_size=42, epochs=200, dtype="float64", hidden="3")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hidden": "5,2,5"},
+        {"hidden": "4,7,4,5", "normalize": "feature"},
+        {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
+        {"optimizer": "adam", "schedule": "warmup=5+cosine"},
+        {"normalize": "pca", "activity_l2": 0.01},
+        {"normalize": "sample", "start": "lecun"},
+        {"normalize": "feature", "loss_space": "original"},
+        {"dtype": "float32"},
+    ],
+    ids=lambda changes: "-".join(map(str, changes.values())) or "plain",
+)
+def test_predict_is_the_twin_of_train(changes):
+    settings = dataclasses.replace(FULL, **changes)
+    trained, predicted = train(rows(), settings), predict(rows(), settings, band=False)
+    bar = 1e-4 if settings.dtype == "float32" else 1e-8
+    assert prediction_error(Pair(trained, predicted)) < bar
+    np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=bar)
+    np.testing.assert_allclose(predicted.weights.kernel, trained.weights.kernel, atol=bar)
+    np.testing.assert_allclose(predicted.layers[-1].bias, trained.layers[-1].bias, atol=bar)
+    other = predict(rows(), dataclasses.replace(settings, learning_rate=1.1 * settings.step_size), band=False)
+    assert prediction_error(Pair(trained, other)) > 1e-3
+
+
+def test_a_regression_through_a_hidden_layer():
+    x, y = rows(), rows(seed=1)[:, :2]
+    trained, predicted = train(x, FULL, y=y), predict(x, FULL, y=y)
+    assert prediction_error(Pair(trained, predicted)) < 1e-8
+    assert predicted.train_band is not None
+    others = np.stack([train(x, dataclasses.replace(FULL, seed=seed), y=y).train for seed in range(1, 7)])
+    inside = (predicted.train_band.low < others) & (others < predicted.train_band.high)
+    assert inside.mean() > 0.8
+
+
+def test_minibatches_without_their_noise_are_close_and_said_to_be_without():
+    settings = dataclasses.replace(FULL, batch_size=20, learning_rate=0.01, epochs=60)
+    x = rows(2000)
+    trained, predicted = train(x, settings), predict(x, settings, band=False)
+    assert "noise of the batches left out" in predicted.how
+    assert prediction_error(Pair(trained, predicted)) < 0.03
+
+
+def test_no_learning_rate_compiles_anything_new():
+    predict(rows(), FULL, band=False)
+    before = deep_linear.follow._cache_size()
+    predict(rows(), dataclasses.replace(FULL, learning_rate=0.031), band=False)
+    assert deep_linear.follow._cache_size() == before
+
+
+def test_notes_name_the_floor_and_the_bands_stay_above_it():
+    x = rows()[:42]
+    settings = dataclasses.replace(FULL, validation_split=0.0, epochs=3000)
+    predicted = predict(x, settings)
+    floor = np.sort(np.linalg.eigvalsh(np.cov(x.T, bias=True)))[:3].sum() / 6
+    assert f"at least {floor:.6g}" in predicted.notes[0]
+    assert "principal axes" in predicted.notes[1]
+    assert predicted.train_band is not None
+    assert (predicted.train_band.low > floor * (1 - 1e-9)).all()
+    assert predict(x, dataclasses.replace(settings, hidden="6", epochs=5), band=False).notes == ()
+
+
+def test_weights_of_all_layers_are_written_and_read(tmp_path):
+    trained = train(rows(), dataclasses.replace(FULL, epochs=3))
+    file = tmp_path / "weights.msgpack"
+    file.write_bytes(to_bytes(trained.layers, "float64"))
+    settings = dataclasses.replace(FULL, start=str(file), epochs=2)
+    again, predicted = train(rows(), settings), predict(rows(), settings)
+    assert again.train[0] < trained.train[-1]
+    assert prediction_error(Pair(again, predicted)) < 1e-8
+    with pytest.raises(IdjaxError, match="2 layers, but there are 1"):
+        train(rows(), dataclasses.replace(settings, hidden=""))
+    with pytest.raises(IdjaxError, match=r"the data need \(6, 4\)"):
+        train(rows(), dataclasses.replace(settings, hidden="4"))
+
+
+def test_the_flax_model_has_the_layers_in_order():
+    model = DenseModel(features=6, widths=(4, 2))
+    layers = layers_of(model.init(jax.random.key(0), np.zeros((1, 6), np.float32)))
+    assert [layer.kernel.shape for layer in layers] == [(6, 4), (4, 2), (2, 6)]
+
+
+def test_what_cannot_be_is_refused():
+    for hidden in ("0", "4,,2", "4.5", "-1", "many"):
+        with pytest.raises(IdjaxError, match="--hidden is"):
+            check(Settings(hidden=hidden))
+    with pytest.raises(IdjaxError, match="no hidden layer"):
+        check(Settings(hidden_activation="relu"))
+    with pytest.raises(IdjaxError, match="identity needs"):
+        train(rows(), dataclasses.replace(FULL, start="identity"))
+    for changes in ({"normalize": "zca"}, {"loss": "mae"}, {"moments": "data", "batch_size": 8}):
+        with pytest.raises(NoTheoryError, match="no theory predicts"):
+            predict(rows(), dataclasses.replace(FULL, **changes))

@@ -8,13 +8,25 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
-from idjax.model import start_weights
+from idjax.model import start_layers
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, bands_of, fastest_rate, floor_of, path_for
+from idjax.paths import (
+    Course,
+    FullBatchPath,
+    NoTheoryError,
+    Path,
+    Recorded,
+    Sample,
+    bands_of,
+    fastest_rate,
+    floor_of,
+    path_for,
+)
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
+from idjax.theory.deep_linear import end_to_end
 from idjax.types import Curve, ModeGroup, Weights
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
@@ -74,16 +86,26 @@ def predict_from_moments(
     """
     begin = time.perf_counter()
     rows = train.raw.count
-    start = start_weights(settings.start, train.raw.inputs, train.raw.outputs, settings.seed)
+    layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
+    start = end_to_end(layers)
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         problem = problem or pose(train, validation, settings)
-        course = Course(problem, problem.enter(start), settings, rows, sample, beyond)
+        course = Course(
+            problem, problem.enter(start), settings, rows, sample, beyond, layers if settings.widths else ()
+        )
         path = path_for(course)
         curve = _curve(course, path)
+        if isinstance(path, Recorded):
+            curve = dataclasses.replace(curve, layers=path.layers, notes=path.notes, kernel_drift=path.kernel_drift)
         # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
-        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not course.own_rows
+        linear = (
+            not course.layers
+            and settings.optimizer == "sgd"
+            and settings.schedule == "constant"
+            and not course.own_rows
+        )
         if details:
             rates = None
             if linear:

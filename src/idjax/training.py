@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
-from idjax.model import from_params, start_weights, to_params
+from idjax.model import from_params, layers_of, start_layers, to_params
 from idjax.moments import measure, moments_of
 from idjax.normalize import fit
 from idjax.settings import Settings, check
@@ -49,7 +49,7 @@ def train(
     y: Float[np.ndarray, "N q"] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
 ) -> Curve:
-    """Trains one Dense layer as Keras would, and returns what happened.
+    """Trains the layers as Keras would, and returns what happened.
 
     Args:
       data: rows, as an array or a `Dataset`; y is the target if it is not x itself.
@@ -81,7 +81,7 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
     # Axes of like variance turn with the last bit of the moments: `predict` and this need the same.
     raw = measure(*known).raw if settings.normalize in ("pca", "zca") else moments_of(*known)
     fitted = jax.tree.map(lambda a: jnp.asarray(a, settings.data_dtype), fit(settings.normalize, raw))
-    start = start_weights(settings.start, x.shape[1], outputs, settings.seed)
+    start = start_layers(settings.start, (x.shape[1], *settings.widths, outputs), settings.seed)
     state = initial_state(plan, hyper, to_params(start, settings.dtype), settings.seed)
 
     def on_device(part: slice) -> Rows:
@@ -145,7 +145,8 @@ def _train(dataset: Dataset, rows: int, settings: Settings, on_epoch: Callable[[
         shape_correlation=float(shape_correlation(plan, fitted, state.params, judged)),
         steps_per_epoch=steps,
         steps_to_learn=_steps_to_learn(record[2], steps, settings.learned_at),
-        weights=from_params(state.params),
+        weights=from_params(state.params, settings.hidden_activation),
+        layers=layers_of(state.params) if settings.widths else (),
         how=f"trained in {settings.dtype}" + ROUNDING[settings.rounding],
         seconds=0.0,
     )

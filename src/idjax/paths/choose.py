@@ -3,6 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
+from idjax.paths import deep
 from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
@@ -52,6 +53,8 @@ def path_for(course: Course) -> Path:
     """
     settings = course.settings
     require_theory(course)
+    if course.layers:
+        return deep.deep_path(course)
     if course.own_rows:
         return own_rows_path(course)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
@@ -88,6 +91,9 @@ def path_for(course: Course) -> Path:
 def require_theory(course: Course) -> None:
     """Raises NoTheoryError, with the reason, for settings that cannot be predicted yet."""
     settings = course.settings
+    if course.layers:
+        _require_deep_theory(course)
+        return
     own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
     for holds, what in (
         (
@@ -118,6 +124,26 @@ def require_theory(course: Course) -> None:
             )
 
 
+def _require_deep_theory(course: Course) -> None:
+    settings = course.settings
+    own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
+    for holds, what in (
+        (not course.own_rows, "--moments data"),
+        (settings.loss == "mse", f"--loss {settings.loss}"),
+        (settings.activation == "linear", f"--activation {settings.activation}"),
+        (settings.hidden_activation == "linear", f"--hidden-activation {settings.hidden_activation}"),
+        (settings.normalize != "zca", "--normalize zca"),
+        (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
+        (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
+        (course.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),
+    ):
+        if not holds:
+            raise NoTheoryError(
+                f"no theory predicts {what} with --hidden: predict covers hidden linear layers with the mse loss (and "
+                "an L2 activity penalty), with any optimizer; idjax train runs it all the same"
+            )
+
+
 def _stable(course: Course, factor: float) -> bool:
     """Whether training with fresh batches is stable in mean square at this multiple of the learning rate."""
     settings, problem = course.settings, course.problem
@@ -134,6 +160,8 @@ def _beyond(rate: float, limit: float) -> str:
 
 def seconds_of(course: Course) -> float:
     """About how long following a run step by step takes on two cores."""
+    if course.layers:
+        return deep.seconds_of(course)
     n, outputs = course.start.stacked.shape
     updates = course.settings.epochs * course.steps
     if course.full_batch:

@@ -18,10 +18,7 @@ from jaxtyping import Array, Float
 from idjax.rounding import State, Transformation, apply_gradient, initial_state
 from idjax.spectrum import covariance_factor
 from idjax.theory import stepped
-from idjax.types import Weights
-
-Layers = tuple[Weights, ...]
-"""Kernel and bias of every layer, in the order in which a row meets them."""
+from idjax.types import Layers, Weights
 
 Rule = Callable[[Any], Transformation]
 """What makes an optimizer of its traced hyperparameters, so that a new learning rate compiles nothing."""
