@@ -357,12 +357,17 @@ def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", qu
             print(f"{'' if index else head:<20}{line}")
     if quiet:
         return
-    print(f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}")
+    drift = curve.kernel_drift
+    print(
+        f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}"
+        + (f" {'kernel drift':>14}" if drift is not None else "")
+    )
     last = len(curve.epoch) - 1
     for index in sorted({*range(min(3, last + 1)), *(round(last * k / 8) for k in range(9))}):
         print(
             f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g} {curve.validation[index]:>12.4g} "
             f"{explained(float(curve.explained_variance[index])):>20}"
+            + (f" {drift[index]:>14.2g}" if drift is not None else "")
         )
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 import pathlib
 from typing import Any
 
@@ -24,6 +25,8 @@ ACTIVATIONS = {
     "gelu": functools.partial(nn.gelu, approximate=False),
 }
 """By name, as Keras has them."""
+RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "gelu": (-0.16997121, math.inf)}
+"""What each can be, least and most."""
 
 
 INITIALIZERS = {"glorot": nn.initializers.glorot_uniform, "lecun": nn.initializers.lecun_normal}

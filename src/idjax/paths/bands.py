@@ -38,6 +38,8 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
     """Bands of the training and the validation loss about a path's; None where they would take minutes, or where
     nothing is random.
     """
+    if not course.settings.linear:
+        return None, None
     epochs = np.arange(1.0, course.settings.epochs + 1)
     first, slowed = path.losses(epochs), None
     if isinstance(path, SlowedPath):

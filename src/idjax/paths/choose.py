@@ -6,6 +6,7 @@ from jaxtyping import Float
 from idjax.paths import deep
 from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.linearised import linearised_path
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.own_rows import own_rows_path
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
@@ -54,7 +55,7 @@ def path_for(course: Course) -> Path:
     settings = course.settings
     require_theory(course)
     if course.layers:
-        return deep.deep_path(course)
+        return deep.deep_path(course) if course.settings.linear else linearised_path(course)
     if course.own_rows:
         return own_rows_path(course)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
@@ -108,7 +109,6 @@ def require_theory(course: Course) -> None:
         (not course.own_rows or settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
         (not course.own_rows or settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
-        (settings.activation == "linear", f"--activation {settings.activation}"),
         (
             settings.normalize != "zca" or (settings.optimizer == "sgd" and settings.dtype != "bfloat16"),
             f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}",
@@ -130,17 +130,21 @@ def _require_deep_theory(course: Course) -> None:
     for holds, what in (
         (not course.own_rows, "--moments data"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
-        (settings.activation == "linear", f"--activation {settings.activation}"),
-        (settings.hidden_activation == "linear", f"--hidden-activation {settings.hidden_activation}"),
         (settings.normalize != "zca", "--normalize zca"),
+        (settings.linear or settings.normalize != "pca", "--normalize pca with an activation"),
+        (
+            settings.linear or settings.loss_space == "normalized" or settings.normalize == "none",
+            "an activation and a loss in original units",
+        ),
+        (settings.linear or settings.activity_l2 == 0, "an activation and --activity-l2"),
         (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
         (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
         (course.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),
     ):
         if not holds:
             raise NoTheoryError(
-                f"no theory predicts {what} with --hidden: predict covers hidden linear layers with the mse loss (and "
-                "an L2 activity penalty), with any optimizer; idjax train runs it all the same"
+                f"no theory predicts {what}: with hidden layers or activations predict covers the mse loss (and an L2 "
+                "activity penalty of linear layers), with any optimizer; idjax train runs it all the same"
             )
 
 

@@ -21,7 +21,7 @@ def deep_path(course: Course) -> Recorded:
     """
     settings, problem = course.settings, course.problem
     outputs = problem.train.outputs
-    rule = _rule(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=course.rows))
+    rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=course.rows))
     hyper = hyper_for(settings)
     single = stepped.Layer(
         covariance=jnp.asarray(problem.train.covariance_xx),
@@ -74,7 +74,7 @@ def left_by_bottleneck(course: Course) -> float:
 
 
 @functools.lru_cache(maxsize=32)
-def _rule(plan: Plan) -> deep_linear.Rule:
+def rule_of(plan: Plan) -> deep_linear.Rule:
     """One object for each plan: programs are compiled for it, whatever the learning rate."""
     return plan.optimizer_of
 

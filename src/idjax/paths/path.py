@@ -74,7 +74,9 @@ class Course(NamedTuple):
     beyond: bool = True
     """Whether the time to learn is asked for, which may lie far beyond the run."""
     layers: Layers = ()
-    """All layers at the start, where there are hidden ones; `start` is then what they do together."""
+    """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
+    held_out: Sample | None = None
+    """The validation rows, which activations need."""
 
     @property
     def full_batch(self) -> bool:
