@@ -17,8 +17,10 @@ import typing
 __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
+    from idjax.anatomy import Model
     from idjax.data import Dataset, load
     from idjax.diagnosis import diagnose
+    from idjax.differences import what_differs
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
@@ -33,6 +35,7 @@ _HOMES = {
     "DiagnosisSettings": "settings",
     "Dataset": "data",
     "IdjaxError": "types",
+    "Model": "anatomy",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
@@ -42,6 +45,7 @@ _HOMES = {
     "predict": "prediction",
     "spectrum_of": "spectrum",
     "train": "training",
+    "what_differs": "differences",
 }
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
     "Diagnosis",
     "DiagnosisSettings",
     "IdjaxError",
+    "Model",
     "Moments",
     "Settings",
     "Spectrum",
@@ -60,6 +65,7 @@ __all__ = [
     "predict",
     "spectrum_of",
     "train",
+    "what_differs",
 ]
 
 
