@@ -17,8 +17,10 @@ import typing
 __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
+    from idjax.anatomy import Model
     from idjax.data import Dataset, load
     from idjax.diagnosis import diagnose
+    from idjax.differences import what_differs
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
@@ -35,6 +37,7 @@ _HOMES = {
     "DiagnosisSettings": "settings",
     "Dataset": "data",
     "IdjaxError": "types",
+    "Model": "anatomy",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
@@ -46,6 +49,7 @@ _HOMES = {
     "spectrum_of": "spectrum",
     "train": "training",
     "train_many": "stacked",
+    "what_differs": "differences",
 }
 
 __all__ = [
@@ -54,6 +58,7 @@ __all__ = [
     "Diagnosis",
     "DiagnosisSettings",
     "IdjaxError",
+    "Model",
     "Moments",
     "Settings",
     "Spectrum",
@@ -66,6 +71,7 @@ __all__ = [
     "spectrum_of",
     "train",
     "train_many",
+    "what_differs",
 ]
 
 

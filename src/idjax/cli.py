@@ -201,7 +201,7 @@ def train(
             "provenance": store.provenance(),
         }
     )
-    weights = to_bytes(trained.weights, settings.data_dtype)
+    weights = to_bytes(trained.layers or trained.weights, settings.data_dtype)
     _save(folder, {"training.json": text, "weights.msgpack": weights}, predicted, trained)
     if keeper:
         keeper.clear()
@@ -378,16 +378,22 @@ def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", qu
             f"stalls              at step {stall.steps:,.0f} with a loss of {stall.loss:.4g}: {stall.dtype} weights "
             "lose what is left of the updates"
         )
-    for line in textwrap.wrap(curve.how, 100):
-        print(f"{'how' if curve.how.startswith(line) else '':<20}{line}")
+    for head, text in (("how", curve.how), *(("note", note) for note in curve.notes)):
+        for index, line in enumerate(textwrap.wrap(text, 100)):
+            print(f"{'' if index else head:<20}{line}")
     if quiet:
         return
-    print(f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}")
+    drift = curve.kernel_drift
+    print(
+        f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}"
+        + (f" {'kernel drift':>14}" if drift is not None else "")
+    )
     last = len(curve.epoch) - 1
     for index in sorted({*range(min(3, last + 1)), *(round(last * k / 8) for k in range(9))}):
         print(
             f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g} {curve.validation[index]:>12.4g} "
             f"{explained(float(curve.explained_variance[index])):>20}"
+            + (f" {drift[index]:>14.2g}" if drift is not None else "")
         )
 
 

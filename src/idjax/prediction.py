@@ -8,13 +8,25 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
-from idjax.model import start_weights
+from idjax.model import start_layers
 from idjax.moments import MomentSet, measure
 from idjax.normalize import fold
-from idjax.paths import Course, FullBatchPath, NoTheoryError, Path, Sample, bands_of, fastest_rate, floor_of, path_for
+from idjax.paths import (
+    Course,
+    FullBatchPath,
+    NoTheoryError,
+    Path,
+    Recorded,
+    Sample,
+    bands_of,
+    fastest_rate,
+    floor_of,
+    path_for,
+)
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
+from idjax.theory.deep_linear import end_to_end
 from idjax.types import Curve, ModeGroup, Weights
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
@@ -50,7 +62,8 @@ def predict(
     train = measure(x[:rows], None if y is None else y[:rows], samples)
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
     sample = Sample(x[:rows], None if y is None else y[:rows])
-    curve = predict_from_moments(train, validation, settings, band=band, sample=sample)
+    held_out = Sample(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
+    curve = predict_from_moments(train, validation, settings, band=band, sample=sample, held_out=held_out)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
@@ -64,35 +77,42 @@ def predict_from_moments(
     sample: Sample | None = None,
     problem: Problem | None = None,
     beyond: bool = True,
+    held_out: Sample | None = None,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
-    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample is
-    the training rows themselves, which only settings.moments = "data" needs; problem is what `pose` makes of these
-    moments and settings, if it is there already. Without beyond, the losses of the epochs are all that is predicted:
-    steps_to_learn, which may lie far beyond them, is NaN.
+    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample and
+    held_out are the training and validation rows themselves, which activations and settings.moments = "data" need;
+    problem is what `pose` makes of these moments and settings, if it is there already. Without beyond, the losses of
+    the epochs are all that is predicted: steps_to_learn, which may lie far beyond them, is NaN.
     """
     begin = time.perf_counter()
     rows = train.raw.count
-    start = start_weights(settings.start, train.raw.inputs, train.raw.outputs, settings.seed)
+    layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
+    start = end_to_end(layers)
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         problem = problem or pose(train, validation, settings)
-        course = Course(problem, problem.enter(start), settings, rows, sample, beyond)
+        several = layers if settings.widths or not settings.linear else ()
+        course = Course(problem, problem.enter(start), settings, rows, sample, beyond, several, held_out)
         path = path_for(course)
         curve = _curve(course, path)
+        if isinstance(path, Recorded):
+            curve = dataclasses.replace(curve, layers=path.layers, notes=path.notes, kernel_drift=path.kernel_drift)
         # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
-        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not course.own_rows
+        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not (course.own_rows or several)
         if details:
             rates = None
             if linear:
                 rates = learning_rates(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
-            curve = dataclasses.replace(curve, learning_rates=rates, mode_groups=_mode_groups(course, path))
+            curve = dataclasses.replace(
+                curve, learning_rates=rates, mode_groups=_mode_groups(course, path) if settings.linear else ()
+            )
         if band and np.isfinite(curve.train).any():
             train_band, validation_band = bands_of(course, path)
             curve = dataclasses.replace(curve, train_band=train_band, validation_band=validation_band)
-            if settings.optimizer != "sgd" and details and beyond:
+            if settings.optimizer != "sgd" and settings.linear and details and beyond:
                 curve = dataclasses.replace(curve, fastest=fastest_rate(course))
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 

@@ -8,7 +8,7 @@ from idjax.types import IdjaxError
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh"]
-Activation = Literal["linear", "relu", "tanh", "sigmoid"]
+Activation = Literal["linear", "relu", "tanh", "sigmoid", "gelu"]
 Normalize = Literal["none", "center", "feature", "sample", "pca", "zca"]
 LossSpace = Literal["original", "normalized"]
 Dtype = Literal["float32", "float64", "bfloat16"]
@@ -66,16 +66,33 @@ def parse_schedule(text: str) -> Schedule:
     return schedule
 
 
+def parse_widths(text: str) -> tuple[int, ...]:
+    """Widths of hidden layers from their words, "64,8,64"; none for an empty text.
+
+    Raises:
+      IdjaxError: if they are not whole numbers from 1 on.
+    """
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise IdjaxError(f"--hidden is {text}: give whole numbers of units, such as 32 or 64,8,64")
+    return tuple(int(part) for part in parts)
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One Dense layer, how it starts and how it is trained."""
+    """One Dense layer or a few, how they start and how they are trained."""
 
     start: str = "glorot"
-    """Where training starts: glorot, identity, or a FILE with a kernel and a bias (.npz, .npy or .msgpack)."""
+    """Where training starts: glorot, lecun (Flax's own), identity, or a FILE with a kernel and a bias (.npz, .npy or
+    .msgpack)."""
+    hidden: str = ""
+    """Widths of hidden layers before the output layer, such as 32 or 64,8,64; none if not given."""
+    hidden_activation: Activation = "linear"
+    """Activation of the hidden layers."""
     loss: Loss = "mse"
     """What is minimised: the mean over rows and outputs."""
     activation: Activation = "linear"
-    """Activation of the layer's output."""
+    """Activation of the output layer."""
     activity_l1: float = 0.0
     """L1 penalty on the layer's output: sum of |output| times this, over the batch size."""
     activity_l2: float = 0.0
@@ -132,6 +149,16 @@ class Settings:
         return 0.01 if self.optimizer == "sgd" else 0.001
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Units of each hidden layer; () for one Dense layer."""
+        return parse_widths(self.hidden)
+
+    @property
+    def linear(self) -> bool:
+        """Whether the outputs are an affine map of the inputs."""
+        return self.activation == "linear" and (not self.widths or self.hidden_activation == "linear")
+
+    @property
     def data_dtype(self) -> Literal["float32", "float64"]:
         """Floating point type of the rows: bfloat16 weights see float32 rows."""
         return "float64" if self.dtype == "float64" else "float32"
@@ -182,6 +209,11 @@ def check(settings: Settings) -> Settings:
             require(math.isfinite(value) and value >= 0, flag, "give zero or a positive number")
     parse_schedule(settings.schedule)
     require(
+        bool(parse_widths(settings.hidden)) or settings.hidden_activation == "linear",
+        "--hidden-activation",
+        "there is no hidden layer; give --hidden 32",
+    )
+    require(
         settings.rounding == "nearest"
         or (settings.rounding == "stochastic" and settings.dtype != "float64")
         or settings.dtype == "bfloat16",
@@ -225,6 +257,7 @@ def against_blocks(settings: Settings) -> str:
         "--optimizer sgd": settings.optimizer == "sgd",
         "--loss mse": settings.loss == "mse",
         "--activation linear": settings.activation == "linear",
+        "no --hidden layers": not settings.widths,
         "a constant --schedule": parse_schedule(settings.schedule) == Schedule(),
         "no activity penalty": settings.activity_l1 == settings.activity_l2 == 0,
         "--loss-space normalized": settings.normalize == "none" or settings.loss_space == "normalized",

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from idjax.block_epochs import Runs, batches_in_a_block, initial_runs, params_of, train_in_blocks
 from idjax.devices import spread
-from idjax.model import start_weights, to_params
+from idjax.model import start_layers, to_params
 from idjax.normalize import Fitted
 from idjax.settings import Settings, against_blocks
 from idjax.steps import Hyper, Plan, Rows, hyper_for, initial_state, train_epochs, train_runs
@@ -41,7 +41,8 @@ class SideBySide:
     def __init__(self, plan: Plan, settings: Sequence[Settings], inputs: int, in_blocks: bool):
         hypers = [hyper_for(each) for each in settings]
         params = [
-            to_params(start_weights(each.start, inputs, plan.outputs, each.seed), each.dtype) for each in settings
+            to_params(start_layers(each.start, (inputs, *each.widths, plan.outputs), each.seed), each.dtype)
+            for each in settings
         ]
         self.plan, self.in_blocks = plan, in_blocks
         self.hyper: Hyper = _stack(hypers)

@@ -39,6 +39,8 @@ class Plan(NamedTuple):
     schedule: Schedule = Schedule()
     run: tuple[int, int] = (0, 0)
     """Steps of an epoch and epochs, for a learning rate that changes over them."""
+    widths: tuple[int, ...] = ()
+    hidden_activation: str = "linear"
 
     def model(self) -> DenseModel:
         """The Flax model of this plan."""
@@ -48,6 +50,8 @@ class Plan(NamedTuple):
             normalize=self.normalize,
             autoencoder=self.autoencoder,
             param_dtype=jnp.dtype(self.dtype),
+            widths=self.widths,
+            hidden_activation=self.hidden_activation,
         )
 
     def optimizer_of(self, hyper: "Hyper") -> optax.GradientTransformation:
@@ -99,6 +103,8 @@ def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int =
         numbers=tuple(settings.numbers),
         rounding=settings.rounding,
         schedule=schedule,
+        widths=settings.widths,
+        hidden_activation=settings.hidden_activation,
         run=(0, 0) if schedule == Schedule() else (-(-rows // settings.batch_size), settings.epochs),
     )
 

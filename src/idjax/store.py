@@ -76,6 +76,8 @@ def curve_object(curve: Curve) -> dict[str, Any]:
     rates = curve.learning_rates
     return {
         "how": curve.how,
+        "notes": curve.notes,
+        "kernel_drift": curve.kernel_drift,
         "steps_per_epoch": curve.steps_per_epoch,
         "steps_to_learn": curve.steps_to_learn,
         "epochs_to_learn": curve.epochs_to_learn,

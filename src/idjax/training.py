@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
-from idjax.model import from_params
+from idjax.model import from_params, layers_of
 from idjax.moments import measure, moments_of
 from idjax.normalize import UNFITTED, Fitted, fit, unfitted
+from idjax.paths.search import crossing
 from idjax.settings import Settings, check
 from idjax.side_by_side import SideBySide, goes_in_blocks
 from idjax.steps import Plan, Rows, plan_for, shape_correlation
@@ -76,7 +77,7 @@ def train(
     on_epoch: Callable[[Progress], None] | None = None,
     keeper: Keeper | None = None,
 ) -> Curve:
-    """Trains one Dense layer as Keras would, and returns what happened.
+    """Trains the layers as Keras would, and returns what happened.
 
     Args:
       data: rows, as an array or a `Dataset`; y is the target if it is not x itself.
@@ -245,7 +246,8 @@ def train_group(
             shape_correlation=float(shape_correlation(plan, ground.fitted, ends[run], ground.judged)),
             steps_per_epoch=steps,
             steps_to_learn=_steps_to_learn(record[run, 2], steps, each.learned_at),
-            weights=from_params(ends[run]),
+            weights=from_params(ends[run], each.hidden_activation),
+            layers=layers_of(ends[run]) if plan.widths else (),
             how=how,
             seconds=seconds,
         )
@@ -267,12 +269,5 @@ def _epochs_per_call(epochs: int, rows: int) -> int:
 
 def _steps_to_learn(explained: np.ndarray, steps_per_epoch: int, level: float) -> float:
     """Steps until the level, between epoch ends by the decay of log(1 - EV); inf if it is not reached."""
-    reached = np.flatnonzero(explained >= level)
-    if not len(reached):
-        return float("inf")
-    index = int(reached[0])
-    if index == 0 or explained[index] >= 1:
-        return float((index + 1) * steps_per_epoch)
-    before, after = np.log(1 - explained[index - 1]), np.log(1 - explained[index])
-    share = (before - np.log(1 - level)) / (before - after)
-    return float((index + share) * steps_per_epoch)
+    steps = np.arange(1.0, len(explained) + 1) * steps_per_epoch
+    return crossing(steps, 1 - explained, 1 - level)

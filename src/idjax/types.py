@@ -58,6 +58,10 @@ class Weights(NamedTuple):
         return np.concatenate([self.kernel, self.bias[None]])
 
 
+Layers = tuple[Weights, ...]
+"""Kernel and bias of every layer, in the order in which a row meets them."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Spectrum:
     """Eigen-decomposition M = V diag(λ) Vᵀ of the second moment M = E[w a aᵀ], a = [x; 1], in descending order.
@@ -150,9 +154,14 @@ class Curve:
                          without a split).
     shape_correlation:   mean over rows of the correlation across features of output and target, at the end.
     steps_to_learn:      updates until the explained variance above reaches the asked level; inf if it does not.
-    weights:             the layer's kernel and bias at the end.
+    weights:             the kernel and bias at the end: those of the whole map where there are hidden linear layers,
+                         NaN where hidden layers are not linear.
+    layers:              every layer's own, where there are hidden ones and they are known.
     how:                 how the curve was made, in words.
     seconds:             wall time that it took.
+    notes:               what else there is to know, a sentence each.
+    kernel_drift:        how far the tangent kernel has moved from its start at the epoch's end, relative, where the
+                         prediction rests on its standing still.
 
     A prediction also carries what the data allow: the condition number of the layer's curvature, the learning
     rates, the 95% bands of the two losses, where rounding ends learning, and for adaptive optimizers the fastest rate.
@@ -175,6 +184,9 @@ class Curve:
     mode_groups: tuple[ModeGroup, ...] = ()
     stall: Stall | None = None
     fastest: FastestRate | None = None
+    layers: Layers = ()
+    notes: tuple[str, ...] = ()
+    kernel_drift: Float[np.ndarray, " E"] | None = None
 
     @property
     def epochs_to_learn(self) -> float:

@@ -65,6 +65,8 @@ def diagnose(
     """
     begin = time.perf_counter()
     settings = check(settings or DiagnosisSettings())
+    if settings.widths:
+        raise IdjaxError(f"--hidden is {settings.hidden}: a diagnosis is of one Dense layer; leave it out")
     wanted = _known(codes)
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
     case = _examine(rows, settings, budget, say)

@@ -4,13 +4,16 @@ import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
+from idjax.model import INITIALIZERS, start_layers
 from idjax.paths.choose import path_for, seconds_of
+from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
 from idjax.theory import fluctuation, minibatch
+from idjax.theory.deep_linear import end_to_end
 from idjax.types import Band, Weights
 
 MANY = 200
@@ -35,6 +38,8 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
     """Bands of the training and the validation loss about a path's; None where they would take minutes, or where
     nothing is random.
     """
+    if not course.settings.linear:
+        return None, None
     epochs = np.arange(1.0, course.settings.epochs + 1)
     first, slowed = path.losses(epochs), None
     if isinstance(path, SlowedPath):
@@ -42,20 +47,21 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
         path = path.unrounded
         slowed, first = first, path.losses(epochs)
     spread = _over_batches(course, first, epochs) if isinstance(path, MinibatchPath) else None
-    found = _over_starts(course, path, first, epochs) if course.settings.start == "glorot" else [first]
+    drawn = course.settings.start in (INITIALIZERS if course.layers else ("glorot",))
+    found = _over_starts(course, path, first, epochs) if drawn else [first]
     if found is None or (spread is None and len(found) == 1):
         return None, None
     over = " and ".join(["starts"] * (len(found) > 1) + ["orders of the rows"] * (spread is not None))
     problem = course.problem
 
-    def band(field: str, constant: float) -> Band:
-        values = np.stack([getattr(one, field) for one in found])
+    def band(field: str, constant: float, least: float = 0.0) -> Band:
+        values = np.stack([getattr(one, field) for one in found]) - least
         if slowed is not None:
             values = values * getattr(slowed, field) / getattr(first, field)
-        low, median, high = _quantiles(values, None if spread is None else getattr(spread, field))
-        return Band(low + constant, median + constant, high + constant, over)
+        ends = _quantiles(values, None if spread is None else getattr(spread, field)) + constant + least
+        return Band(*ends, over=over)
 
-    train = band("train", floor_of(problem))
+    train = band("train", floor_of(problem), left_by_bottleneck(course) if course.layers else 0.0)
     return train, None if problem.validation is None else band("validation", problem.penalty[1])
 
 
@@ -67,7 +73,18 @@ def _over_starts(course: Course, path: Path, first: Losses, epochs: Float[np.nda
         return [path.of_start(start) for start in _starts(course, MANY)]
     if isinstance(path, Recorded) and path.outputs is not None:
         return _from_outputs(course, path, epochs)
-    return _of_few(course, _starts(course, FEW), epochs)
+    if course.layers:
+        return _of_few(_other_layers(course, FEW), epochs)
+    return _of_few([course._replace(start=start) for start in _starts(course, FEW)], epochs)
+
+
+def _other_layers(course: Course, count: int) -> list[Course]:
+    """The run from other draws of all layers."""
+    settings, problem = course.settings, course.problem
+    sizes = (problem.train.inputs, *settings.widths, problem.train.outputs)
+    seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
+    drawn = [start_layers(settings.start, sizes, int(seed)) for seed in seeds]
+    return [course._replace(start=end_to_end(layers), layers=layers) for layers in drawn]
 
 
 def _starts(course: Course, count: int) -> list[Weights]:
@@ -133,11 +150,11 @@ def _from_outputs(course: Course, path: Recorded, epochs: Float[np.ndarray, " E"
     return [Losses(*pair, np.full_like(pair[0], np.nan)) for pair in zip(train, validation, strict=True)]
 
 
-def _of_few(course: Course, starts: list[Weights], epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
-    """The losses of starts that are followed one by one; None where that would take minutes."""
-    if course.own_rows or seconds_of(course) * len(starts) > MOST_SECONDS:
+def _of_few(courses: list[Course], epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
+    """The losses of runs that are followed one by one; None where that would take minutes."""
+    if courses[0].own_rows or sum(map(seconds_of, courses)) > MOST_SECONDS:
         return None
-    return [path_for(course._replace(start=start, beyond=False)).losses(epochs) for start in starts]
+    return [path_for(course._replace(beyond=False)).losses(epochs) for course in courses]
 
 
 def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:

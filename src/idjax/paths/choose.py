@@ -3,8 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from idjax.paths import deep
 from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.linearised import linearised_path
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.own_rows import own_rows_path
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
@@ -52,6 +54,8 @@ def path_for(course: Course) -> Path:
     """
     settings = course.settings
     require_theory(course)
+    if course.layers:
+        return deep.deep_path(course) if course.settings.linear else linearised_path(course)
     if course.own_rows:
         return own_rows_path(course)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
@@ -88,6 +92,9 @@ def path_for(course: Course) -> Path:
 def require_theory(course: Course) -> None:
     """Raises NoTheoryError, with the reason, for settings that cannot be predicted yet."""
     settings = course.settings
+    if course.layers:
+        _require_deep_theory(course)
+        return
     own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
     for holds, what in (
         (
@@ -102,7 +109,6 @@ def require_theory(course: Course) -> None:
         (not course.own_rows or settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
         (not course.own_rows or settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
-        (settings.activation == "linear", f"--activation {settings.activation}"),
         (
             settings.normalize != "zca" or (settings.optimizer == "sgd" and settings.dtype != "bfloat16"),
             f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}",
@@ -115,6 +121,30 @@ def require_theory(course: Course) -> None:
                 f"no theory predicts {what}: predict covers linear layers with the mse loss (and an L2 activity "
                 "penalty), any optimizer on the full batch, sgd, adam, adamw, nadam and rmsprop on minibatches; idjax "
                 "train runs it all the same"
+            )
+
+
+def _require_deep_theory(course: Course) -> None:
+    settings = course.settings
+    own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
+    for holds, what in (
+        (not course.own_rows, "--moments data"),
+        (settings.loss == "mse", f"--loss {settings.loss}"),
+        (settings.normalize != "zca", "--normalize zca"),
+        (settings.linear or settings.normalize != "pca", "--normalize pca with an activation"),
+        (
+            settings.linear or settings.loss_space == "normalized" or settings.normalize == "none",
+            "an activation and a loss in original units",
+        ),
+        (settings.linear or settings.activity_l2 == 0, "an activation and --activity-l2"),
+        (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
+        (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
+        (course.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),
+    ):
+        if not holds:
+            raise NoTheoryError(
+                f"no theory predicts {what}: with hidden layers or activations predict covers the mse loss (and an L2 "
+                "activity penalty of linear layers), with any optimizer; idjax train runs it all the same"
             )
 
 
@@ -134,6 +164,8 @@ def _beyond(rate: float, limit: float) -> str:
 
 def seconds_of(course: Course) -> float:
     """About how long following a run step by step takes on two cores."""
+    if course.layers:
+        return deep.seconds_of(course)
     n, outputs = course.start.stacked.shape
     updates = course.settings.epochs * course.steps
     if course.full_batch:

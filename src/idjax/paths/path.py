@@ -12,7 +12,7 @@ from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.stepped import Watched
-from idjax.types import IdjaxError, Stall, Weights
+from idjax.types import IdjaxError, Layers, Stall, Weights
 
 
 class NoTheoryError(IdjaxError):
@@ -73,6 +73,10 @@ class Course(NamedTuple):
     sample: Sample | None = None
     beyond: bool = True
     """Whether the time to learn is asked for, which may lie far beyond the run."""
+    layers: Layers = ()
+    """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
+    held_out: Sample | None = None
+    """The validation rows, which activations need."""
 
     @property
     def full_batch(self) -> bool:
@@ -158,6 +162,10 @@ class Recorded:
     stall: Stall | None = None
     outputs: Float[np.ndarray, "2 q E"] | None = None
     """What each output adds to the training loss and, but for a constant, to the validation loss, where it is known."""
+    layers: Layers = ()
+    """All layers at the end, where there are hidden ones."""
+    notes: tuple[str, ...] = ()
+    kernel_drift: Float[np.ndarray, " E"] | None = None
 
     def __init__(self, course: Course, record: Float[np.ndarray, "k E"], weights: Weights | None):
         self._course, self._record, self._weights = course, record, weights

@@ -47,6 +47,12 @@ def excess(layer: Layer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], 
     return loss, 2 * share * jnp.concatenate([spread + jnp.outer(layer.mean, offset), offset[None]])
 
 
+def values(watched: Watched, error: Float[Array, "n q"]) -> Float[Array, " k"]:
+    """Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) of all that is watched."""
+    bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
+    return jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares)
+
+
 @functools.partial(jax.jit, static_argnames=("transformation", "dtype", "rounding"))
 def begin(
     transformation: Transformation,
@@ -95,9 +101,7 @@ def follow(
 
     def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
         state, losses = jax.lax.scan(update, state, None, length=every)
-        error = error_of(layer, state)
-        bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
-        return state, (jnp.mean(losses), jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares))
+        return state, (jnp.mean(losses), values(watched, error_of(layer, state)))
 
     state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
     return state, losses, seen.T

@@ -7,9 +7,8 @@ import numpy as np
 from idjax.diagnosis.case import Case
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.wording import count
+from idjax.model import RANGES
 from idjax.outcomes import Finding
-
-RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0)}
 
 EXPLANATION = Explanation(
     code="unreachable-output",
