@@ -183,7 +183,7 @@ def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]
 
     def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
         index = found.epochs - 1
-        known = deviation / np.maximum(loss[index], np.finfo(float).tiny)
+        known = deviation / np.maximum(loss[index], NOTHING * loss[0])
         return np.interp(np.log(epochs), np.log(found.epochs), known)
 
     end = relative(found.end, at_end)
