@@ -188,6 +188,7 @@ FULL = Settings(learning_rate=0.05, batch_size=42, epochs=200, dtype="float64", 
         {"normalize": "sample", "start": "lecun"},
         {"normalize": "feature", "loss_space": "original"},
         {"dtype": "float32"},
+        {"hidden_l2": "0.001:0.01"},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())) or "plain",
 )
@@ -264,6 +265,9 @@ def test_what_cannot_be_is_refused():
     for hidden in ("0", "4,,2", "4.5", "-1", "many"):
         with pytest.raises(IdjaxError, match="--hidden is"):
             check(Settings(hidden=hidden))
+    for penalty in ("-1", "a", "1:2:3"):
+        with pytest.raises(IdjaxError, match="--hidden-l2 is"):
+            check(Settings(hidden="3", hidden_l2=penalty))
     with pytest.raises(IdjaxError, match="no hidden layer"):
         check(Settings(hidden_activation="relu"))
     with pytest.raises(IdjaxError, match="identity needs"):

@@ -97,6 +97,12 @@ def layers_of(variables: dict[str, Any]) -> Layers:
     )
 
 
+def kernels_of(variables: dict[str, Any]) -> list[Array]:
+    """The kernels inside Flax variables of `DenseModel`, in order."""
+    params = variables["params"]
+    return [params[name]["kernel"] for name in _names(len(params))]
+
+
 def from_params(variables: dict[str, Any], hidden_activation: str = "linear") -> Weights:
     """The kernel and bias of the whole map; NaN if there are hidden layers that are not linear."""
     layers = layers_of(variables)

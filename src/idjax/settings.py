@@ -89,6 +89,8 @@ class Settings:
     """Widths of hidden layers before the output layer, such as 32 or 64,8,64; none if not given."""
     hidden_activation: Activation = "linear"
     """Activation of the hidden layers."""
+    hidden_l2: str = ""
+    """L2 penalty on the weights into and out of each hidden unit: 0.01, or 0.01:0.05 from the first to the last."""
     loss: Loss = "mse"
     """What is minimised: the mean over rows and outputs."""
     activation: Activation = "linear"
@@ -154,6 +156,21 @@ class Settings:
         return parse_widths(self.hidden)
 
     @property
+    def unit_penalties(self) -> tuple[tuple[float, ...], ...]:
+        """The L2 penalty of each unit of each hidden layer; () if there is none."""
+        if not self.hidden_l2:
+            return ()
+        try:
+            first, last = (float(part) for part in (self.hidden_l2.split(":") * 2)[:2])
+        except ValueError:
+            first = last = math.nan
+        if not (0 <= first < math.inf and 0 <= last < math.inf) or self.hidden_l2.count(":") > 1:
+            raise IdjaxError(f"--hidden-l2 is {self.hidden_l2}: give a number from 0 on, or two, as 0.01:0.05")
+        return tuple(
+            tuple(first + (last - first) * unit / max(units - 1, 1) for unit in range(units)) for units in self.widths
+        )
+
+    @property
     def linear(self) -> bool:
         """Whether the outputs are an affine map of the inputs."""
         return self.activation == "linear" and (not self.widths or self.hidden_activation == "linear")
@@ -213,6 +230,7 @@ def check(settings: Settings) -> Settings:
         "--hidden-activation",
         "there is no hidden layer; give --hidden 32",
     )
+    require(not settings.hidden_l2 or bool(settings.unit_penalties), "--hidden-l2", "there is no hidden layer")
     require(
         settings.rounding == "nearest"
         or (settings.rounding == "stochastic" and settings.dtype != "float64")

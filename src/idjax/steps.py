@@ -13,10 +13,11 @@ import optax
 from jaxtyping import Array, Float
 
 from idjax import losses, metrics, optimizers, rounding, schedules
-from idjax.model import DenseModel
+from idjax.model import DenseModel, kernels_of
 from idjax.normalize import Fitted, encode, undo
 from idjax.rounding import State
 from idjax.settings import Schedule, Settings, parse_schedule
+from idjax.theory.deep_linear import unit_penalty
 
 
 class Plan(NamedTuple):
@@ -70,6 +71,7 @@ class Hyper(NamedTuple):
     activity_l1: Float[Array, ""]
     activity_l2: Float[Array, ""]
     numbers: tuple[Float[Array, ""], ...] = ()
+    hidden_l2: tuple[Float[Array, " h"], ...] = ()
 
 
 class Rows(NamedTuple):
@@ -121,6 +123,7 @@ def hyper_for(settings: Settings) -> Hyper:
         number(settings.activity_l1),
         number(settings.activity_l2),
         tuple(number(value) for value in settings.numbers.values()),
+        tuple(jnp.asarray(units, settings.data_dtype) for units in settings.unit_penalties),
     )
 
 
@@ -256,4 +259,6 @@ def _loss(plan: Plan, hyper: Hyper, fitted: Fitted, params: dict[str, Any], rows
     loss = losses.BY_NAME[plan.loss](*((restored, rows.target) if plan.original_units else (output, target)))
     if plan.has_penalty:
         loss += losses.activity_penalty(output, hyper.activity_l1, hyper.activity_l2)
+    if hyper.hidden_l2:
+        loss += unit_penalty(hyper.hidden_l2, kernels_of(params))
     return loss

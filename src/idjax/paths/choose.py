@@ -137,6 +137,7 @@ def _require_deep_theory(course: Course) -> None:
             "an activation and a loss in original units",
         ),
         (settings.linear or settings.activity_l2 == 0, "an activation and --activity-l2"),
+        (settings.linear or not settings.hidden_l2, "an activation and --hidden-l2"),
         (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
         (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
         (course.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),

@@ -9,6 +9,7 @@ import numpy as np
 from idjax.paths.path import Course, Recorded, floor_of
 from idjax.steps import Plan, hyper_for, plan_for
 from idjax.theory import deep_linear, stepped
+from idjax.theory.regularised import component_angles
 
 AT_ONCE = 1024
 """Epochs in one call."""
@@ -37,9 +38,11 @@ def deep_path(course: Course) -> Recorded:
     for done in range(0, settings.epochs, AT_ONCE):
         size = min(AT_ONCE, settings.epochs - done)
         state, losses, seen = deep_linear.follow(
-            rule, hyper, single, (), state, watched, size, course.steps, rounding=settings.rounding
+            rule, hyper, single, hyper.hidden_l2, state, watched, size, course.steps, rounding=settings.rounding
         )
-        record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
+        *seen, penalty = np.asarray(seen)
+        record[:, done : done + size] = np.vstack([losses, np.stack(seen) + constants[:, None]])
+        record[1, done : done + size] += penalty
     ends = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
     path = Recorded(course, record, deep_linear.end_to_end(ends))
     path.layers = ends
@@ -62,6 +65,10 @@ def _notes(course: Course, path: Recorded) -> tuple[str, ...]:
     if problem.train.autoencoder and np.isfinite(kernel).all():
         angle = np.degrees(deep_linear.principal_angles(kernel, problem.train.covariance_xx, rank).max())
         notes.append(f"at the end the outputs span the first {rank} principal axes to within {angle:.3g} degrees")
+        penalty = course.settings.unit_penalties[-1:]
+        if penalty and len(path.layers) == 2:
+            angles = component_angles(path.layers[-1].kernel, problem.train.covariance_xx, np.array(penalty[0]))
+            notes.append(f"its units lie along these axes, one each, to within {np.degrees(angles.max()):.3g} degrees")
     return tuple(notes)
 
 

@@ -109,9 +109,15 @@ def loss(problem: stepped.Layer, penalties: tuple[Array, ...], layers: Layers) -
     in and out are what the kernels on both sides of hidden unit i hold of it (D10).
     """
     exact = jax.tree.map(lambda a: a.astype(problem.reference.dtype), layers)
-    total = stepped.excess(problem, _stacked(exact) - problem.reference)[0]
-    for each, before, after in zip(penalties, exact[:-1], exact[1:], strict=False):
-        total += jnp.sum(each * (jnp.sum(before.kernel**2, axis=0) + jnp.sum(after.kernel**2, axis=1)))
+    excess = stepped.excess(problem, _stacked(exact) - problem.reference)[0]
+    return excess + unit_penalty(penalties, [layer.kernel for layer in exact])
+
+
+def unit_penalty(penalties: tuple[Array, ...], kernels: list[Array]) -> Float[Array, ""]:
+    """Σ_h Σ_i μ_hi (|in_hi|² + |out_hi|²), from the kernels of all layers; 0 without penalties."""
+    total = jnp.zeros((), kernels[0].dtype)
+    for each, before, after in zip(penalties, kernels, kernels[1:], strict=False):
+        total += jnp.sum(each * (jnp.sum(before**2, axis=0) + jnp.sum(after**2, axis=1)))
     return total
 
 
@@ -134,7 +140,7 @@ def follow(
     windows: int,
     every: int = 1,
     rounding: str = "nearest",
-) -> tuple[State, Float[Array, " windows"], Float[Array, "k windows"]]:
+) -> tuple[State, Float[Array, " windows"], Float[Array, "seen windows"]]:
     """`windows` times `every` updates of all layers with the gradient of the full batch (D6).
 
     Args:
@@ -146,7 +152,7 @@ def follow(
 
     Returns:
       The state; of every window the mean over its updates of the loss before each, and
-      Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
+      Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) and last the penalty at its end.
     """
     transformation = rule(hyper)
 
@@ -157,7 +163,9 @@ def follow(
     def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
         state, losses = jax.lax.scan(update, state, None, length=every)
         exact = jax.tree.map(lambda a: a.astype(problem.reference.dtype), state.params)
-        return state, (jnp.mean(losses), stepped.values(watched, _stacked(exact) - problem.reference))
+        values = stepped.values(watched, _stacked(exact) - problem.reference)
+        penalty = unit_penalty(penalties, [layer.kernel for layer in exact])
+        return state, (jnp.mean(losses), jnp.append(values, penalty))
 
     state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
     return state, losses, seen.T
