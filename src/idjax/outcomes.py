@@ -224,6 +224,7 @@ class Diagnosis:
     reachable:    the explained variance of the best linear layer.
     eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
     labels:       where the target is class labels, what is known of the softmax cross-entropy on them.
+    probe:        and what a linear probe on the inputs takes to learn them.
     samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
     """
 
@@ -248,6 +249,7 @@ class Diagnosis:
     proof: Proof | None
     seconds: float
     labels: str = ""
+    probe: Probe | None = None
 
     @property
     def causes(self) -> tuple[Finding, ...]:

@@ -28,8 +28,12 @@ COARSE = 2.0 ** np.arange(-1, 8)
 FINE = 2.0 ** (np.arange(-4, 5) / 4)
 """The second race's, over the first one's winner."""
 ORDERS = 3
-WORSE = 1.1
-"""The smallest rate whose epochs are within this factor of the fewest is prescribed: it is the furthest from the edge."""
+CONFIRMED = 9
+"""Orders of the rows that the chosen rate is timed on again: the winner of a race is lucky as well as fast."""
+LONGER = 1.5
+"""How much longer than the winner of the second race the others are timed."""
+SLOW = 0.2
+"""Rates below this share of the one prescribed follow the gradient flow."""
 MOST_STEPS = 20_000
 MOST_WORK = 4e11
 """Multiplications that one race may take, about half a minute of one core."""
@@ -104,7 +108,9 @@ def features(x: Float[np.ndarray, "N p"], labels: Int[np.ndarray, " N"], classes
     """The rows normalised by their own statistics, then along their principal axes."""
     z, _, _ = encode(normalize, fit(normalize, moments_of(x)), x, None)
     a = softmax.with_bias(np.asarray(z, np.float64))
-    u = a @ softmax.principal_axes(a).vectors
+    # Axes that are left out leave a column of zeros: all normalisers share one compilation.
+    vectors = softmax.principal_axes(a).vectors
+    u = a @ np.pad(vectors, ((0, 0), (0, a.shape[1] - vectors.shape[1])))
     some = np.random.default_rng(0).permutation(len(x))[:MOST_JUDGED]
     return Features(Rows(u, labels), Rows(u[some], labels[some]), np.eye(classes)[labels])
 
@@ -119,9 +125,9 @@ def predict_run(data: Features, normalize: str, goal: Goal) -> ProbeRun:
     times = first.steps
     if np.isfinite(times).any():
         rates = rates[np.argmin(times)] * FINE
-        times = _race(data, rates, goal, 1.05 * WORSE).steps
-        chosen = int(np.flatnonzero(times <= WORSE * np.min(times))[0])
-        steps, how = float(times[chosen]), "raced"
+        times = _race(data, rates, goal, LONGER).steps
+        chosen, how = fastest(rates, times), "raced"
+        steps = _confirm(data, float(rates[chosen]), goal)
     else:
         # Too slow to be followed: the noise of batches has averaged out, and what is left is the flow.
         chosen, how = int(np.argmax(first.accuracy[-1])), "flow"
@@ -142,20 +148,32 @@ def predict_run(data: Features, normalize: str, goal: Goal) -> ProbeRun:
 
 
 def epochs_at(rate: float, data: Features, run: ProbeRun, goal: Goal) -> float:
-    """Epochs at a rate that someone else chose: raced by itself, or by the flow where it is slow."""
-    ran = _race(data, np.full(len(FINE), rate), goal, 1.0)
-    if math.isfinite(ran.steps[0]):
-        return float(ran.steps[0]) / goal.steps_per_epoch
-    if rate > run.learning_rate:
-        return math.inf
+    """Epochs at a rate that someone else chose: by the flow where it is slow, else raced by itself."""
+    if rate > SLOW * run.learning_rate:
+        return _confirm(data, rate, goal) / goal.steps_per_epoch
     clock, _ = flow_to(data.training, data.judged, data.codes.shape[1], goal.accuracy)
     return clock * (1 - goal.momentum) / rate / goal.steps_per_epoch
 
 
-def _race(data: Features, rates: Float[np.ndarray, " R"], goal: Goal, extra: float) -> Race:
+def fastest(rates: Float[np.ndarray, " R"], times: Float[np.ndarray, " R"]) -> int:
+    """The index of the rate with the least time, of a parabola through the times that are known, in logarithms."""
+    known = np.isfinite(times)
+    if np.count_nonzero(known) < 4:
+        return int(np.argmin(times))
+    parabola = np.polyfit(np.log(rates[known]), np.log(times[known]), 2)
+    return int(np.argmin(np.where(known, np.polyval(parabola, np.log(rates)), np.inf)))
+
+
+def _confirm(data: Features, rate: float, goal: Goal) -> float:
+    """Updates at one rate, from orders that it was not chosen by; inf if too many."""
+    again = goal._replace(seed=goal.seed + 1)
+    return float(_race(data, np.array([rate]), again, 1.0, CONFIRMED).steps[0])
+
+
+def _race(data: Features, rates: Float[np.ndarray, " R"], goal: Goal, extra: float, orders: int = ORDERS) -> Race:
     classes = data.codes.shape[1]
-    update = 4 * len(rates) * ORDERS * goal.batch_size * data.training.a.shape[1] * classes
+    update = 4 * len(rates) * orders * goal.batch_size * data.training.a.shape[1] * classes
     return race(
         data.training, data.judged, classes, rates, goal.accuracy, batch_size=goal.batch_size, momentum=goal.momentum,
-        orders=ORDERS, seed=goal.seed, extra=extra, most_steps=int(min(MOST_STEPS, max(500, MOST_WORK / update))),
+        orders=orders, seed=goal.seed, extra=extra, most_steps=int(min(MOST_STEPS, max(500, MOST_WORK / update))),
     )  # fmt: skip

@@ -54,6 +54,7 @@ def stable_rates(u: Float[np.ndarray, "N r"], classes: int, batch_size: int, mom
     E[M̂²] ⪯ ρ M, E[M̂²] = (1 - 1/B) M² + E[|a|² a aᵀ]/B (Défossez and Bach 2015; theory (131)). With momentum noise
     adds up over 1/(1 - β) updates, and this limit shrinks by 1 - β.
     """
+    u = u[:, np.any(u, axis=0)]
     eigenvalues = np.mean(u**2, axis=0)
     largest = float(np.max(eigenvalues))
     whitened = u / np.sqrt(eigenvalues)
@@ -78,7 +79,8 @@ def linearised_weights(
     eigenvalues = np.mean(u**2, axis=0)[:, None]
     classes = codes.shape[1]
     pull = u.T @ (codes - 1 / classes) / len(u)
-    return -classes * np.expm1(-step * eigenvalues / classes) / eigenvalues * pull
+    reach = -classes * np.expm1(-step * eigenvalues / classes) / np.where(eigenvalues > 0, eigenvalues, 1)
+    return reach * pull
 
 
 def linearised_step(
@@ -107,7 +109,7 @@ def converged_weights(v: Float[np.ndarray, "N r"], codes: Float[np.ndarray, "N k
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(shape)
         logits = v @ weights
-        normaliser = scipy.special.logsumexp(logits, axis=1, keepdims=True)
+        normaliser = np.asarray(scipy.special.logsumexp(logits, axis=1, keepdims=True))
         error = np.exp(logits - normaliser) - codes
         value = np.mean(normaliser[:, 0] - np.sum(codes * logits, axis=1)) + np.sum(flat**2) / (2 * len(v))
         return float(value), ((v.T @ error + weights) / len(v)).ravel()
