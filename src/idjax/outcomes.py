@@ -225,6 +225,53 @@ class Prescription:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProbeRun:
+    """What a linear probe comes to under one normaliser.
+
+    learning_rate:    the one to use.
+    epochs:           predicted to the target at that rate, fractional.
+    how:              raced, or where that would take too long the gradient flow.
+    start_limit:      the full batch is stable below it at the zero weights.
+    always_limit:     the full batch is stable below it wherever training goes.
+    minibatch_limit:  the same, in mean square over the batches.
+    largest:          eigenvalue of the second moment of [features; 1].
+    linearised:       epochs to the target times learning rate, with the softmax replaced by its tangent at the start.
+    raced:            rates that were tried, and the epochs that each took; inf where others arrived well before.
+    """
+
+    normalize: str
+    learning_rate: float
+    epochs: float
+    how: str
+    start_limit: float
+    always_limit: float
+    minibatch_limit: float
+    largest: float
+    linearised: float
+    raced: Float[np.ndarray, " r"]
+    raced_epochs: Float[np.ndarray, " r"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A linear probe on frozen features: SGD on softmax cross-entropy, judged by accuracy on the training rows.
+
+    converged is the accuracy that training ends at, target the one that epochs are counted to; the first of runs is
+    under the settings' own normaliser, and given_epochs are those of their learning rate there.
+    """
+
+    classes: int
+    rows: int
+    batch_size: int
+    momentum: float
+    converged: float
+    target: float
+    given: float
+    given_epochs: float
+    runs: tuple[ProbeRun, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Diagnosis:
     """What will happen to these data with these settings, why, and what to do about it.
 
@@ -233,6 +280,7 @@ class Diagnosis:
     reachable:    the explained variance of the best linear layer.
     eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
     labels:       where the target is class labels, what is known of the softmax cross-entropy on them.
+    probe:        and what a linear probe on the inputs takes to learn them.
     samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
     """
 
@@ -257,6 +305,7 @@ class Diagnosis:
     proof: Proof | None
     seconds: float
     labels: str = ""
+    probe: Probe | None = None
 
     @property
     def causes(self) -> tuple[Finding, ...]:

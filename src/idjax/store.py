@@ -121,6 +121,7 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
         "reachable": diagnosis.reachable,
         "verdict": diagnosis.verdict,
         "labels": diagnosis.labels or None,
+        "probe": diagnosis.probe,
         "predicted_epochs": before.epochs_to_learn if before else None,
         "no_prediction": diagnosis.no_prediction or None,
         **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),

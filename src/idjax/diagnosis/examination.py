@@ -16,7 +16,8 @@ from idjax.diagnosis.prove import prove
 from idjax.diagnosis.wording import count
 from idjax.moments import measure_stream
 from idjax.normalize import fold
-from idjax.outcomes import Diagnosis, Finding, Prescription, Proof, Samples
+from idjax.outcomes import Diagnosis, Finding, Prescription, Probe, Proof, Samples
+from idjax.probes import NORMALIZERS, predict_probe
 from idjax.problem import mode_groups
 from idjax.report.notebook import Shown
 from idjax.settings import DiagnosisSettings, Settings, check
@@ -104,6 +105,7 @@ def diagnose(
         proof=proof,
         seconds=time.perf_counter() - begin,
         labels="" if rows.classes is None else _labels(case, len(rows.classes)),
+        probe=None if rows.classes is None or constant else _probe(case, len(rows.classes), say),
     )
 
 
@@ -192,6 +194,25 @@ def _labels(case: Case, classes: int) -> str:
         f"the findings are those of a squared error on one-hot codes of {classes} classes; under softmax cross-entropy "
         f"the curvature is at most {largest / 2:.3g}, so that full-batch learning rates below {4 / largest:.3g} are "
         "stable, as a bound: late in training larger ones may be"
+    )
+
+
+def _probe(case: Case, classes: int, say: Say) -> Probe:
+    """The same features and labels under softmax cross-entropy, from the sample of the rows."""
+    say("racing learning rates of a linear probe")
+    settings = case.settings
+    x, codes = case.sample
+    ready = "pca" if settings.normalize == "zca" else settings.normalize
+    return predict_probe(
+        x,
+        np.argmax(codes, axis=1),
+        classes,
+        batch_size=settings.batch_size,
+        momentum=settings.momentum if settings.optimizer == "sgd" else 0.0,
+        total=case.rows,
+        normalizers=tuple(dict.fromkeys((ready, *NORMALIZERS))),
+        given=settings.step_size if settings.optimizer == "sgd" else None,
+        seed=settings.seed,
     )
 
 

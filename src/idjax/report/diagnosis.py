@@ -10,6 +10,7 @@ from idjax.outcomes import Diagnosis
 from idjax.report import diagnosis_figures as figures
 from idjax.report import words
 from idjax.report.figures import to_png
+from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.report.templates import templates
 
 
@@ -38,6 +39,9 @@ def _facts(diagnosis: Diagnosis) -> dict[str, Any]:
         "diagnosis": diagnosis,
         "findings": words.ordered(diagnosis.findings),
         "nothing": words.nothing_words(diagnosis),
+        "probe_words": probe_words(diagnosis.probe) if diagnosis.probe else [],
+        "probe_header": HEADER,
+        "probe_rows": probe_rows(diagnosis.probe) if diagnosis.probe else [],
     }
 
 

@@ -9,8 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from idjax.outcomes import Diagnosis, Finding
+from idjax.outcomes import Diagnosis, Finding, Probe
 from idjax.report import words
+from idjax.report.probe import HEADER, probe_rows, probe_words
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
 INDENT = 4
@@ -18,7 +19,8 @@ INDENT = 4
 
 def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     """The verdict, the findings and the prescriptions, for `rich.console.Console.print`."""
-    parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold")]
+    parts: list[RenderableType] = list(_probe(diagnosis.probe)) if diagnosis.probe else []
+    parts.append(_text(words.stopped(diagnosis.verdict), "bold"))
     if not diagnosis.findings and not diagnosis.verdict.startswith("nothing found"):
         parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
     if diagnosis.before is None and diagnosis.no_prediction:
@@ -59,6 +61,18 @@ def _finding(finding: Finding) -> Iterator[RenderableType]:
     lines += [f"fix: {finding.fix}"] if finding.fix else []
     for line in (*lines, f"more: idjax explain {finding.code}"):
         yield Padding(_text(line), (0, 0, 0, INDENT))
+
+
+def _probe(probe: Probe) -> Iterator[RenderableType]:
+    first, *others = probe_words(probe)
+    yield _text(first, "bold")
+    yield from map(_text, others)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for name in HEADER:
+        table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
+    for cells in probe_rows(probe):
+        table.add_row(*map(_text, cells))
+    yield table
 
 
 def _prescriptions(diagnosis: Diagnosis) -> Table:

@@ -1,0 +1,55 @@
+"""A linear probe in words: the rate to use, the epochs that it takes, and what a normaliser would buy."""
+
+import math
+
+from idjax.outcomes import Probe, ProbeRun
+from idjax.report import words
+
+HEADER = ("features", "learning\nrate", "predicted\nepochs", "stable at\nthe start", "stable\nthroughout")
+NORMALIZERS = words.NORMALIZERS | {"feature": "batch-normalised"}
+
+
+def probe_words(probe: Probe) -> list[str]:
+    """Sentences: what to do, what the settings as given do, what another normaliser buys."""
+    first = probe.runs[0]
+    said = [
+        f"As a linear probe (softmax cross-entropy, {probe.classes:,} classes, SGD"
+        + (f" with momentum {probe.momentum:g}" if probe.momentum else "")
+        + f", batches of {probe.batch_size:,}): learning rate {rate(first.learning_rate)} reaches an accuracy of "
+        f"{probe.target:.3f} in {epochs(first.epochs)}. That is 98% of the {probe.converged:.3f} that the converged "
+        "probe has on the training rows."
+    ]
+    if not math.isnan(probe.given):
+        said.append(f"The learning rate as given, {rate(probe.given)}, takes {epochs(probe.given_epochs)}.")
+    best = min(probe.runs, key=lambda run: run.epochs)
+    if best.epochs < first.epochs / 1.2:
+        said.append(
+            words.sentence(
+                f"{NORMALIZERS[best.normalize]} features take {epochs(best.epochs)} at learning rate "
+                f"{rate(best.learning_rate)}: {words.number(first.epochs / best.epochs, 2)} times fewer"
+            )
+        )
+    return said
+
+
+def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
+    """Cells under `HEADER`, a row for each normaliser."""
+    return [
+        (NORMALIZERS[run.normalize], rate(run.learning_rate), _predicted(run), rate(run.start_limit),
+         rate(run.always_limit))
+        for run in probe.runs
+    ]  # fmt: skip
+
+
+def rate(value: float) -> str:
+    """A learning rate: three digits are more than it is known to."""
+    return words.number(value, 3)
+
+
+def epochs(value: float) -> str:
+    """Epochs: three digits."""
+    return "for ever" if math.isinf(value) else f"{words.number(value, 3)} epochs"
+
+
+def _predicted(run: ProbeRun) -> str:
+    return ("about " if run.how == "flow" else "") + words.number(run.epochs, 3)
