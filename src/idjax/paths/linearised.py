@@ -44,7 +44,8 @@ def linearised_path(course: Course) -> Recorded:
     held_out = seen(course, course.held_out) if course.held_out else None
     watched = [_form(network, held_out or training, basis, original=True)]
     if held_out:
-        watched.insert(0, _form(network, held_out, basis))
+        same = bool((held_out.scale == 1).all())
+        watched.insert(0, watched[0] if same else _form(network, held_out, basis))
     origin = network.start if basis is None else jnp.zeros_like(train.linear)
     rule, hyper = rule_of(plan), hyper_for(settings)
     state = tangent.begin(rule, hyper, origin)
@@ -127,7 +128,7 @@ def _trust(drift: Float[np.ndarray, " E"]) -> str:
     past = np.flatnonzero(drift > TRUSTED)
     if not len(past):
         return f"the tangent kernel drifts by {drift.max():.2g} of itself at most: the prediction can be trusted"
-    return (
-        f"the tangent kernel has drifted by {drift[-1]:.2g} of itself at the end: trust the losses up to epoch "
-        f"{past[0]}, where it has drifted by {TRUSTED:g}"
-    )
+    text = f"the tangent kernel has drifted by {drift[-1]:.2g} of itself at the end: "
+    if past[0] == 0:
+        return text + f"do not trust the losses, by {drift[0]:.2g} in the first epoch"
+    return text + f"trust the losses up to epoch {past[0]}, where it has drifted by {TRUSTED:g}"
