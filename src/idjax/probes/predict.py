@@ -108,9 +108,7 @@ def features(x: Float[np.ndarray, "N p"], labels: Int[np.ndarray, " N"], classes
     """The rows normalised by their own statistics, then along their principal axes."""
     z, _, _ = encode(normalize, fit(normalize, moments_of(x)), x, None)
     a = softmax.with_bias(np.asarray(z, np.float64))
-    # Axes that are left out leave a column of zeros: all normalisers share one compilation.
-    vectors = softmax.principal_axes(a).vectors
-    u = a @ np.pad(vectors, ((0, 0), (0, a.shape[1] - vectors.shape[1])))
+    u = a @ softmax.principal_axes(a).vectors
     some = np.random.default_rng(0).permutation(len(x))[:MOST_JUDGED]
     return Features(Rows(u, labels), Rows(u[some], labels[some]), np.eye(classes)[labels])
 

@@ -29,10 +29,12 @@ class Rates(NamedTuple):
 
 
 class Axes(NamedTuple):
-    """Eigenvalues (r,), descending, of M = E[a aᵀ], and eigenvectors (n, r), without the degenerate ones."""
+    """Eigenvalues (n,), descending, of M = E[a aᵀ], and eigenvectors (n, n): zeros in place of degenerate ones, so that
+    all normalisers of the same features share one compilation.
+    """
 
-    eigenvalues: Float[np.ndarray, " r"]
-    vectors: Float[np.ndarray, "n r"]
+    eigenvalues: Float[np.ndarray, " n"]
+    vectors: Float[np.ndarray, "n n"]
 
 
 def with_bias(x: Float[np.ndarray, "N p"]) -> Float[np.ndarray, "N n"]:
@@ -43,8 +45,8 @@ def with_bias(x: Float[np.ndarray, "N p"]) -> Float[np.ndarray, "N n"]:
 def principal_axes(a: Float[np.ndarray, "N n"]) -> Axes:
     """The axes along which the rows a reach, the mean included."""
     values, vectors = np.linalg.eigh(a.T @ a / len(a))
-    keep = np.flatnonzero(values > DEGENERATE * values[-1])[::-1]
-    return Axes(values[keep], vectors[:, keep])
+    keep = values > DEGENERATE * values[-1]
+    return Axes((keep * values)[::-1], (keep * vectors)[:, ::-1])
 
 
 def stable_rates(u: Float[np.ndarray, "N r"], classes: int, batch_size: int, momentum: float = 0.0) -> Rates:
