@@ -19,6 +19,8 @@ __version__ = "0.1.0"
 if typing.TYPE_CHECKING:
     from idjax.data import Dataset, load
     from idjax.diagnosis import diagnose
+    from idjax.model_outcomes import ModelDiagnosis
+    from idjax.models import diagnose_model
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
@@ -33,10 +35,12 @@ _HOMES = {
     "DiagnosisSettings": "settings",
     "Dataset": "data",
     "IdjaxError": "types",
+    "ModelDiagnosis": "model_outcomes",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
     "diagnose": "diagnosis",
+    "diagnose_model": "models",
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",
@@ -50,11 +54,13 @@ __all__ = [
     "Diagnosis",
     "DiagnosisSettings",
     "IdjaxError",
+    "ModelDiagnosis",
     "Moments",
     "Settings",
     "Spectrum",
     "__version__",
     "diagnose",
+    "diagnose_model",
     "load",
     "moments_of",
     "predict",
