@@ -132,7 +132,8 @@ class Curvature:
 class ModelDiagnosis:
     """What slows training in a model, why, and what each cure is predicted to do; layers in the order of their calls.
 
-    unseen: layers with a kernel whose inputs were not looked at, such as transposed convolutions.
+    unseen:     layers with a kernel whose inputs were not looked at, such as transposed convolutions.
+    curvature:  None where the loss is not finite.
     """
 
     source: str
@@ -144,7 +145,7 @@ class ModelDiagnosis:
     verdict: str
     layers: tuple[LayerFacts, ...]
     findings: tuple[LayerFinding, ...]
-    curvature: Curvature
+    curvature: Curvature | None
     unseen: tuple[str, ...]
     seconds: float
 

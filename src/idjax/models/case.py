@@ -16,7 +16,7 @@ class ModelCase:
 
     layers: tuple[LayerFacts, ...]
     moments: dict[str, InputMoments]
-    curvature: Curvature
+    curvature: Curvature | None
     settings: Settings
 
     @property

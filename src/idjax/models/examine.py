@@ -10,15 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.wording import count, listed
-from idjax.model_outcomes import Curvature, Eigenvalue, LayerFacts, LayerFinding
+from idjax.model_outcomes import Curvature, Eigenvalue, LayerFacts, LayerFinding, ModelDiagnosis
 from idjax.models.case import ModelCase
 from idjax.models.facts import Kernel, embedding_facts, facts_of
 from idjax.models.findings import EXPLANATIONS, find_all
 from idjax.models.functional import Functional, Listener, Params, explained, functional
-from idjax.models.gauss_newton import extremes, leaf_traces
+from idjax.models.gauss_newton import extremes
 from idjax.models.layer_moments import Gathered, gather, moments_of_inputs, token_counts
 from idjax.models.rows import Layer, Rows
-from idjax.report.notebook import ShownModel
 from idjax.settings import DiagnosisSettings, Settings, check
 from idjax.types import IdjaxError
 
@@ -45,7 +44,7 @@ def diagnose_model(
     codes: Iterable[str] | None = None,
     source: str = "",
     progress: Progress = lambda _done, _total, _what: None,
-) -> ShownModel:
+) -> ModelDiagnosis:
     """Which layer of a Flax model slows its training, why, and what each cure is predicted to do.
 
     Args:
@@ -78,6 +77,8 @@ def diagnose_model(
     steps = len(seen.tokens) + len(seen.gathered)
     layers, moments = [], {}
     for index, layer in enumerate(listener.layers.values()):
+        if layer.name in seen.overflowed:
+            continue
         progress(index, steps, f"spectrum of {layer.name}")
         kernel = Kernel(_parameter(whole.params, layer), _parameter(seen.gradient, layer))
         if layer.kind == "embed":
@@ -86,22 +87,27 @@ def diagnose_model(
             moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias)
             layers.append(facts_of(layer, moments[layer.name], kernel, settings))
     progress(0, 1, "curvature")
-    curvature, shares, traces = _curve(whole, batch, loss, rows)
-    layers = [_with_curvature(facts, listener.layers[facts.path], shares, traces) for facts in layers]
+    curvature = None
+    if np.isfinite(seen.loss):
+        curvature, shares, traces = _curve(whole, batch, loss, rows)
+        layers = [_with_curvature(facts, listener.layers[facts.path], shares, traces) for facts in layers]
     findings = find_all(ModelCase(tuple(layers), moments, curvature, settings), wanted)
+    if not (np.isfinite(seen.loss) or any(finding.kind == "cause" for finding in findings)):
+        where = f"the input of {seen.overflowed[0]} is not finite" if seen.overflowed else "look at the loss itself"
+        raise IdjaxError(f"the loss is {seen.loss} at these parameters, and no layer seen is the cause: {where}")
     progress(1, 1, "done")
-    return ShownModel(
+    return ModelDiagnosis(
         source=source or type(model).__name__,
         rows=rows,
-        parameters=curvature.parameters,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
         loss=seen.loss,
         optimizer=settings.optimizer,
         learning_rate=settings.step_size,
-        verdict=_verdict(findings),
+        verdict=_verdict(findings, seen.loss),
         layers=tuple(layers),
         findings=findings,
         curvature=curvature,
-        unseen=tuple(sorted(listener.unseen)),
+        unseen=(*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
         seconds=time.perf_counter() - begin,
     )
 
@@ -113,6 +119,7 @@ class _Seen(NamedTuple):
     gradient: Params
     gathered: dict[str, Gathered]
     tokens: dict[str, np.ndarray]
+    overflowed: tuple[str, ...]
 
 
 def _rows(batch: Any) -> int:
@@ -179,6 +186,7 @@ def _look(whole: Functional, batch: Any, loss: Callable, listener: Listener, row
     gradient: Params | None = None
     gathered: dict[str, Gathered] = {}
     tokens: dict[str, np.ndarray] = {}
+    overflowed: dict[str, None] = {}
     for begin, end in _blocks(rows):
         progress(begin, rows, "rows")
         with explained():
@@ -190,19 +198,16 @@ def _look(whole: Functional, batch: Any, loss: Callable, listener: Listener, row
         for name, layer in listener.layers.items():
             if layer.kind == "embed":
                 tokens[name] = token_counts(tokens.get(name), np.asarray(heard[name].rows), layer.inputs)
+                continue
+            given, channels = (
+                np.asarray(part, np.float32 if part.dtype == jnp.bfloat16 else None) for part in heard[name]
+            )
+            if np.isfinite(channels).all():
+                gathered[name] = gather(gathered.get(name), given, channels)
             else:
-                gathered[name] = gather(gathered.get(name), *_numbers(name, heard[name]))
-    if not np.isfinite(value):
-        raise IdjaxError(f"the loss is {value} at these parameters: there is no gradient to look at")
+                overflowed[name] = None
     assert gradient is not None
-    return _Seen(value, gradient, gathered, tokens)
-
-
-def _numbers(name: str, heard: Rows) -> tuple[np.ndarray, np.ndarray]:
-    rows, channels = (np.asarray(part, np.float32 if part.dtype == jnp.bfloat16 else None) for part in heard)
-    if not np.isfinite(channels).all():
-        raise IdjaxError(f"{name}: its input is not finite: look at the layers before it, and at the batch")
-    return rows, channels
+    return _Seen(value, gradient, gathered, tokens, tuple(overflowed))
 
 
 def _blocks(rows: int) -> Iterator[tuple[int, int]]:
@@ -219,15 +224,11 @@ def _curve(
     params = _full(whole.params)
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     products = max(1, min(PRODUCTS, size, MOST_VALUES // size))
-    first, second = jax.random.split(jax.random.key(0))
-    given = whole.run, loss, params, inputs, targets
     with explained():
-        found = extremes(*given, first, products)
-        traces = leaf_traces(*given, second)
+        found = extremes(whole.run, loss, params, inputs, targets, jax.random.key(0), products)
     pairs = [Eigenvalue(float(v), float(r)) for v, r in zip(found.values, found.residuals, strict=True)]
-    top = tuple(pairs[:-1]) or (pairs[0],)
-    shares = jax.tree.map(lambda leaf: jnp.sum(leaf**2), found.top_vector)
-    return Curvature(len(chosen), products, size, top, pairs[-1]), _flat(shares), _flat(traces)
+    curvature = Curvature(len(chosen), products, size, tuple(pairs[:-1]) or (pairs[0],), pairs[-1])
+    return curvature, _flat(found.top_shares), _flat(found.traces)
 
 
 def _flat(tree: Params) -> dict[tuple, float]:
@@ -257,12 +258,13 @@ def _with_curvature(
     return dataclasses.replace(facts, curvature=total(traces), top_share=total(shares))
 
 
-def _verdict(findings: tuple[LayerFinding, ...]) -> str:
+def _verdict(findings: tuple[LayerFinding, ...], loss: float) -> str:
     """One sentence."""
+    begin = "" if np.isfinite(loss) else f"the loss is {loss:g}: "
     causes = [finding for finding in findings if finding.kind == "cause"]
     if not causes:
         return "nothing found: no layer's inputs or weights slow training"
     slow = list(dict.fromkeys(layer for finding in causes for layer in finding.layers))
     times = max(finding.cost for finding in causes)
     much = f" up to {count(times)} times" if 1 < times < float("inf") else ""
-    return f"{listed(slow)} slow{'s' if len(slow) == 1 else ''} training{much}: {causes[0].message}"
+    return f"{begin}{listed(slow)} slow{'s' if len(slow) == 1 else ''} training{much}: {causes[0].message}"

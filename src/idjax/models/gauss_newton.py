@@ -29,11 +29,18 @@ PROBES = 4
 
 
 class Extremes(NamedTuple):
-    """Eigenvalues θ (descending, the last one from the bottom), residuals, and the vector v of the first."""
+    """What the products with H say of it.
+
+    values:      eigenvalues θ, descending, the last one from the bottom.
+    residuals:   |H v - θ v| of each.
+    top_shares:  of each parameter, the sum of squares that the first eigenvector has there; 1 in all.
+    traces:      of each parameter, the trace of its block of H.
+    """
 
     values: Float[Array, " k"]
     residuals: Float[Array, " k"]
-    top_vector: Any
+    top_shares: Any
+    traces: Any
 
 
 def gauss_newton_product(forward: Forward, loss: Loss, params: Any, inputs: Any, targets: Any, vector: Any) -> Any:
@@ -51,35 +58,31 @@ def gauss_newton_product(forward: Forward, loss: Loss, params: Any, inputs: Any,
 def extremes(
     forward: Forward, loss: Loss, params: Any, inputs: Any, targets: Any, key: PRNGKeyArray, products: int
 ) -> Extremes:
-    """The largest few eigenvalues of H and the smallest in a Krylov space of so many products."""
+    """The largest few eigenvalues of H, the smallest in a Krylov space of so many products, and the blocks' traces.
+
+    A block's trace is the mean of z · H z over its own entries, z of random signs. Source: Hutchinson 1990; (M4).
+    """
     flat, nested = ravel_pytree(params)
 
     def product(vector: Array) -> Array:
         return ravel_pytree(gauss_newton_product(forward, loss, params, inputs, targets, nested(vector)))[0]
 
-    start = jax.random.normal(key, flat.shape, flat.dtype)
-    basis, tridiagonal, *_ = decomp.tridiag_sym(products)(product, start)
+    begin, signs = jax.random.split(key)
+    basis, tridiagonal, *_ = decomp.tridiag_sym(products)(product, jax.random.normal(begin, flat.shape, flat.dtype))
     values, turns = jnp.linalg.eigh(tridiagonal)
     chosen = np.unique([*range(products - 1, max(-1, products - 1 - TOPS), -1), 0])[::-1]
     vectors = turns[:, chosen].T @ basis
     vectors = vectors / jnp.linalg.norm(vectors, axis=1, keepdims=True)
-    residuals = jax.lax.map(
-        lambda pair: jnp.linalg.norm(product(pair[1]) - pair[0] * pair[1]), (values[chosen], vectors)
+    probes = jax.random.rademacher(signs, (PROBES, flat.size), flat.dtype)
+    turned = jax.lax.map(product, jnp.concatenate([vectors, probes]))
+    residuals = turned[: len(chosen)] - values[chosen][:, None] * vectors
+
+    def summed(parts: Array) -> Any:
+        return jax.tree.map(jnp.sum, nested(parts))
+
+    return Extremes(
+        values=values[chosen],
+        residuals=jnp.linalg.norm(residuals, axis=1),
+        top_shares=summed(vectors[0] ** 2),
+        traces=summed(jnp.mean(probes * turned[len(chosen) :], axis=0)),
     )
-    return Extremes(values[chosen], residuals, nested(vectors[0]))
-
-
-@functools.partial(jax.jit, static_argnames=("forward", "loss"))
-def leaf_traces(forward: Forward, loss: Loss, params: Any, inputs: Any, targets: Any, key: PRNGKeyArray) -> Any:
-    """The trace of each parameter's block of H: the mean of z · H z over its own entries, z of random signs.
-
-    Source: Hutchinson 1990; docs/models.md (M4).
-    """
-    flat, nested = ravel_pytree(params)
-
-    def probe(key: PRNGKeyArray) -> Any:
-        signs = nested(jax.random.rademacher(key, flat.shape, flat.dtype))
-        product = gauss_newton_product(forward, loss, params, inputs, targets, signs)
-        return jax.tree.map(lambda z, h: jnp.sum(z * h), signs, product)
-
-    return jax.tree.map(jnp.mean, jax.lax.map(probe, jax.random.split(key, PROBES)))

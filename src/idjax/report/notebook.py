@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from idjax.model_outcomes import ModelDiagnosis
 from idjax.outcomes import Diagnosis
 
 
@@ -12,15 +11,5 @@ class Shown(Diagnosis):
 
     def _repr_html_(self) -> str:
         from idjax.report.diagnosis import notebook_html  # templates and figures are loaded when first shown
-
-        return notebook_html(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class ShownModel(ModelDiagnosis):
-    """A `ModelDiagnosis` in every respect, which notebooks draw rather than print."""
-
-    def _repr_html_(self) -> str:
-        from idjax.report.model import notebook_html
 
         return notebook_html(self)

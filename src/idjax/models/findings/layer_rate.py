@@ -22,9 +22,10 @@ EXPLANATION = Explanation(
 
 def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """SGD beyond the largest stable rate, of an eigenvalue that is a true one."""
-    rate, limit = case.settings.step_size, case.curvature.largest_rate
-    if case.adaptive or not case.curvature.top[0].resolved or rate < limit or not case.layers:
+    curvature, rate = case.curvature, case.settings.step_size
+    if curvature is None or case.adaptive or not curvature.top[0].resolved or rate < curvature.largest_rate:
         return []
+    limit = curvature.largest_rate
     owner = max(case.layers, key=lambda layer: layer.top_share)
     return [
         LayerFinding(
