@@ -234,7 +234,7 @@ def planted_model(kind: str, fault: str, seed: int) -> PlantedModel:
 
 
 def _rows(kind: str, fault: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Images with strokes on an empty ground, sequences of tokens, or numbers around a mean that LayerNorm takes out."""
+    """Images of blobs on an empty ground, sequences of tokens, or numbers around a mean that LayerNorm takes out."""
     labels = rng.integers(0, 10, ROWS)
     if kind == "transformer":
         tokens = rng.integers(0, 48, (ROWS, 12))

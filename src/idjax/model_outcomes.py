@@ -47,7 +47,6 @@ class LayerFacts:
     mean_share:     |m|²/tr Σ: what the mean of the inputs is to all that varies.
     top, bottom:    largest eigenvalue of M = E[a aᵀ], a = [x; 1] with a bias, and smallest that is not 0; NaN if the
                     layer is too wide to have its bottom computed.
-    top_centred:    largest eigenvalue of the covariance Σ.
     null_modes:     directions that never move, beyond those that too few positions leave.
     constant:       channels of the input that are the same number everywhere, other than 0.
     dead:           channels that are 0 everywhere.
@@ -72,7 +71,6 @@ class LayerFacts:
     mean_share: float
     top: float
     bottom: float
-    top_centred: float
     null_modes: int
     constant: tuple[int, ...]
     dead: tuple[int, ...]

@@ -42,9 +42,9 @@ def without(moments: InputMoments, dropped: Bool[np.ndarray, " p"]) -> Float[np.
     return moments.second_moment[np.ix_(kept, kept)]
 
 
-def effect(cure: str, before: Ends, after: Float[np.ndarray, "n n"]) -> Effect:
-    """The ends after over the ends before."""
-    then = ends(after)
+def effect(cure: str, before: Ends, after: Float[np.ndarray, "n n"], noise: float = 0.0) -> Effect:
+    """The ends after over the ends before, eigenvalues that are rounding left out of both."""
+    then = ends(after, noise)
     return Effect(
         cure=cure,
         top=then.top / before.top if before.top > 0 else np.nan,

@@ -84,7 +84,7 @@ def diagnose_model(
         if layer.kind == "embed":
             layers.append(embedding_facts(layer, seen.tokens[layer.name], kernel, settings))
         else:
-            moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias)
+            moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias, layer.epsilon)
             layers.append(facts_of(layer, moments[layer.name], kernel, settings))
     progress(0, 1, "curvature")
     curvature = None
@@ -267,4 +267,5 @@ def _verdict(findings: tuple[LayerFinding, ...], loss: float) -> str:
     slow = list(dict.fromkeys(layer for finding in causes for layer in finding.layers))
     times = max(finding.cost for finding in causes)
     much = f" up to {count(times)} times" if 1 < times < float("inf") else ""
-    return f"{begin}{listed(slow)} slow{'s' if len(slow) == 1 else ''} training{much}: {causes[0].message}"
+    message = causes[0].message.removeprefix(f"{listed(list(causes[0].layers))}: ")
+    return f"{begin}{listed(slow)} slow{'s' if len(slow) == 1 else ''} training{much}: {message}"

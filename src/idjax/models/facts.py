@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from idjax.model_outcomes import LayerFacts
-from idjax.models.layer_moments import InputMoments, ends, top_of
+from idjax.models.layer_moments import InputMoments, ends
 from idjax.models.rows import Layer
 from idjax.settings import Settings
 from idjax.theory.finite_precision import DIGITS, lost, unit
@@ -26,7 +26,7 @@ def facts_of(layer: Layer, moments: InputMoments, kernel: Kernel, settings: Sett
     varying = ~moments.constant
     mean, variance = moments.mean[varying], np.diagonal(moments.covariance)[varying]
     squared, spread = float(mean @ mean), float(variance.sum())
-    of_inputs = ends(moments.second_moment)
+    of_inputs = ends(moments.second_moment, moments.noise)
     movable = min(len(moments.second_moment), moments.count)
     constant, dead = _constant(moments)
     outlier, feature, ratio = _outlier(moments)
@@ -41,7 +41,6 @@ def facts_of(layer: Layer, moments: InputMoments, kernel: Kernel, settings: Sett
         mean_share=squared / spread if spread > 0 else np.inf if squared > 0 else 0.0,
         top=of_inputs.top,
         bottom=of_inputs.bottom,
-        top_centred=top_of(moments.covariance),
         null_modes=max(0, movable - of_inputs.rank) if of_inputs.rank >= 0 else 0,
         constant=constant,
         dead=dead,
@@ -69,7 +68,6 @@ def embedding_facts(layer: Layer, counts: Int[np.ndarray, " v"], kernel: Kernel,
         mean_share=squared / (1 - squared) if squared < 1 else np.inf,
         top=float(seen.max()),
         bottom=float(seen.min()),
-        top_centred=float(seen.max() * (1 - seen.max())),
         null_modes=len(counts) - len(seen),
         constant=(),
         dead=(),

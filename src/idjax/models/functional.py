@@ -30,7 +30,7 @@ class Listener:
         """One call with input x."""
         name = "/".join(map(str, key)) or type(module).__name__.lower()
         if not looked_at(module, method):
-            if has_kernel(module):
+            if has_kernel(module) and method == "__call__":
                 self.unseen.add(name)
             return
         rows = rows_of(module, jnp.asarray(x))

@@ -41,10 +41,14 @@ def gather(whole: Gathered | None, rows: Num[np.ndarray, "n p"], channels: Num[n
 
 @dataclasses.dataclass(frozen=True)
 class InputMoments:
-    """Mean m and covariance Σ of a layer's inputs over `count` positions; channels as they came; a few vectors."""
+    """Mean m and covariance Σ of a layer's inputs over `count` positions; channels as they came; a few vectors.
+
+    epsilon: relative spacing of the numbers that the inputs came in, which their arithmetic rounded to.
+    """
 
     count: int
     bias: bool
+    epsilon: float
     mean: Float[np.ndarray, " p"]
     covariance: Float[np.ndarray, "p p"]
     channels: ColumnStats
@@ -54,6 +58,12 @@ class InputMoments:
     def second_moment(self) -> Float[np.ndarray, "n n"]:
         """M = E[a aᵀ], a = [x; 1] where the layer has a bias and x where not."""
         return joined(self.covariance + np.outer(self.mean, self.mean), self.mean, self.bias)
+
+    @property
+    def noise(self) -> float:
+        """What rounding before the layer can give an eigenvalue: n (4 ε)² max_j E a_j², a few ε in all inputs alike."""
+        square = np.diagonal(self.covariance) + self.mean**2
+        return len(self.second_moment) * (4 * self.epsilon) ** 2 * float(square.max())
 
     @property
     def constant_channels(self) -> Bool[np.ndarray, " c"]:
@@ -68,11 +78,12 @@ class InputMoments:
         return np.repeat(channels, inputs // len(channels)) if inputs % len(channels) == 0 else np.zeros(inputs, bool)
 
 
-def moments_of_inputs(gathered: Gathered, bias: bool) -> InputMoments:
+def moments_of_inputs(gathered: Gathered, bias: bool, epsilon: float) -> InputMoments:
     """What the blocks came to."""
     rows = gathered.rows.shifted(gathered.center)
     covariance = np.triu(rows.covariance) + np.triu(rows.covariance, 1).T
-    return InputMoments(rows.columns.count, bias, rows.columns.mean, covariance, gathered.channels, gathered.sample)
+    mean = rows.columns.mean
+    return InputMoments(rows.columns.count, bias, epsilon, mean, covariance, gathered.channels, gathered.sample)
 
 
 def joined(square: Float[np.ndarray, "p p"], mean: Float[np.ndarray, " p"], bias: bool) -> Float[np.ndarray, "n n"]:
@@ -93,12 +104,12 @@ class Ends(NamedTuple):
         return self.top / self.bottom
 
 
-def ends(matrix: Float[np.ndarray, "n n"]) -> Ends:
-    """The ends of a symmetric positive matrix's spectrum; of a wide one the top alone."""
+def ends(matrix: Float[np.ndarray, "n n"], noise: float = 0.0) -> Ends:
+    """The ends of a symmetric positive matrix's spectrum, what is under the noise left out; of a wide one the top."""
     if len(matrix) > WIDEST:
         return Ends(top_of(matrix), np.nan, -1)
     values = np.linalg.eigvalsh(matrix)
-    kept = values[values > len(values) * np.finfo(float).eps * max(values[-1], 0.0)]
+    kept = values[values > max(noise, len(values) * np.finfo(float).eps * values[-1])]
     return Ends(float(kept[-1]), float(kept[0]), len(kept)) if len(kept) else Ends(0.0, np.nan, 0)
 
 

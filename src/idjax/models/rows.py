@@ -40,6 +40,7 @@ class Layer(NamedTuple):
     """A layer that was called: where its parameters are, how wide it is.
 
     key: of its parameters in the model's; a name is the key with slashes, and a number for later calls.
+    epsilon: relative spacing of the numbers that its input came in.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Layer(NamedTuple):
     outputs: int
     weight: str
     bias: bool
+    epsilon: float
 
 
 def looked_at(module: Any, method: str) -> bool:
@@ -73,6 +75,7 @@ def layer_of(module: Any, name: str, key: tuple[str | int, ...], attention: bool
         outputs=features if isinstance(features, int) else math.prod(features),
         weight="embedding" if embed else "kernel",
         bias=bool(getattr(module, "use_bias", False)),
+        epsilon=0.0 if embed or rows.rows.dtype.kind in "iub" else float(jnp.finfo(rows.rows.dtype).eps),
     )
 
 

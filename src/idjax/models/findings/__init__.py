@@ -55,7 +55,16 @@ def _with_causes(finding: LayerFinding, found: tuple[LayerFinding, ...], order: 
     if finding.code == "layer-init":
         return finding
     first, everywhere = order[finding.layers[0]], finding.code not in INPUTS
+    # Dead units under a large mean are constants of its size.
+    of_mean = finding.code == "layer-null"
     causes = dict.fromkeys(
-        other.code for other in found if other.code in SPREADING and (everywhere or order[other.layers[0]] < first)
+        other.code
+        for other in found
+        if other.code in SPREADING
+        and (
+            everywhere
+            or order[other.layers[0]] < first
+            or (of_mean and other.code == "layer-mean" and order[other.layers[0]] == first)
+        )
     )
     return dataclasses.replace(finding, kind="consequence", causes=tuple(causes)) if causes else finding

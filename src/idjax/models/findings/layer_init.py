@@ -50,7 +50,8 @@ def _finding(case: ModelCase, layer: LayerFacts) -> LayerFinding:
     cured = None
     if after and after[0].path in case.moments:
         name = f"weights of {layer.path} divided by {gain:.3g}, for {after[0].path}"
-        cured = effect(name, case.ends(after[0]), divided(case.moments[after[0].path], gain))
+        moments = case.moments[after[0].path]
+        cured = effect(name, case.ends(after[0]), divided(moments, gain), moments.noise / gain**2)
     return LayerFinding(
         code="layer-init",
         kind="cause",

@@ -33,7 +33,7 @@ def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]
 def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
     moments = case.moments[first.path]
-    cured = effect("mean subtracted", case.ends(first), centred(moments))
+    cured = effect("mean subtracted", case.ends(first), centred(moments), moments.noise)
     names = listed(list(named(layers)))
     return LayerFinding(
         code="layer-mean",
@@ -46,7 +46,7 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
             "root mean square deviation": float((moments.covariance.trace() / len(moments.mean)) ** 0.5),
             "condition number": first.condition_number,
             "condition number, mean subtracted": cured.condition_after,
-            "condition number, LayerNorm": ends(layer_normed(moments)).condition_number,
+            "condition number, LayerNorm": ends(layer_normed(moments), moments.noise).condition_number,
         },
         cost=1 / cured.top,
         fix=f"subtract the mean of the inputs before {names}, or put nn.LayerNorm (or BatchNorm) there",

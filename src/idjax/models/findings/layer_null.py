@@ -51,5 +51,5 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
         layers=named(layers),
         effect=None
         if every
-        else effect("constant channels dropped", case.ends(first), without(moments, moments.constant)),
+        else effect("constant channels dropped", case.ends(first), without(moments, moments.constant), moments.noise),
     )

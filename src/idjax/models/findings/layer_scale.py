@@ -52,7 +52,7 @@ def _varying(layer: LayerFacts) -> float:
 
 def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    scale = first.input_scale
+    moments, scale = case.moments[first.path], first.input_scale
     names = listed(list(named(layers)))
     size = "large" if scale > 1 else "small"
     own = first is case.layers[0]
@@ -69,5 +69,7 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
         cost=max(scale, 1 / scale) ** 2,
         fix=f"divide the inputs by {scale:.3g} before {names}" + ("" if own else ", or put nn.LayerNorm there"),
         layers=named(layers),
-        effect=effect(f"inputs divided by {scale:.3g}", case.ends(first), divided(case.moments[first.path], scale)),
+        effect=effect(
+            f"inputs divided by {scale:.3g}", case.ends(first), divided(moments, scale), moments.noise / scale**2
+        ),
     )
