@@ -35,7 +35,7 @@ Progress = Callable[[int, int, str], None]
 def diagnose_model(
     model: Any,
     params: Any,
-    batch: tuple[Any, Any],
+    batch: Any,
     loss: Callable[[Any, Any], Any],
     settings: Settings | None = None,
     *,

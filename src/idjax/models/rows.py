@@ -55,7 +55,7 @@ class Layer(NamedTuple):
 
 def looked_at(module: Any, method: str) -> bool:
     """Whether this is a call of a layer that `rows_of` knows."""
-    return isinstance(module, KNOWN) and method == "__call__" and not _batched(module)
+    return isinstance(module, KNOWN) and method == "__call__" and not _batched(module) and not _stretched(module)
 
 
 def has_kernel(module: Any) -> bool:
@@ -101,6 +101,14 @@ def _batched(module: Any) -> bool:
     return bool(getattr(module, "batch_dims", ()) or getattr(module, "batch_axis", {}))
 
 
+def _stretched(module: Any) -> bool:
+    """Convolutions with holes in their input, which are transposed ones."""
+    stretch = getattr(module, "input_dilation", None)
+    return stretch not in (None, 1) and any(
+        hole != 1 for hole in (stretch if isinstance(stretch, tuple) else [stretch])
+    )
+
+
 def _patches(module: Any, x: jax.Array) -> Rows:
     """Every patch that the kernel is laid over; those of the groups of a grouped convolution one after the other."""
     sizes = (module.kernel_size,) if isinstance(module.kernel_size, int) else tuple(module.kernel_size)
@@ -109,7 +117,7 @@ def _patches(module: Any, x: jax.Array) -> Rows:
     def each(value: Any) -> tuple[int, ...]:
         return (1 if value is None else value,) * rank if value is None or isinstance(value, int) else tuple(value)
 
-    strides, stretch, holes = each(module.strides), each(module.input_dilation), each(module.kernel_dilation)
+    strides, holes = each(module.strides), each(module.kernel_dilation)
     x = x.reshape(-1, *x.shape[-rank - 1 :])
     channels = _drawn(x.reshape(-1, x.shape[-1]), x.shape[-1])
     groups, width = module.feature_group_count, math.prod(sizes) * x.shape[-1]
@@ -119,7 +127,7 @@ def _patches(module: Any, x: jax.Array) -> Rows:
     x, padding = _padded(x, module.padding, sizes, holes)
     names = (0, rank + 1, *range(1, rank + 1))
     patches = jax.lax.conv_general_dilated_patches(
-        x, sizes, strides, padding, lhs_dilation=stretch, rhs_dilation=holes,
+        x, sizes, strides, padding, rhs_dilation=holes,
         dimension_numbers=jax.lax.ConvDimensionNumbers(names, (rank + 1, rank, *range(rank)), names),
     )  # fmt: skip
     rows = patches.reshape(-1, width // groups)
