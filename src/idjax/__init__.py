@@ -21,6 +21,8 @@ if typing.TYPE_CHECKING:
     from idjax.data import Dataset, load
     from idjax.diagnosis import diagnose
     from idjax.differences import what_differs
+    from idjax.model_outcomes import ModelDiagnosis
+    from idjax.models import diagnose_model
     from idjax.moments import moments_of
     from idjax.outcomes import Diagnosis
     from idjax.prediction import predict
@@ -38,10 +40,12 @@ _HOMES = {
     "Dataset": "data",
     "IdjaxError": "types",
     "Model": "anatomy",
+    "ModelDiagnosis": "model_outcomes",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
     "diagnose": "diagnosis",
+    "diagnose_model": "models",
     "load": "data",
     "moments_of": "moments",
     "predict": "prediction",
@@ -59,11 +63,13 @@ __all__ = [
     "DiagnosisSettings",
     "IdjaxError",
     "Model",
+    "ModelDiagnosis",
     "Moments",
     "Settings",
     "Spectrum",
     "__version__",
     "diagnose",
+    "diagnose_model",
     "load",
     "moments_of",
     "predict",

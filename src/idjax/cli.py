@@ -218,8 +218,9 @@ def train(
 
 @app.command
 def diagnose(
-    data: Data,
+    data: Data | None = None,
     *,
+    model: str | None = None,
     target: Target = None,
     columns: str | None = None,
     labels: bool = False,
@@ -233,12 +234,14 @@ def diagnose(
     json: Json = False,
     quiet: bool = False,
 ) -> int:
-    """Say why gradient descent will not learn these data with these settings, and what would.
+    """Say why gradient descent will not learn these data, or this model, with these settings, and what would.
 
     Exits 0 with nothing found, 1 with findings that are causes, 2 on bad input. Codes are explained by idjax explain.
 
     Parameters
     ----------
+    model:
+        A Flax model in place of data, as package.module:factory; the factory returns (model, params, batch, loss).
     columns:
         The columns of x by name, with commas; all that are no target if not given.
     labels:
@@ -258,6 +261,10 @@ def diagnose(
     quiet:
         Print no progress.
     """
+    if (data is None) == (model is None):
+        raise IdjaxError("diagnose: give DATA, or --model package.module:factory")
+    if model is not None:
+        return _diagnose_model(model, settings, select, ignore, out, json, quiet)
     from idjax import store
     from idjax.diagnosis import EXPLANATIONS
     from idjax.diagnosis import diagnose as look
@@ -289,6 +296,36 @@ def diagnose(
     return 1 if found.causes else 0
 
 
+def _diagnose_model(
+    name: str, settings: Settings, select: str | None, ignore: str | None, out: Path | None, json: bool, quiet: bool
+) -> int:
+    from rich.console import Console
+
+    from idjax import store
+    from idjax.models import EXPLANATIONS
+    from idjax.models.loading import load_factory
+    from idjax.report.model import render
+    from idjax.report.terminal import model_text, progress_bar
+
+    folder = store.check_folder(out) if out else None
+    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
+    codes = chosen - _codes(ignore or "", EXPLANATIONS)
+    given = load_factory(name)
+    with progress_bar(quiet) as progress:
+        found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
+    text = store.to_json(found)
+    if folder:
+        store.write(folder, {"report.html": render(found, store.provenance()), "diagnosis.json": text})
+    if json:
+        print(text, end="")
+    else:
+        width = None if sys.stdout.isatty() else 100
+        Console(width=width, markup=False, highlight=False).print(model_text(found))
+        if folder:
+            print(f"\nThe report: {folder / 'report.html'}")
+    return 1 if found.causes else 0
+
+
 def _codes(text: str, known: Mapping[str, Any]) -> frozenset[str]:
     from idjax.data.dataset import suggestion
 
@@ -307,13 +344,14 @@ def explain(code: str | None = None) -> int:
     code:
         Such as mean-dominated.
     """
-    from idjax.diagnosis import EXPLANATIONS
+    from idjax import diagnosis, models
 
+    explanations = {**diagnosis.EXPLANATIONS, **models.EXPLANATIONS}
     if code is None:
-        for known in EXPLANATIONS.values():
+        for known in explanations.values():
             print(f"{known.code:<20} {known.kind:<12} {known.title}")
         return 0
-    (known,) = (EXPLANATIONS[name] for name in _codes(code, EXPLANATIONS))
+    (known,) = (explanations[name] for name in _codes(code, explanations))
     print(f"{known.code} ({known.kind}): {known.title}\n")
     for head, text in (
         ("", known.means),

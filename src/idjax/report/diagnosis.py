@@ -54,6 +54,7 @@ def _environment(pictures: Mapping[str, bytes]) -> jinja2.Environment:
         measured=words.measured_words,
         evidence=words.evidence_words,
         cost=words.cost_words,
+        factor=words.factor_words,
         epochs=words.epochs_words,
         program=markupsafe.escape,
     )

@@ -1,14 +1,17 @@
 """A diagnosis → what a terminal shows, as a linter would say it: plain without colour, whatever names the data have."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+from idjax.model_outcomes import ModelDiagnosis
 from idjax.outcomes import Diagnosis, Finding, Probe
 from idjax.report import words
 from idjax.report.probe import HEADER, probe_rows, probe_words
@@ -34,6 +37,38 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
     return Group(*parts)
+
+
+def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
+    """The verdict, the layers from input to output, the findings with what their cures would do."""
+    parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold"), _layers(diagnosis)]
+    if diagnosis.curvature is not None:
+        parts.append(_text(f"Largest stable learning rate: {words.number(diagnosis.curvature.largest_rate, 3)}"))
+    for finding in diagnosis.findings:
+        parts += ["", *_finding(finding)]
+        if (effect := finding.effect) is not None:
+            told = f"predicted, {effect.cure}: largest curvature {words.factor_words(effect.top)}, smallest "
+            parts.append(Padding(_text(told + words.factor_words(effect.bottom)), (0, 0, 0, INDENT)))
+    return Group(*parts)
+
+
+def _layers(diagnosis: ModelDiagnosis) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column("layer", ratio=1)
+    for name in ("kind", "width", "input\nsize", "mean²\n/var", "condition", "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for layer in diagnosis.layers:
+        cells = (
+            f"{'✗ ' if layer.path in diagnosis.slow else ''}{layer.path}",
+            layer.kind,
+            f"{layer.inputs}→{layer.outputs}",
+            words.number(layer.input_scale, 2),
+            words.number(layer.mean_share, 2).replace("never", "∞"),
+            f"{layer.condition_number:.1e}",
+            words.number(layer.gain, 2),
+        )
+        table.add_row(*map(_text, cells))
+    return table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,3 +132,13 @@ def _prescriptions(diagnosis: Diagnosis) -> Table:
 def _text(text: str, style: str = "") -> Text:
     """Text that is taken as it is: no markup, no control characters."""
     return Text(words.visible(text), style)
+
+
+@contextlib.contextmanager
+def progress_bar(quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on standard error, moved by calls with the steps done, of how many, and what is being done."""
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda done, total, what: progress.update(
+            task, completed=done, total=total, description=_text(what).plain
+        )

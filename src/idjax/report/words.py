@@ -208,6 +208,15 @@ def cost_words(finding: Finding) -> str:
     return f"training takes {number(finding.cost, 3)} times as long" if finding.cost > 1 else ""
 
 
+def factor_words(factor: float) -> str:
+    """What becomes of a number that is multiplied by a factor."""
+    if not math.isfinite(factor) or factor <= 0:
+        return "not known"
+    if 0.995 < factor < 1.005:
+        return "unchanged"
+    return f"{number(max(factor, 1 / factor), 3)} times {'larger' if factor > 1 else 'smaller'}"
+
+
 def nothing_words(diagnosis: Diagnosis) -> str:
     """What to say where nothing was found: how long learning takes, as measured or else as predicted."""
     told = diagnosis.proof or diagnosis.before

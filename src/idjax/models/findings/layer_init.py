@@ -1,0 +1,64 @@
+"""layer-init: a kernel far larger or smaller than what keeps signals at their size."""
+
+import math
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.wording import count
+from idjax.model_outcomes import LayerFacts, LayerFinding
+from idjax.models.case import ModelCase
+from idjax.models.cures import divided, effect
+
+FAR = 20.0
+"""Factor from which a gain is far from 1. Flax's initialisers are all within it."""
+FAR_EMBEDDING = 5.0
+"""The same for an embedding, beyond either convention for its vectors: 1/√q and 1."""
+
+EXPLANATION = Explanation(
+    code="layer-init",
+    kind="cause",
+    title="A layer's weights are far too large or too small for the width of its input",
+    means="A kernel with entries of root mean square s takes inputs of size r to outputs of about r s √p. Where s √p "
+    "is far from 1, the layers after it see inputs of another size, the layers before it gradients of another size, "
+    "and no one learning rate suits all.",
+    formula="gain s √p against 1/20 and 20; of an embedding s against 1/(5 √q) and 5. The curvature of the layers "
+    "after and before grows by the square of the gain; docs/models.md (M6).",
+    source="LeCun, Bottou, Orr and Müller 1998, section 4.6; Glorot and Bengio 2010; He et al. 2015",
+    example="idjax diagnose --model mypackage.models:factory",
+    fix="nn.initializers.lecun_normal() (or he_normal before a ReLU), or divide the kernel by its gain.",
+    apart="layer-scale is about the input that a layer is given, this about its own weights.",
+)
+
+
+def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+    """Each layer whose gain is far from what any initialiser gives; kernels of zeros are taken as meant."""
+    return [_finding(case, layer) for layer in case.layers if layer.kernel_scale > 0 and _times_off(layer) >= 1]
+
+
+def _times_off(layer: LayerFacts) -> float:
+    """How far beyond the bounds, 1 at them."""
+    if layer.kind == "embed":
+        scale = layer.kernel_scale
+        return max(scale, 1 / (scale * math.sqrt(layer.outputs))) / FAR_EMBEDDING
+    return max(layer.gain, 1 / layer.gain) / FAR
+
+
+def _finding(case: ModelCase, layer: LayerFacts) -> LayerFinding:
+    gain = layer.kernel_scale if layer.kind == "embed" else layer.gain
+    off = gain if gain > 1 else 1 / gain
+    what = f"{gain:.3g} times the size of its inputs" if layer.kind != "embed" else f"vectors of entries {gain:.3g}"
+    after = case.layers[case.layers.index(layer) + 1 :]
+    cured = None
+    if after and after[0].path in case.moments:
+        name = f"weights of {layer.path} divided by {gain:.3g}, for {after[0].path}"
+        moments = case.moments[after[0].path]
+        cured = effect(name, case.ends(after[0]), divided(moments, gain), moments.noise / gain**2)
+    return LayerFinding(
+        code="layer-init",
+        kind="cause",
+        message=f"{layer.path} makes {what}: its weights are {count(off)} times too {'large' if gain > 1 else 'small'}",
+        evidence={"gain of the kernel": gain, "root mean square weight": layer.kernel_scale, "inputs": layer.inputs},
+        cost=off**2,
+        fix=f"initialise {layer.path} with nn.initializers.lecun_normal(), or divide its weights by {gain:.3g}",
+        layers=(layer.path,),
+        effect=cured,
+    )

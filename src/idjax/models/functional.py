@@ -1,0 +1,180 @@
+"""A Flax model, linen or NNX → one pure function of its parameters, whose calls of layers can be listened to."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import nnx
+
+from idjax.models.rows import Layer, Rows, has_kernel, layer_of, looked_at, rows_of
+from idjax.types import IdjaxError
+
+Params = dict[Any, Any]
+Heard = dict[str, Rows]
+ATTENTION = (nn.MultiHeadDotProductAttention, nnx.MultiHeadAttention)
+
+
+class Listener:
+    """Hears the calls of layers while a model is traced: their inputs as rows, and what the layers are."""
+
+    def __init__(self) -> None:
+        self.heard: Heard = {}
+        self.layers: dict[str, Layer] = {}
+        self.unseen: set[str] = set()
+
+    def hear(self, module: Any, key: tuple[str | int, ...], method: str, x: Any, attention: bool) -> None:
+        """One call with input x."""
+        name = "/".join(map(str, key)) or type(module).__name__.lower()
+        if not looked_at(module, method):
+            if has_kernel(module) and method == "__call__":
+                self.unseen.add(name)
+            return
+        rows = rows_of(module, jnp.asarray(x))
+        later = sum(layer.key == key for layer in self.layers.values())
+        name = f"{name} (call {later + 1})" if later else name
+        self.layers[name] = layer_of(module, name, key, attention, rows)
+        self.heard[name] = rows
+
+
+class Functional(NamedTuple):
+    """run(params, inputs, listener) → outputs; params is a nest of dicts of arrays."""
+
+    params: Params
+    run: Callable[[Params, Any, Listener | None], Any]
+
+
+def functional(model: Any, params: Any, kwargs: Mapping[str, Any], rngs: Any) -> Functional:
+    """The model as a function.
+
+    Args:
+      model: a linen module, or an NNX module, which holds parameters of its own.
+      params: of linen: {"params": ...} with its other collections, or what is in "params"; of NNX: None, or a state
+        or nest of dicts to put in place of the model's own.
+      kwargs, rngs: what the call takes besides the inputs; rngs of linen only.
+
+    Raises:
+      IdjaxError: for what is not a Flax model, or parameters that are missing.
+    """
+    if isinstance(model, nn.Module):
+        return _linen(model, params, kwargs, rngs)
+    if isinstance(model, nnx.Module):
+        return _nnx(model, params, kwargs)
+    raise IdjaxError(
+        f"the model is a {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module, made but not called"
+    )
+
+
+def positional(inputs: Any) -> tuple[Any, ...]:
+    """A tuple of inputs is several arguments."""
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+def _linen(model: nn.Module, variables: Any, kwargs: Mapping[str, Any], rngs: Any) -> Functional:
+    if not isinstance(variables, Mapping) or not variables:
+        raise IdjaxError("a linen model has no parameters of its own: give model.init(key, inputs) as params")
+    variables = dict(variables) if "params" in variables else {"params": variables}
+    params = variables.pop("params")
+
+    def run(params: Params, inputs: Any, listener: Listener | None = None) -> Any:
+        def intercept(call: Callable, args: Any, given: Any, context: nn.module.InterceptorContext) -> Any:
+            assert listener is not None
+            module, x = context.module, args[0] if args else next(iter(given.values()), None)
+            listener.hear(module, module.path, context.method_name, x, isinstance(module.parent, ATTENTION))
+            return call(*args, **given)
+
+        with nn.intercept_methods(intercept) if listener is not None else contextlib.nullcontext():
+            return model.apply({"params": params, **variables}, *positional(inputs), rngs=rngs, **kwargs)
+
+    return Functional(jax.tree.map(jnp.asarray, nn.meta.unbox(params)), run)
+
+
+def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functional:
+    for path, module in nnx.iter_modules(model):
+        name = "/".join(map(str, path))
+        if isinstance(module, nnx.Dropout) and not module.deterministic and module.rate > 0:
+            raise IdjaxError(f"{name} drops at random: call model.eval() first, or set deterministic=True")
+        if isinstance(module, nnx.BatchNorm) and not module.use_running_average:
+            raise IdjaxError(f"{name} normalises by the batch: call model.eval() first, or set use_running_average")
+    graph, own, rest = nnx.split(model, nnx.Param, ...)
+    held = nnx.to_pure_dict(own)
+    if params is not None:
+        given = nnx.to_pure_dict(params) if isinstance(params, nnx.State) else params
+        _same_shapes(held, given)
+        held = given
+
+    def run(params: Params, inputs: Any, listener: Listener | None = None) -> Any:
+        state = jax.tree.map(lambda leaf: leaf, own)
+        nnx.replace_by_pure_dict(state, params)
+        copy = nnx.merge(graph, state, rest)
+        if listener is not None:
+            _listen(copy, listener)
+        return copy(*positional(inputs), **kwargs)
+
+    return Functional(jax.tree.map(jnp.asarray, held), run)
+
+
+def _listen(model: nnx.Module, listener: Listener) -> None:
+    """Makes each layer of this copy one of a class that tells the listener of its calls."""
+    modules = dict(nnx.iter_modules(model))
+    for path, module in modules.items():
+        if has_kernel(module):
+            kind = _told(type(module), path, isinstance(modules.get(path[:-1]), ATTENTION), listener)
+            object.__setattr__(module, "__class__", kind)
+
+
+def _told(kind: type, path: tuple[Any, ...], attention: bool, listener: Listener) -> type:
+    """The same kind of layer, which tells the listener of its calls."""
+
+    def call(self: Any, x: Any, *args: Any, **given: Any) -> Any:
+        listener.hear(self, path, "__call__", x, attention)
+        return kind.__call__(self, x, *args, **given)
+
+    return type(kind.__name__, (kind,), {"__call__": call})
+
+
+def _same_shapes(own: Params, given: Any) -> None:
+    """Raises where the parameters given are not those that the model has."""
+    if not isinstance(given, Mapping) or jax.tree.structure(own) != jax.tree.structure(given):
+        raise IdjaxError("params have other names than the model's own: give nnx.state(model, nnx.Param), or None")
+    for (path, ours), theirs in zip(jax.tree_util.tree_leaves_with_path(own), jax.tree.leaves(given), strict=True):
+        if jnp.shape(ours) != jnp.shape(theirs):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise IdjaxError(f"params: {name} has shape {jnp.shape(theirs)}, the model's own {jnp.shape(ours)}")
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns what Flax and JAX raise when a model is called wrongly into one line that says what to pass.
+
+    Raises:
+      IdjaxError: for whatever the call raised.
+    """
+    try:
+        yield
+    except IdjaxError:
+        raise
+    except Exception as error:  # a model is anyone's code: whatever it raises is told in one line
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise IdjaxError(f"calling the model failed: {first.rstrip('.')}; {_remedy(error)}") from error
+
+
+def _remedy(error: Exception) -> str:
+    """What to pass instead."""
+    text = str(error)
+    if isinstance(error, flax.errors.InvalidRngError) or "needs PRNG" in text:
+        return "pass kwargs={'train': False} (or the model's own flag), or rngs={'dropout': key}"
+    if isinstance(error, flax.errors.ModifyScopeVariableError):
+        return "the model updates its statistics: pass kwargs={'train': False} or its own flag for evaluation"
+    if isinstance(error, flax.errors.ScopeCollectionNotFound | flax.errors.ScopeVariableNotFoundError):
+        return "pass all of model.init's collections as params, {'params': ..., 'batch_stats': ...}"
+    if isinstance(error, flax.errors.ScopeParamNotFoundError | flax.errors.ScopeParamShapeError):
+        return "the parameters are not this model's for these inputs: pass model.init(key, inputs)"
+    if isinstance(error, jax.errors.UnexpectedTracerError):
+        return "layers inside nn.scan, nn.vmap or nn.remat cannot be looked at: build the model without them"
+    if isinstance(error, TypeError) and ("argument" in text):
+        return "pass what it takes besides the inputs as kwargs={...}; a tuple of inputs is several arguments"
+    return "check that the batch is (inputs, targets), rows first, and has the shapes that the model takes"
