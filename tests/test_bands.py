@@ -20,10 +20,23 @@ def rows(mean: float, deviation: float, inputs: int = 8, seed: int = 5) -> np.nd
 BASE = Settings(batch_size=10, validation_split=0.2, epochs=12, dtype="float64")
 PREDICTED = [
     pytest.param(rows(30.0, 1.0), dataclasses.replace(BASE, optimizer="adam", epochs=30), id="adam in scalars"),
-    pytest.param(rows(0.3, 1.0), dataclasses.replace(BASE, optimizer="adam", learning_rate=1e-3), id="adam"),
-    pytest.param(rows(0.3, 1.0), dataclasses.replace(BASE, schedule="cosine", learning_rate=0.05), id="cosine"),
     pytest.param(
-        rows(0.3, 1.0), dataclasses.replace(BASE, optimizer="adam", batch_size=800, epochs=30), id="adam, full batch"
+        rows(0.3, 1.0),
+        dataclasses.replace(BASE, optimizer="adam", learning_rate=1e-3),
+        id="adam",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        rows(0.3, 1.0),
+        dataclasses.replace(BASE, schedule="cosine", learning_rate=0.05),
+        id="cosine",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        rows(0.3, 1.0),
+        dataclasses.replace(BASE, optimizer="adam", batch_size=800, epochs=30),
+        id="adam, full batch",
+        marks=pytest.mark.slow,
     ),
     pytest.param(rows(0.3, 1.0), dataclasses.replace(BASE, learning_rate=0.05, batch_size=800), id="full batch"),
 ]
