@@ -53,9 +53,9 @@ def planted() -> dict[str, Set]:
     rng = np.random.default_rng(1)
     many, many_labels = clusters(100_000, seed=2)
     return {
-        "small scale": Set(0.1 * x, labels, 256),
+        "small scale": Set(0.25 * x, labels, 256),
         "unit norm": Set(x / np.linalg.norm(x, axis=1, keepdims=True), labels, 256),
-        "large mean": Set(x + 2 * rng.normal(size=x.shape[1]), labels, 256),
+        "large mean": Set(x + 0.8 * rng.normal(size=x.shape[1]), labels, 256),
         "heavy tails": Set(x * np.sqrt(3 / rng.chisquare(3, size=(len(x), 1))), labels, 256),
         "whitened": Set(x, labels, 256, "pca"),
         "100,000 rows": Set(many, many_labels, 256),

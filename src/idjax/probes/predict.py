@@ -34,7 +34,7 @@ LONGER = 1.5
 """How much longer than the winner of the second race the others are timed."""
 SLOW = 0.2
 """Rates below this share of the one prescribed follow the gradient flow."""
-MOST_STEPS = 20_000
+MOST_STEPS = 50_000
 MOST_WORK = 4e11
 """Multiplications that one race may take, about half a minute of one core."""
 
@@ -124,11 +124,12 @@ def predict_run(data: Features, normalize: str, goal: Goal) -> ProbeRun:
     if np.isfinite(times).any():
         rates = rates[np.argmin(times)] * FINE
         times = _race(data, rates, goal, LONGER).steps
-        chosen, how = fastest(rates, times), "raced"
-        steps = _confirm(data, float(rates[chosen]), goal)
-    else:
-        # Too slow to be followed: the noise of batches has averaged out, and what is left is the flow.
-        chosen, how = int(np.argmax(first.accuracy[-1])), "flow"
+        chosen = fastest(rates, times)
+    else:  # too slow for so many: the leader goes on alone
+        chosen = int(np.argmax(first.accuracy[-1]))
+    steps, how = _confirm(data, float(rates[chosen]), goal), "raced"
+    if math.isinf(steps):
+        how = "flow"
         steps = flow_to(data.training, data.judged, classes, goal.accuracy)[0] * (1 - goal.momentum) / rates[chosen]
     return ProbeRun(
         normalize=normalize,
