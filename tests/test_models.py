@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -57,7 +58,12 @@ def is_named(kind: str, fault: str, seed: int) -> bool:
     return all(set(finding.layers) & planted.layers for finding in found.causes)
 
 
-@pytest.mark.parametrize(("kind", "fault", "seed"), QUICK)
+def quick(*case: object) -> Any:
+    """Large models, which take long to compile, are slow tests."""
+    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer") else ())
+
+
+@pytest.mark.parametrize(("kind", "fault", "seed"), [quick(*case) for case in QUICK])
 def test_a_planted_fault_is_named(kind, fault, seed):
     assert is_named(kind, fault, seed)
 
@@ -69,7 +75,7 @@ def test_of_a_hundred_planted_faults_ninety_five_are_named():
     assert {fault for _, fault, _ in cases(100)} == set(FAULTS)
 
 
-@pytest.mark.parametrize("kind", HEALTHY)
+@pytest.mark.parametrize("kind", [quick(kind) for kind in HEALTHY])
 def test_nothing_is_named_in_a_healthy_model(kind):
     found = diagnosed(planted_model(kind, "", 0))
     assert found.causes == ()
@@ -77,7 +83,7 @@ def test_nothing_is_named_in_a_healthy_model(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", HEALTHY)
+@pytest.mark.parametrize("kind", [quick(kind) for kind in HEALTHY])
 @pytest.mark.parametrize("seed", range(1, 5))
 def test_nothing_is_named_in_healthy_models(kind, seed):
     assert diagnosed(planted_model(kind, "", seed)).causes == ()

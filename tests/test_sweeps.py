@@ -321,6 +321,7 @@ def test_killed_sweeps_go_on_and_give_the_same_bytes(through, tmp_path):
     assert (tmp_path / "results.parquet").read_bytes() == expected
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder(through, tmp_path):
     config, expected = through
     for process in [sweep_process(config, tmp_path) for _ in range(2)]:
