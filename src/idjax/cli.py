@@ -21,7 +21,7 @@ from idjax.types import IdjaxError
 if TYPE_CHECKING:
     from idjax.data import Dataset
     from idjax.outcomes import Outcome
-    from idjax.types import Curve, ModeGroup
+    from idjax.types import Curve
 
 app = App(
     name="idjax",
@@ -131,7 +131,9 @@ def predict(
     if json:
         print(text, end="")
     else:
-        _print_prediction(dataset, settings, curve, quiet)
+        from idjax.prediction_text import prediction_lines
+
+        print(*prediction_lines(dataset, settings, curve, quiet), sep="\n")
     return 0
 
 
@@ -399,74 +401,6 @@ def _save(folder: Path | None, files: dict[str, Any], predicted: "Curve | None",
 def _sayer(quiet: bool) -> Callable[[str], None]:
     """Progress goes to standard error, so that standard output holds results alone."""
     return (lambda _: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
-
-
-def _print_prediction(dataset: "Dataset", settings: Settings, curve: "Curve", quiet: bool) -> None:
-    from idjax.report.words import explained
-
-    print(f"data                {dataset.source}: {len(dataset.x):,} rows of {dataset.x.shape[1]} inputs and "
-          f"{dataset.target.shape[1]} outputs")  # fmt: skip
-    print(f"condition number    {curve.condition_number:.4g}")
-    print(f"learning rate       {_learning_rate(curve, settings)}")
-    print(f"time to learn       {_time_to_learn(curve, settings)}")
-    for group in curve.mode_groups:
-        print(f"  {group.name:<18}{_time_of_group(curve, group)}")
-    if stall := curve.stall:
-        print(
-            f"stalls              at step {stall.steps:,.0f} with a loss of {stall.loss:.4g}: {stall.dtype} weights "
-            "lose what is left of the updates"
-        )
-    for head, text in (("how", curve.how), *(("note", note) for note in curve.notes)):
-        for index, line in enumerate(textwrap.wrap(text, 100)):
-            print(f"{'' if index else head:<20}{line}")
-    if quiet:
-        return
-    drift = curve.kernel_drift
-    print(
-        f"\n{'epoch':>8} {'loss':>12} {'val_loss':>12} {'explained variance':>20}"
-        + (f" {'kernel drift':>14}" if drift is not None else "")
-    )
-    last = len(curve.epoch) - 1
-    for index in sorted({*range(min(3, last + 1)), *(round(last * k / 8) for k in range(9))}):
-        print(
-            f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g} {curve.validation[index]:>12.4g} "
-            f"{explained(float(curve.explained_variance[index])):>20}"
-            + (f" {drift[index]:>14.2g}" if drift is not None else "")
-        )
-
-
-def _learning_rate(curve: "Curve", settings: Settings) -> str:
-    text = f"{settings.step_size:.4g}"
-    if settings.schedule != "constant":
-        text += f", {settings.schedule}"
-    if fastest := curve.fastest:
-        inside = math.isfinite(fastest.steps)
-        what = f"learns in {fastest.steps:,.0f} steps" if inside else "comes closest within these epochs"
-        text += f" ({fastest.learning_rate:.3g} {what})"
-    rates = curve.learning_rates
-    if rates is None:
-        return text
-    text += f" (largest stable {rates.max:.4g}, best {rates.best:.4g}"
-    if not settings.momentum and rates.momentum > 0:
-        text += f"; with momentum {rates.momentum:.6g} and the full batch {rates.momentum_rate:.4g}"
-    return f"{text}); batches of more than {rates.critical_batch:,.0f} hardly buy fewer steps"
-
-
-def _time_of_group(curve: "Curve", group: "ModeGroup") -> str:
-    modes = "1 mode" if group.modes == 1 else f"{group.modes} modes"
-    text = f"{modes}, {group.share:.3g} of the loss at the start"
-    if group.name == "null":
-        return f"{modes}: nothing in the data moves them"
-    if math.isinf(group.steps):
-        return f"{text}: not learned"
-    return f"{text}: {group.steps:,.0f} steps = {group.steps / curve.steps_per_epoch:,.4g} epochs"
-
-
-def _time_to_learn(curve: "Curve", settings: Settings) -> str:
-    level = f"explained variance {settings.learned_at:g}"
-    if curve.steps_to_learn == float("inf"):
-        return f"not within what is predicted ({level})" if curve.learning_rates is None else f"never ({level})"
-    return f"{curve.steps_to_learn:,.0f} steps = {curve.epochs_to_learn:,.4g} epochs ({level})"
 
 
 def _print_table(outcomes: "list[Outcome]") -> None:
