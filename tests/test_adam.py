@@ -257,7 +257,7 @@ def test_schedules_are_the_same_in_theory_and_training():
 def test_the_fastest_rate_is_the_fastest():
     """Among rates from a third to three times it, predicted and trained."""
     x = prescribed(np.full(6, 0.3), np.logspace(0, -1, 6), 400, 5)
-    settings = Settings(optimizer="adam", batch_size=20, epochs=60, dtype="float64", validation_split=0.0)
+    settings = Settings(optimizer="adam", batch_size=20, epochs=30, dtype="float64", validation_split=0.0)
     fastest = predict(x, settings).fastest
     assert fastest is not None
 

@@ -50,8 +50,8 @@ def covered(losses: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("x", "settings"), PREDICTED)
 def test_predictions_of_other_starts_fall_into_the_band(x, settings):
-    """Four bands, for one of few starts is wide or narrow by chance; 100 other starts."""
-    others = [predict(x, dataclasses.replace(settings, seed=1000 + k), band=False) for k in range(100)]
+    """Four bands, for one of few starts is wide or narrow by chance; 40 other starts."""
+    others = [predict(x, dataclasses.replace(settings, seed=1000 + k), band=False) for k in range(40)]
     found = [predict(x, dataclasses.replace(settings, seed=k)) for k in range(4)]
     for field in ("train", "validation"):
         losses = np.array([getattr(other, field) for other in others])
@@ -62,7 +62,7 @@ def test_predictions_of_other_starts_fall_into_the_band(x, settings):
             shares.append(covered(losses, band.low, band.high))
             third = (band.high - band.low) / 6
             narrow.append(covered(losses, band.median - third, band.median + third))
-        # 95%, less three standard errors: bands of few starts cover more or less, 0.1 each, and others less than 0.05.
+        # 95%, less three standard errors: bands of few starts cover more or less, 0.1 each, and others less.
         assert np.mean(shares) >= 0.80
         assert np.mean(narrow) < 0.75
 

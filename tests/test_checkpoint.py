@@ -149,7 +149,8 @@ def through(tmp_path_factory):
     return results(folder / "out")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_process_goes_on(through, tmp_path, number):
     np.save(tmp_path / "x.npy", data().x)
     stopped = tmp_path / "stopped"

@@ -61,6 +61,7 @@ np.save(sys.argv[2], np.array(found))
 """
 
 
+@pytest.mark.slow
 def test_runs_spread_over_eight_devices_come_to_the_same(tmp_path):
     x = np.random.default_rng(0).normal(1, 0.5, (100, 4))
     np.save(tmp_path / "x.npy", x)
@@ -80,6 +81,7 @@ def test_runs_spread_over_eight_devices_come_to_the_same(tmp_path):
         assert np.ptp(here[:, -1]) > 0.01
 
 
+@pytest.mark.slow
 def test_two_processes_of_jax_distributed_share_a_sweep(tmp_path):
     (tmp_path / "config.py").write_text(CONFIG)
     address = f"127.0.0.1:{free_port()}"

@@ -60,7 +60,7 @@ def is_named(kind: str, fault: str, seed: int) -> bool:
 
 def quick(*case: object) -> Any:
     """Large models, which take long to compile, are slow tests."""
-    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer") else ())
+    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer", "vae") else ())
 
 
 @pytest.mark.parametrize(("kind", "fault", "seed"), [quick(*case) for case in QUICK])
@@ -361,6 +361,7 @@ def test_flags_and_collections_are_passed_on():
     assert [layer.path for layer in fussy(kwargs={"train": False}).layers] == ["Dense_0"]
 
 
+@pytest.mark.slow
 def test_outliers_and_epsilon_are_named():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 16)).astype(np.float32)
