@@ -254,6 +254,7 @@ def test_schedules_are_the_same_in_theory_and_training():
     np.testing.assert_allclose(traced, np.asarray(rate(jnp.arange(50.0))), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_fastest_rate_is_the_fastest():
     """Among rates from a third to three times it, predicted and trained."""
     x = prescribed(np.full(6, 0.3), np.logspace(0, -1, 6), 400, 5)

@@ -65,7 +65,9 @@ def proven(kind: tuple[str, ...], seed: int, **sizes: object) -> tuple[float, fl
     return best.predicted_epochs, best.proof.epochs, step, found.proof.epochs
 
 
-@pytest.mark.parametrize("kind", [("mean-dominated",), ("step-too-small",)], ids="+".join)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(("mean-dominated",), marks=pytest.mark.slow), ("step-too-small",)], ids="+".join
+)
 def test_the_first_prescription_takes_as_long_as_predicted(kind):
     predicted, measured, step, before = proven(kind, 1, p=6, rows=1000, batch=8)
     assert abs(measured - predicted) <= max(0.1 * predicted, 1.0001 * step)

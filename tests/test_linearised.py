@@ -33,8 +33,14 @@ def both(settings, x=None, y=None):
     "changes",
     [
         {"normalize": "sample", "momentum": 0.5},
-        {"hidden": "64", "hidden_activation": "tanh", "activation": "linear", "normalize": "feature"},
-        {"hidden": "6,5", "hidden_activation": "gelu", "optimizer": "adam", "learning_rate": 1e-4},
+        pytest.param(
+            {"hidden": "64", "hidden_activation": "tanh", "activation": "linear", "normalize": "feature"},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"hidden": "6,5", "hidden_activation": "gelu", "optimizer": "adam", "learning_rate": 1e-4},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
@@ -62,6 +68,7 @@ def test_a_drifting_kernel_is_said_and_the_losses_then_differ():
     assert prediction_error(Pair(trained, predicted)) > 0.02
 
 
+@pytest.mark.slow
 def test_outputs_and_weights_give_the_same_modes():
     """More weights than outputs or fewer: the run is the same, whatever space its modes are found in."""
     x = rows(8)

@@ -60,7 +60,7 @@ def is_named(kind: str, fault: str, seed: int) -> bool:
 
 def quick(*case: object) -> Any:
     """Large models, which take long to compile, are slow tests."""
-    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer", "vae") else ())
+    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer", "vae", "normed") else ())
 
 
 @pytest.mark.parametrize(("kind", "fault", "seed"), [quick(*case) for case in QUICK])
@@ -225,6 +225,7 @@ def test_a_cure_changes_a_linear_block_exactly_as_predicted():
     assert measured < 0.01
 
 
+@pytest.mark.slow
 def test_a_cure_changes_the_block_of_a_network_about_as_predicted():
     """Behind a ReLU the inputs and the outputs' gradients are not independent: within a factor of 3."""
     rng = np.random.default_rng(0)

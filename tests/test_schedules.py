@@ -35,9 +35,10 @@ def rates(text: str, counts=COUNTS):
     ],
 )
 def test_the_rates_are_those_of_keras(text, keras):
-    expected = np.array([float(keras(int(count))) for count in COUNTS])
-    assert np.abs(rates(text) - expected).max() < 1e-6
-    assert np.abs(rates("constant+warmup=1") - expected).max() > 1e-2
+    counts = COUNTS[::11]  # a call of Keras for each
+    expected = np.array([float(keras(int(count))) for count in counts])
+    assert np.abs(rates(text, counts) - expected).max() < 1e-6
+    assert np.abs(rates("constant+warmup=1", counts) - expected).max() > 1e-2
 
 
 def test_warm_up_alone():

@@ -307,6 +307,7 @@ def through(tmp_path_factory):
     return folder / "config.py", (folder / "out" / "results.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_sweeps_go_on_and_give_the_same_bytes(through, tmp_path):
     config, expected = through
     process = sweep_process(config, tmp_path)
