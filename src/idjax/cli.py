@@ -176,7 +176,7 @@ def train(
     say = _sayer(quiet)
     predicted, reason = None, None
     try:
-        predicted = idjax.predict(dataset, settings)
+        predicted = idjax.predict(dataset, settings, band=settings.optimizer == "sgd")
     except NoTheoryError as error:
         reason = str(error)
         say(reason)

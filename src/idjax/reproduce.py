@@ -77,10 +77,10 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
     data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
     predicted, long_run, reason = None, None, ""
     try:
-        predicted = predict(data, settings)
+        predicted = predict(data, settings, band=settings.optimizer == "sgd")
         if run.best_learning_rate and predicted.learning_rates:
             settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
-            predicted = predict(data, settings)
+            predicted = predict(data, settings, band=settings.optimizer == "sgd")
         if run.long_run:
             long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
     except NoTheoryError as error:
