@@ -2,7 +2,7 @@
 
 import base64
 import dataclasses
-import html.parser
+import html
 import io
 import json
 import re
@@ -12,6 +12,7 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
+from pages import Page
 from rich.console import Console
 
 from idjax import store
@@ -127,33 +128,6 @@ def hostile() -> Diagnosis:
         f"drop {HOSTILE}",
     )  # fmt: skip
     return diagnosis(source=HOSTILE, verdict=HOSTILE, findings=(cause,), no_prediction=HOSTILE)
-
-
-class Page(html.parser.HTMLParser):
-    """Every tag, attribute and word of a page, and whether its tags are balanced."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.attributes, self.open, self.words = [], [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in ("meta", "link", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    @property
-    def said(self) -> str:
-        return " ".join(" ".join(self.words).split())
 
 
 def said(shown: Diagnosis) -> str:

@@ -3,7 +3,6 @@
 import base64
 import concurrent.futures
 import dataclasses
-import html.parser
 import io
 import re
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import matplotlib.image
 import numpy as np
 import pytest
+from pages import Page
 
 from idjax.outcomes import Checked, ExperimentOutcome, RunOutcome, Samples, ScanOutcome, ScanPoint
 from idjax.report import page, words
@@ -101,31 +101,6 @@ def with_curve(**changes) -> ExperimentOutcome:
 
 def texts(figure) -> set[str]:
     return {text.get_text() for ax in figure.axes for text in ax.texts}
-
-
-class Page(html.parser.HTMLParser):
-    """Every tag and attribute of a page, and whether its tags are balanced."""
-
-    VOID = ("meta", "link", "img", "br")
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.attributes, self.open, self.words = [], [], [], []
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
 
 
 def test_the_page_is_self_contained():

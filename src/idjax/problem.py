@@ -59,6 +59,11 @@ class Problem:
         return 1 if np.all(self.output_weights == self.output_weights[0]) else len(self.output_weights)
 
     @property
+    def output_groups(self) -> list[slice]:
+        """The outputs of each group, as slices of all."""
+        return [slice(None)] if self.groups == 1 else [slice(j, j + 1) for j in range(self.groups)]
+
+    @property
     def output_shares(self) -> np.ndarray:
         """ω/q, (q,): what each output's squared error counts in the loss."""
         return self.output_weights / len(self.output_weights)

@@ -46,7 +46,7 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
         # Rounding slows other starts and orders as it slows this one.
         path = path.unrounded
         slowed, first = first, path.losses(epochs)
-    spread = _over_batches(course, first, epochs) if isinstance(path, MinibatchPath) else None
+    spread = _over_batches(course, path, first, epochs) if isinstance(path, MinibatchPath) else None
     drawn = course.settings.start in (INITIALIZERS if course.layers else ("glorot",))
     found = _over_starts(course, path, first, epochs) if drawn else [first]
     if found is None or (spread is None and len(found) == 1):
@@ -157,7 +157,7 @@ def _of_few(courses: list[Course], epochs: Float[np.ndarray, " E"]) -> list[Loss
     return [path_for(course._replace(beyond=False)).losses(epochs) for course in courses]
 
 
-def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:
+def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:
     """Standard deviations of the losses over the orders of the rows, relative to the losses of the start given.
 
     Those of validation are taken to be what they are at the ends of epochs of the training rows.
@@ -167,9 +167,8 @@ def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]
     n = problem.spectrum.eigenvalues.size
     if n**2 * problem.groups * 43 * 144 * 20 > MOST_WORK:
         return None
-    groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
     parts = []
-    for rate, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+    for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
         rule = minibatch.updates(
             problem.spectrum.eigenvalues, problem.mean, course.mean_batch, rate, settings.momentum, settings.nesterov,
             float(course.steps),
@@ -179,7 +178,7 @@ def _over_batches(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]
         mean_share = float(share**2 @ noise[outputs]) / kick if kick > 0 else 0.0
         parts.append(fluctuation.Outputs(rule, (part * share) @ part.T, kick, mean_share))
     found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs)
-    at_end = MinibatchPath(course).at(epochs * course.steps).train
+    at_end = path.at(epochs * course.steps).train
 
     def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
         index = found.epochs - 1

@@ -8,7 +8,7 @@ import numpy as np
 
 from idjax.paths.path import Course, Recorded, floor_of
 from idjax.steps import Plan, hyper_for, plan_for
-from idjax.theory import deep_linear, stepped
+from idjax.theory import deep_linear
 from idjax.theory.regularised import component_angles
 
 AT_ONCE = 1024
@@ -24,13 +24,7 @@ def deep_path(course: Course) -> Recorded:
     outputs = problem.train.outputs
     rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=course.rows))
     hyper = hyper_for(settings)
-    single = stepped.Layer(
-        covariance=jnp.asarray(problem.train.covariance_xx),
-        mean=jnp.asarray(problem.train.mean_x),
-        weight=jnp.asarray(problem.train.weight),
-        reference=jnp.asarray(problem.reference.stacked),
-        shares=jnp.asarray(problem.output_shares),
-    )
+    single = course.layer()
     watched, constants = course.watched()
     layers = jax.tree.map(jnp.asarray, course.layers)
     state = deep_linear.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)

@@ -44,11 +44,10 @@ class MinibatchPath:
         noise = problem.on_train.residual
         coefficients = [problem.coefficients(start) for start in self._starts]
         settings, eigenvalues = course.settings, problem.spectrum.eigenvalues
-        groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
         self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
         self._judged_from = 0 if self._alike else len(self._starts)
         self._parts = []
-        for rate, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+        for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
             rule = minibatch.updates(
                 eigenvalues,
                 problem.mean,

@@ -36,11 +36,10 @@ def own_rows_path(course: Course) -> Recorded:
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
     _require_affordable(course, len(kinds))
     rows = _rows(course, course.sample)
-    groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
     record = np.zeros((1 + len(forms), settings.epochs))
     errors = np.zeros_like(course.coefficients)
     pull = 0.0
-    for rate, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+    for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
         runs = [_run(course, rows, rate, share, outputs) for share in kinds]
         record[0] += _epoch_means(course, np.asarray(runs[kind_of[-1]].batch))
         for k, kind in enumerate(kind_of):

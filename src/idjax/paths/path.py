@@ -11,7 +11,7 @@ from idjax.paths.search import crossing
 from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
-from idjax.theory.stepped import Watched
+from idjax.theory.stepped import Layer, Watched
 from idjax.types import IdjaxError, Layers, Stall, Weights
 
 
@@ -120,6 +120,17 @@ class Course(NamedTuple):
             return None
         return quadratic.quadratic_form(
             problem.on_validation, self.coefficients, problem.output_weights, problem.groups
+        )
+
+    def layer(self) -> Layer:
+        """The layer as it is stepped on the moments of the data."""
+        problem = self.problem
+        return Layer(
+            covariance=jnp.asarray(problem.train.covariance_xx),
+            mean=jnp.asarray(problem.train.mean_x),
+            weight=jnp.asarray(problem.train.weight),
+            reference=jnp.asarray(problem.reference.stacked),
+            shares=jnp.asarray(problem.output_shares),
         )
 
     def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:

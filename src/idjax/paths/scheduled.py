@@ -32,8 +32,7 @@ def scheduled_path(course: Course) -> "ScheduledPath":
     forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
     noise = problem.on_train.residual
     record = np.zeros((1 + len(forms), settings.epochs))
-    groups = [slice(None)] if problem.groups == 1 else [slice(j, j + 1) for j in range(problem.groups)]
-    for step_size, outputs in zip(group_rates(problem, settings.step_size), groups, strict=True):
+    for step_size, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
         seconds: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
         for k, shares in enumerate(np.asarray(watched.shares)):
             # Forms that weigh outputs alike see the same second moments.

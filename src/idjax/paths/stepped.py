@@ -32,13 +32,7 @@ def stepped_path(course: Course) -> Recorded:
     settings, problem = course.settings, course.problem
     # Programs are compiled for a transformation, which starts and seeds share.
     transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), course.steps)
-    layer = stepped.Layer(
-        covariance=jnp.asarray(problem.train.covariance_xx),
-        mean=jnp.asarray(problem.train.mean_x),
-        weight=jnp.asarray(problem.train.weight),
-        reference=jnp.asarray(problem.reference.stacked),
-        shares=jnp.asarray(problem.output_shares),
-    )
+    layer = course.layer()
     errors = jnp.asarray(course.start.stacked - problem.reference.stacked)
     watched, constants = course.watched()
     state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
