@@ -67,6 +67,30 @@ def test_predictions_of_other_starts_fall_into_the_band(x, settings):
         assert np.mean(narrow) < 0.75
 
 
+@pytest.mark.slow
+def test_the_band_from_a_few_starts_of_a_few_outputs(monkeypatch):
+    """As where one run takes minutes: as often as bands of few starts, which are followed here."""
+    x, settings = rows(0.3, 1.0), dataclasses.replace(BASE, optimizer="adam", learning_rate=1e-3)
+    monkeypatch.setattr(bands, "MOST_SECONDS", 0.0)
+    test_predictions_of_other_starts_fall_into_the_band(x, settings)
+
+
+@pytest.mark.slow
+def test_bands_of_activations():
+    """Over starts, from the network linearised at each."""
+    y = np.tanh(rows(0.3, 1.0) @ np.random.default_rng(0).normal(size=(8, 3)))
+    settings = dataclasses.replace(BASE, hidden="16", hidden_activation="tanh", batch_size=100, learning_rate=0.05)
+    others = [predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=1000 + k), y=y, band=False) for k in range(20)]
+    losses = np.array([other.train for other in others])
+    found = [predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=k), y=y).train_band for k in range(2)]
+    assert np.mean([covered(losses, band.low, band.high) for band in found]) >= 0.80
+    thirds = [(band.high - band.low) / 6 for band in found]
+    narrow = [
+        covered(losses, band.median - third, band.median + third) for band, third in zip(found, thirds, strict=True)
+    ]
+    assert np.mean(narrow) < 0.75
+
+
 def orders(x, y, settings, count):
     """Trained losses of one start, the rows in other orders."""
     return [train(x, dataclasses.replace(settings, seed=seed), y=y) for seed in range(count)]
@@ -88,6 +112,10 @@ def one_start(tmp_path_factory):
 RNG = np.random.default_rng(8)
 SCALED = prescribed(0.3 * RNG.normal(size=10), np.logspace(0, -2, 10), 1000, 5)
 SUM = SCALED @ RNG.normal(size=(10, 1)) + 1
+OTHER = np.random.default_rng(3)
+TAILED = OTHER.normal(size=(1000, 10)) * np.sqrt(3 / OTHER.chisquare(5, size=(1000, 1))) * np.geomspace(1, 0.1, 10)
+RARE = (OTHER.random((1000, 10)) < 0.1) * 1.0
+MIX, NOISE = OTHER.normal(size=(10, 3)), OTHER.normal(size=(1000, 3))
 
 
 @pytest.mark.parametrize(
@@ -95,6 +123,8 @@ SUM = SCALED @ RNG.normal(size=(10, 1)) + 1
     [
         pytest.param(SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.02}, id="label noise"),
         pytest.param(SCALED, SCALED @ RNG.normal(size=(10, 3)), {"learning_rate": 0.02}, id="no noise"),
+        pytest.param(RARE, RARE @ MIX + NOISE, {"learning_rate": 0.02}, id="label noise on slow modes"),
+        pytest.param(TAILED, TAILED @ MIX, {"learning_rate": 0.02, "moments": "data"}, id="their own fourth moment"),
         pytest.param(
             SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.004, "momentum": 0.9}, id="momentum"
         ),
@@ -118,13 +148,26 @@ def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatc
     ratio = (spread.train / measured.std(axis=0, ddof=1)[spread.epochs - 1])[later]
     assert 0.5 < np.exp(np.mean(np.log(ratio))) < 1.5
     # Negative control: batches drawn afresh, whose noise does not cancel within an epoch.
-    monkeypatch.setattr("idjax.theory.fluctuation._uncancelled", jnp.ones_like)
-    monkeypatch.setattr("idjax.theory.fluctuation.jnp.tensordot", lambda a, b, axes: jnp.zeros(b.shape[1:]))
+    monkeypatch.setattr(fluctuation, "_share_felt", jnp.ones_like)
+    monkeypatch.setattr(fluctuation, "_uncancelled", lambda values, at: values)
     fluctuation._variances.clear_cache()
     predict(x, settings, y=y)
     fluctuation._variances.clear_cache()
     wrong = (seen[-1].train / measured.std(axis=0, ddof=1)[spread.epochs - 1])[later]
     assert np.exp(np.mean(np.log(wrong))) > 1.5
+
+
+def test_rare_large_rows_stray_more(one_start):
+    """Negative control: Gaussian rows of the same moments are told apart from heavy-tailed ones."""
+    settings = dataclasses.replace(BASE, learning_rate=0.02, validation_split=0.0, start=one_start(10, 3))
+    own, gaussian = (
+        predict(TAILED, dataclasses.replace(settings, moments=moments), y=TAILED @ MIX).train_band
+        for moments in ("data", "gaussian")
+    )
+    assert own is not None
+    assert gaussian is not None
+    widths = [np.log(band.high / band.low)[3:] for band in (own, gaussian)]
+    assert np.all(widths[0] > 1.2 * widths[1])
 
 
 def test_trained_runs_fall_into_the_band():

@@ -120,12 +120,14 @@ def predict(
     out:
         Folder for prediction.json and a figure.
     quiet:
-        Print the summary without the epochs.
+        Print the summary without the epochs, and no progress.
     """
     from idjax import store
+    from idjax.report.terminal import progress_bar
 
     folder, dataset = _begin(data, target, settings, out)
-    curve = idjax.predict(dataset, settings)
+    with progress_bar(quiet) as progress:
+        curve = idjax.predict(dataset, settings, progress=progress)
     text = store.to_json({"data": dataset.source, "settings": settings, **store.curve_object(curve)})
     _save(folder, {"prediction.json": text}, curve, None)
     if json:

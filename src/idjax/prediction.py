@@ -22,12 +22,13 @@ from idjax.paths import (
     fastest_rate,
     floor_of,
     path_for,
+    silent,
 )
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
 from idjax.theory.deep_linear import end_to_end
-from idjax.types import Curve, ModeGroup, Weights
+from idjax.types import Curve, ModeGroup, Report, Weights
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
 
@@ -38,6 +39,7 @@ def predict(
     *,
     y: Float[np.ndarray, "N q"] | None = None,
     band: bool = True,
+    progress: Report = silent,
 ) -> Curve:
     """What training with these settings will do, from the moments of the data alone.
 
@@ -46,6 +48,7 @@ def predict(
       settings: of the run, as `train` takes them.
       band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
         optimizers the fastest learning rate.
+      progress: hears of what takes long: how much is done, of how much, and what it is.
 
     Returns:
       The predicted curve; `how` says how it was made, and whether these settings are outside its range.
@@ -63,7 +66,9 @@ def predict(
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
     sample = Sample(x[:rows], None if y is None else y[:rows])
     held_out = Sample(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
-    curve = predict_from_moments(train, validation, settings, band=band, sample=sample, held_out=held_out)
+    curve = predict_from_moments(
+        train, validation, settings, band=band, sample=sample, held_out=held_out, progress=progress
+    )
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
@@ -78,6 +83,7 @@ def predict_from_moments(
     problem: Problem | None = None,
     beyond: bool = True,
     held_out: Sample | None = None,
+    progress: Report = silent,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
@@ -95,7 +101,7 @@ def predict_from_moments(
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         problem = problem or pose(train, validation, settings)
         several = layers if settings.widths or not settings.linear else ()
-        course = Course(problem, problem.enter(start), settings, rows, sample, beyond, several, held_out)
+        course = Course(problem, problem.enter(start), settings, rows, sample, beyond, several, held_out, progress)
         path = path_for(course)
         curve = _curve(course, path)
         if isinstance(path, Recorded):

@@ -5,12 +5,16 @@ the q outputs, as Keras has them.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 Vector = Float[np.ndarray, " n"]
+
+Report = Callable[[int, int, str], None]
+"""Hears of long work: how much is done, of how much, and what it is."""
 
 
 class IdjaxError(ValueError):

@@ -5,11 +5,13 @@ import scipy.stats
 from jaxtyping import Float
 
 from idjax.model import INITIALIZERS, start_layers
+from idjax.paths.adam import adam_of_output
 from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
-from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
+from idjax.paths.own_rows import inputs_of
+from idjax.paths.path import Course, Losses, Path, Recorded, floor_of, silent
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
 from idjax.theory import fluctuation, minibatch
@@ -22,7 +24,14 @@ FEW = 8
 """Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
 MOST_WORK = 2e10
 """Products that a band may cost, well under a minute; longer runs and wider data have none."""
+SPREAD_CELLS = 20 * 144
+"""Cells that the spread over the orders of the rows is summed over: of an epoch, times pairs of epochs."""
+SPREAD_WORK = 43 * SPREAD_CELLS
+"""Products that each takes, for a pair of modes."""
 MOST_SECONDS = 20.0
+"""What following FEW starts may take."""
+SAMPLED, STARTS_EACH = 4, 3
+"""Outputs whose starts stand for those of all, and starts of each, where even one run takes minutes."""
 MOST_LOSSES = 2**22
 """Losses of a band held at once."""
 NUMBERS_AT_ONCE = 2**24
@@ -38,15 +47,18 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
     """Bands of the training and the validation loss about a path's; None where they would take minutes, or where
     nothing is random.
     """
-    if not course.settings.linear:
-        return None, None
     epochs = np.arange(1.0, course.settings.epochs + 1)
     first, slowed = path.losses(epochs), None
     if isinstance(path, SlowedPath):
         # Rounding slows other starts and orders as it slows this one.
         path = path.unrounded
         slowed, first = first, path.losses(epochs)
-    spread = _over_batches(course, path, first, epochs) if isinstance(path, MinibatchPath) else None
+    spread = None
+    if isinstance(path, MinibatchPath):
+        spread = _over_batches(course, path, first, epochs)
+    elif course.own_rows:
+        twin = MinibatchPath(course)
+        spread = _over_batches(course, twin, twin.losses(epochs), epochs)
     drawn = course.settings.start in (INITIALIZERS if course.layers else ("glorot",))
     found = _over_starts(course, path, first, epochs) if drawn else [first]
     if found is None or (spread is None and len(found) == 1):
@@ -61,12 +73,19 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
         ends = _quantiles(values, None if spread is None else getattr(spread, field)) + constant + least
         return Band(*ends, over=over)
 
-    train = band("train", floor_of(problem), left_by_bottleneck(course) if course.layers else 0.0)
+    floor, least = floor_of(problem), 0.0
+    if not course.settings.linear:
+        least = -floor  # that of linear layers does not bound what activations can do: losses are taken whole
+    elif course.layers:
+        least = left_by_bottleneck(course)
+    train = band("train", floor, least)
     return train, None if problem.validation is None else band("validation", problem.penalty[1])
 
 
 def _over_starts(course: Course, path: Path, first: Losses, epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
     """Losses of other starts: MANY to take percentiles of, or FEW; None where they would take minutes."""
+    if course.own_rows:
+        return _by_means(course, first, _starts(course, MANY), epochs)
     if isinstance(path, FullBatchPath | MinibatchPath):
         return _of_linear(course, first, _starts(course, MANY), epochs)
     if isinstance(path, ScheduledPath):
@@ -75,7 +94,8 @@ def _over_starts(course: Course, path: Path, first: Losses, epochs: Float[np.nda
         return _from_outputs(course, path, epochs)
     if course.layers:
         return _of_few(_other_layers(course, FEW), epochs)
-    return _of_few([course._replace(start=start) for start in _starts(course, FEW)], epochs)
+    found = _of_few([course._replace(start=start) for start in _starts(course, FEW)], epochs)
+    return _of_sampled_outputs(course, first, epochs) if found is None and not course.full_batch else found
 
 
 def _other_layers(course: Course, count: int) -> list[Course]:
@@ -145,16 +165,47 @@ def _from_outputs(course: Course, path: Recorded, epochs: Float[np.ndarray, " E"
     known = np.stack([run.outputs for run in runs if isinstance(run, Recorded) and run.outputs is not None])
     mean = np.mean([run.losses(epochs)[:2] for run in runs], axis=0)
     deviation = np.sqrt(known.var(axis=0, ddof=1).sum(axis=1))
-    reach = scipy.stats.t.ppf((np.arange(MANY) + 0.5) / MANY, (len(runs) - 1) * outputs) * np.sqrt(1 + 1 / len(runs))
+    return _lognormal(mean, deviation, (len(runs) - 1) * outputs, 1 + 1 / len(runs))
+
+
+def _of_sampled_outputs(course: Course, first: Losses, epochs: Float[np.ndarray, " E"]) -> list[Losses]:
+    """The same from a few starts of a few outputs, where one run of all takes minutes.
+
+    The variance over starts is that of these outputs, times all over these. What is known of the mean is the run given.
+    """
+    draws = np.random.default_rng([course.settings.seed, 3])
+    outputs = draws.permutation(course.start.bias.size)[:SAMPLED]
+    each = STARTS_EACH * SAMPLED // len(outputs)
+    starts = _starts(course, each * len(outputs))
+
+    def one(done: int, output: int, start: Weights) -> Float[np.ndarray, "2 E"]:
+        course.report(done, len(outputs) * each, "the band, from other starts")
+        return adam_of_output(course._replace(report=silent), output, start)
+
+    known = np.array([one(k, int(outputs[k // each]), start) for k, start in enumerate(starts)])
+    known = known.reshape(len(outputs), each, *known.shape[1:])
+    variance = known.var(axis=1, ddof=1).mean(axis=0) * course.start.bias.size
+    return _lognormal(np.array(first[:2]), np.sqrt(variance), len(outputs) * (each - 1), 2.0)
+
+
+def _lognormal(
+    mean: Float[np.ndarray, "2 E"], deviation: Float[np.ndarray, "2 E"], freedom: int, variances: float
+) -> list[Losses]:
+    """MANY losses whose logarithms are spread as Student's t says of one more start: its variance and the mean's."""
+    reach = scipy.stats.t.ppf((np.arange(MANY) + 0.5) / MANY, freedom) * np.sqrt(variances)
     train, validation = mean[:, None] * np.exp(reach[:, None] * (deviation / mean)[:, None])
     return [Losses(*pair, np.full_like(pair[0], np.nan)) for pair in zip(train, validation, strict=True)]
 
 
 def _of_few(courses: list[Course], epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:
     """The losses of runs that are followed one by one; None where that would take minutes."""
-    if courses[0].own_rows or sum(map(seconds_of, courses)) > MOST_SECONDS:
+    if sum(map(seconds_of, courses)) > MOST_SECONDS:
         return None
-    return [path_for(course._replace(beyond=False)).losses(epochs) for course in courses]
+    found = []
+    for done, course in enumerate(courses):
+        course.report(done, len(courses), "the band, from other starts")
+        found.append(path_for(course._replace(beyond=False, report=silent)).losses(epochs))
+    return found
 
 
 def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:
@@ -165,7 +216,8 @@ def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Fl
     problem, settings = course.problem, course.settings
     shares, noise = problem.output_shares, problem.on_train.residual
     n = problem.spectrum.eigenvalues.size
-    if n**2 * problem.groups * 43 * 144 * 20 > MOST_WORK:
+    rows = None if not course.own_rows else inputs_of(course)
+    if n**2 * (SPREAD_WORK * problem.groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
         return None
     parts = []
     for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
@@ -177,7 +229,7 @@ def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Fl
         kick = float(share @ noise[outputs])
         mean_share = float(share**2 @ noise[outputs]) / kick if kick > 0 else 0.0
         parts.append(fluctuation.Outputs(rule, (part * share) @ part.T, kick, mean_share))
-    found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs)
+    found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs, rows)
     at_end = path.at(epochs * course.steps).train
 
     def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:

@@ -3,10 +3,9 @@
 import numpy as np
 from jaxtyping import Float
 
-from idjax.paths import deep
+from idjax.paths import deep, linearised
 from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.linearised import linearised_path
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.own_rows import own_rows_path
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
@@ -55,7 +54,7 @@ def path_for(course: Course) -> Path:
     settings = course.settings
     require_theory(course)
     if course.layers:
-        return deep.deep_path(course) if course.settings.linear else linearised_path(course)
+        return deep.deep_path(course) if course.settings.linear else linearised.linearised_path(course)
     if course.own_rows:
         return own_rows_path(course)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
@@ -166,7 +165,7 @@ def _beyond(rate: float, limit: float) -> str:
 def seconds_of(course: Course) -> float:
     """About how long following a run step by step takes on two cores."""
     if course.layers:
-        return deep.seconds_of(course)
+        return deep.seconds_of(course) if course.settings.linear else linearised.seconds_of(course)
     n, outputs = course.start.stacked.shape
     updates = course.settings.epochs * course.steps
     if course.full_batch:

@@ -35,6 +35,7 @@ def own_rows_path(course: Course) -> Recorded:
     shares = np.asarray(watched.shares)
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
     _require_affordable(course, len(kinds))
+    course.report(0, 1, "the rows' own fourth moment, epoch by epoch")
     rows = _rows(course, course.sample)
     record = np.zeros((1 + len(forms), settings.epochs))
     errors = np.zeros_like(course.coefficients)
@@ -79,6 +80,12 @@ def _require_affordable(course: Course, kinds: int) -> None:
             f"--moments data would take about {seconds / 60:,.0f} minutes for {steps:,} steps of {course.rows:,} rows: "
             "give fewer --epochs or rows, or predict with --moments gaussian"
         )
+
+
+def inputs_of(course: Course) -> Float[np.ndarray, "N n"]:
+    """The rows that were given, as the loss sees them, in the eigenbasis."""
+    assert course.sample is not None
+    return np.asarray(_rows(course, course.sample).inputs)
 
 
 def _rows(course: Course, sample: Sample) -> Rows:

@@ -12,7 +12,7 @@ from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.stepped import Layer, Watched
-from idjax.types import IdjaxError, Layers, Stall, Weights
+from idjax.types import IdjaxError, Layers, Report, Stall, Weights
 
 
 class NoTheoryError(IdjaxError):
@@ -63,6 +63,10 @@ class Sample(NamedTuple):
     y: Float[np.ndarray, "N q"] | None
 
 
+def silent(_done: int, _total: int, _what: str) -> None:
+    """Nobody hears."""
+
+
 class Course(NamedTuple):
     """A run to be predicted: the problem, its start, and how its epochs are cut into updates."""
 
@@ -77,6 +81,7 @@ class Course(NamedTuple):
     """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
     held_out: Sample | None = None
     """The validation rows, which activations need."""
+    report: Report = silent
 
     @property
     def full_batch(self) -> bool:

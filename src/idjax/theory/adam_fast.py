@@ -27,6 +27,8 @@ DRIFT = 0.08
 """Change of log v that a jump may span."""
 WORTHWHILE = 4096
 """Jumps shorter than this are iterated: one costs as much as about 2,000 steps of one state."""
+TYPICALLY_ALONE, TYPICAL_JUMPS = 25, 50
+"""Memories that all outputs are followed, and jumps of a group: how much work to expect."""
 TOLERANCE = 2e-3
 """Of log P⁻² at the end of a jump."""
 SETTLED = 1e-3
@@ -98,7 +100,7 @@ def follow(
     plan: Plan = Plan(),  # noqa: B008 (immutable)
     progress: Callable[[float], None] = lambda _: None,
 ) -> Forecast:
-    """The expected loss at the steps of `records` (whole, ascending).
+    """The expected loss at the steps of `records` (whole, ascending); progress hears the share of the work done.
 
     Each form has its own shares of the outputs and, until these are averaged, slopes along E[e]. Range: outputs of
     unequal gain are not averaged. Jumps are for adam without weight decay; other rules are iterated to the end.
@@ -107,8 +109,10 @@ def follow(
     state, weights = adam.initial_state(errors, first_moments=True), np.asarray(inputs.gain) / 2
     if inputs.optimum is None:
         inputs = inputs._replace(optimum=jnp.zeros_like(errors.T))
-    together = _Run(rule, inputs, learning_rate, form, records, (forms, slopes), state, weights, shares, progress)
     quick = float(records[-1]) * seconds_a_step(*errors.shape) <= plan.seconds
+    alike = form == "adam" and float(rule.weight_decay) == 0 and np.ptp(np.asarray(inputs.gain)) == 0
+    spent = _tally(progress, errors.shape[1], float(records[-1]), memory if alike and not quick else np.inf, plan)
+    together = _Run(rule, inputs, learning_rate, form, records, (forms, slopes), state, weights, shares, spent)
     if quick:
         together.iterate(np.inf)
     loss, size, moving = np.inf, np.zeros(()), True
@@ -121,7 +125,6 @@ def follow(
         moving = falling and bool(np.max(np.mean(np.abs(size - size_before), axis=-1)) > 2 * plan.held)
     runs = []
     if together.left:
-        alike = form == "adam" and float(rule.weight_decay) == 0 and np.ptp(np.asarray(inputs.gain)) == 0
         if alike:
             together.group(plan)
         together.iterate(plan.grouped * memory if alike else np.inf)
@@ -131,6 +134,23 @@ def follow(
     for run in runs:
         run.jump()
     return _forecast(together, runs, memory)
+
+
+def _tally(
+    progress: Callable[[float], None], outputs: int, steps: float, memory: float, plan: Plan
+) -> Callable[[float], None]:
+    """What hears of work done, in steps of one output, and passes on its share of what is expected in all."""
+    expected = outputs * min(steps, TYPICALLY_ALONE * memory)
+    if np.isfinite(memory):
+        expected += plan.groups * plan.grouped * memory + plan.jumping * TYPICAL_JUMPS * WORTHWHILE
+    done = 0.0
+
+    def spent(work: float) -> None:
+        nonlocal done
+        done += work
+        progress(min(done / expected, 0.99))
+
+    return spent
 
 
 def seconds_a_step(n: int, outputs: int) -> float:
@@ -195,11 +215,11 @@ class _Run:
         state: State,
         weights: np.ndarray,
         shares: np.ndarray,
-        progress: Callable[[float], None],
+        spent: Callable[[float], None],
     ):
         self.rule, self.inputs, self.rate = rule, inputs, rate
         self.form: Form = form
-        self.records, self.forms, self.progress = records, forms, progress
+        self.records, self.forms, self.spent = records, forms, spent
         self.state, self.weights, self.shares = state, weights, shares
         self.track = _Track([], [], [], [], [])
         self.totals = np.zeros(len(weights))
@@ -232,7 +252,6 @@ class _Run:
                 self.weights @ jnp.einsum("gi,ij,gj->g", self.state.e, self.inputs.second_moment, self.state.e)
             )
         self.track.chance.append(1 - sure / max(self.track.loss[-1], np.finfo(float).tiny))
-        self.progress(min(1.0, float(self.state.step) / self.records[-1]))
 
     def iterate(self, until: float) -> None:
         """Takes every step up to `until` or the last record, and stops at each record on the way."""
@@ -245,6 +264,7 @@ class _Run:
             self.state, seen = adam.run(self.rule, self.inputs, self.state, self.rate, length, length, self.form)
             self.totals = self.totals + length * self.weights * np.asarray(seen.mean[0])
             self.see()
+            self.spent(length * len(self.weights))
 
     def group(self, plan: Plan) -> None:
         """Averages the outputs into groups of like P."""
@@ -287,7 +307,7 @@ class _Run:
                 State(ee[part], em[part], mm[part], v[part], step),
                 self.weights[part],
                 self.shares[:, part],
-                self.progress,
+                self.spent,
             )
             run.totals = self.totals[part]
             run.track.total[0] = float(self.totals[k])
@@ -312,6 +332,7 @@ class _Run:
                 self.state, total = found
                 self.totals = self.totals + self.weights * total
                 self.see()
+                self.spent(WORTHWHILE)
             else:
                 length = int(min(2048, last - step))
                 self.iterate(step + length)

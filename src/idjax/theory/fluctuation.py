@@ -49,31 +49,40 @@ class Spread(NamedTuple):
 
 
 class _Epoch(NamedTuple):
-    """Steps of an epoch that stand for others (c,), for how many each, steps in all, and epochs until the record."""
+    """Steps of an epoch that stand for others (c,), for how many each, steps in all; epochs before, to the record."""
 
     cells: Float[Array, " c"]
     lengths: Float[Array, " c"]
-    steps: ArrayLike
-    gap: ArrayLike
+    steps: Float[Array, ""]
+    before: Float[Array, ""]
+    gap: Float[Array, ""]
 
 
-def spread_over_batches(parts: Sequence[Outputs], batch_size: float, steps: int, epochs: int) -> Spread:
+def spread_over_batches(
+    parts: Sequence[Outputs],
+    batch_size: float,
+    steps: int,
+    epochs: int,
+    rows: Float[np.ndarray, "N n"] | None = None,
+) -> Spread:
     """The spread over the orders of the rows, in a run of so many epochs of so many updates each.
 
-    Range: small against the loss. Momentum counts by its sum, as slow modes feel it.
+    rows, in the eigenbasis, are of any distribution: what they add to first order is theirs, in place of Gaussian
+    rows'. Range: small against the loss. Momentum counts by its sum, as slow modes feel it.
     """
     records = np.unique(np.round(np.geomspace(1, epochs, MOST_RECORDS))).astype(int)
     cells, lengths = _cells(steps)
     variances = np.zeros((len(records), 2))
+    given = None if rows is None else jnp.asarray(rows)
     for index, record in enumerate(records):
         earlier, counts = _cells(int(record))
         at = (earlier[:, None] * steps + cells).ravel()
         shape = len(earlier), len(cells), *parts[0].start.shape
         seconds = [moments_at(part.rule, part.start, part.noise, at).reshape(shape) for part in parts]
         for k, (epoch, count) in enumerate(zip(earlier, counts, strict=True)):
-            place = _Epoch(jnp.asarray(cells), jnp.asarray(lengths), float(steps), float(record - 1 - epoch))
+            place = _Epoch(*map(jnp.asarray, (cells, lengths, float(steps), float(epoch), float(record - 1 - epoch))))
             variances[index] += count * np.asarray(
-                _variances(tuple(parts), tuple(jnp.asarray(second[k]) for second in seconds), place, batch_size)
+                _variances(tuple(parts), tuple(jnp.asarray(second[k]) for second in seconds), place, batch_size, given)
             )
     return Spread(records, *np.sqrt(np.maximum(variances.T, 0.0)))
 
@@ -91,14 +100,23 @@ def _cells(count: int) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]
 
 @jax.jit
 def _variances(
-    parts: tuple[Outputs, ...], seconds: tuple[Float[Array, "c n n"], ...], at: _Epoch, batch_size: ArrayLike
+    parts: tuple[Outputs, ...],
+    seconds: tuple[Float[Array, "c n n"], ...],
+    at: _Epoch,
+    batch_size: ArrayLike,
+    rows: Float[Array, "N n"] | None,
 ) -> Float[Array, "2"]:
     """What the updates of an epoch add to the variances of the epoch's mean loss and of the loss at an epoch's end."""
-    return jnp.stack([_variance(parts, seconds, at, batch_size, mean_loss) for mean_loss in (True, False)])
+    return jnp.stack([_variance(parts, seconds, at, batch_size, rows, mean_loss) for mean_loss in (True, False)])
 
 
 def _variance(
-    parts: tuple[Outputs, ...], seconds: tuple[Array, ...], at: _Epoch, batch_size: ArrayLike, mean_loss: bool
+    parts: tuple[Outputs, ...],
+    seconds: tuple[Array, ...],
+    at: _Epoch,
+    batch_size: ArrayLike,
+    rows: Array | None,
+    mean_loss: bool,
 ) -> Array:
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
@@ -118,13 +136,40 @@ def _variance(
         # Two of the Δ of one update: what matters of fast modes.
         twice = jnp.einsum("tab,tba,a,b->t", second, second, modes, modes)
         variance += at.lengths @ (2 * jnp.sum((form * rate * modes) ** 2, axis=1) * twice) / batch_size**2
-        felt = (here[:, None] - through) ** 2 * jnp.diagonal(second, axis1=1, axis2=2)
-        label = at.lengths @ felt @ (modes * _uncancelled(rate * modes * at.steps))
+        label = _label_noise(part, rate * modes, second, here[:, None] - through, at) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
-    paths -= jnp.tensordot(at.lengths, paths, 1) / at.steps
-    power = 2 * jnp.einsum("tab,a,b->t", paths**2, modes, modes)
-    power -= 2 * jnp.einsum("tab,a,b->t", paths, mean, mean) ** 2
+    paths = _uncancelled(paths, at)
+    if rows is None:
+        power = 2 * jnp.einsum("tab,a,b->t", paths**2, modes, modes)
+        power -= 2 * jnp.einsum("tab,a,b->t", paths, mean, mean) ** 2
+    else:
+        power = jax.lax.map(lambda path: jnp.var(jnp.einsum("ia,ab,ib->i", rows, path, rows)), paths)
     return variance + at.lengths @ power / batch_size
+
+
+def _label_noise(
+    part: Outputs, pull: Float[Array, " n"], second: Float[Array, "c n n"], count: Float[Array, "c n"], at: _Epoch
+) -> Float[Array, " n"]:
+    """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
+
+    It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
+    only the departure from its mean over the epoch counts; the rest comes and goes within 1/pull steps.
+    """
+    decay = _powers(pull, at.before * at.steps + at.cells)
+    sure = jnp.diagonal(part.start)
+    path = _uncancelled(count * decay, at)
+    chance = jnp.maximum(jnp.diagonal(second, axis1=1, axis2=2) - sure * decay**2, 0.0)
+    return sure * (at.lengths @ path**2) + at.lengths @ (count**2 * chance) * _share_felt(pull * at.steps)
+
+
+def _uncancelled(values: Float[Array, "c ..."], at: _Epoch) -> Float[Array, "c ..."]:
+    """What noise that adds up to nothing in an epoch meets: the departure from the mean over its steps."""
+    return values - jnp.tensordot(at.lengths, values, 1) / at.steps
+
+
+def _powers(pull: Float[Array, " n"], steps: Float[Array, " c"]) -> Float[Array, "c n"]:
+    """|1 - ρλ| to these powers."""
+    return jnp.exp(steps[:, None] * jnp.log(jnp.maximum(jnp.abs(1 - pull), 1e-150)))
 
 
 def _pulled_back(
@@ -135,11 +180,11 @@ def _pulled_back(
     λ (1 - ρλ)^2k in the loss k steps later, which is that at the epoch's end or any before an update of the epoch.
     """
     after = at.steps - 1 - at.cells
-    log = jnp.log(jnp.maximum(jnp.abs(1 - pull), 1e-150))
     if not mean_loss:
-        return pull * jnp.exp(2 * (after + at.gap * at.steps)[:, None] * log), jnp.zeros_like(after)
+        return pull * _powers(pull, 2 * (after + at.gap * at.steps)), jnp.zeros_like(after)
+    log = jnp.log(jnp.maximum(jnp.abs(1 - pull), 1e-150))
     own = -jnp.expm1(2 * after[:, None] * log)
-    later = jnp.exp(2 * (after + 1 + (at.gap - 1) * at.steps)[:, None] * log) * -jnp.expm1(2 * at.steps * log)
+    later = _powers(pull, 2 * (after + 1 + (at.gap - 1) * at.steps)) * -jnp.expm1(2 * at.steps * log)
     count = jnp.where(at.gap == 0, own, later) / (2 - pull) / at.steps
     return count, jnp.where(at.gap == 0, 1.0, 0.0) / at.steps + jnp.zeros_like(after)
 
@@ -158,7 +203,9 @@ def _chance(rule: Updates, rate: Array, second: Float[Array, "n n"]) -> Float[Ar
     return rate**2 * rule.batch_noise * jnp.maximum(kick, 0.0) * moves / jnp.where(moves, forgotten, 1.0)
 
 
-def _uncancelled(decay: Float[Array, " n"]) -> Float[Array, " n"]:
-    """The share of an epoch's label noise that a mode feels: 1 - 2 (x - 1 + e^-x)/x², x its decay in the epoch."""
+def _share_felt(decay: Float[Array, " n"]) -> Float[Array, " n"]:
+    """The share of an epoch's label noise that an error which comes and goes in a mode feels: 1 - 2 (x - 1 + e^-x)/x²,
+    x its decay in the epoch.
+    """
     x = jnp.maximum(decay, 1e-2)
     return jnp.where(decay < 1e-2, decay / 3, 1 - 2 * (x + jnp.expm1(-x)) / x**2)
