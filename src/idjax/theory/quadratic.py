@@ -11,6 +11,7 @@ weighs outputs differently. See docs/theory.md, section 3.
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -98,7 +99,7 @@ def quadratic_form(
         matrix = rows.gram
         linear = (rows.slopes * weighted).T
         shape = (coefficients * np.sqrt(share)).T
-    return Quadratic(jnp.asarray(rows.residual @ share), jnp.asarray(linear), jnp.asarray(shape), jnp.asarray(matrix))
+    return Quadratic(*jax.device_put([np.asarray(rows.residual @ share), linear, shape, matrix]))
 
 
 def evaluate(form: Quadratic, factors: Float[Array, "*t g n"]) -> Float[Array, "*t"]:
