@@ -16,7 +16,7 @@ demo: $(READY)
 	$(BIN)/idjax reproduce --out results/published
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --durations 15
 
 test-all: check
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -38,7 +38,12 @@ PREDICTED = [
         id="adam, full batch",
         marks=pytest.mark.slow,
     ),
-    pytest.param(rows(0.3, 1.0), dataclasses.replace(BASE, learning_rate=0.05, batch_size=800), id="full batch"),
+    pytest.param(
+        rows(0.3, 1.0),
+        dataclasses.replace(BASE, learning_rate=0.05, batch_size=800),
+        id="full batch",
+        marks=pytest.mark.slow,
+    ),
 ]
 
 
@@ -122,13 +127,27 @@ MIX, NOISE = OTHER.normal(size=(10, 3)), OTHER.normal(size=(1000, 3))
     ("x", "y", "changes"),
     [
         pytest.param(SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.02}, id="label noise"),
-        pytest.param(SCALED, SCALED @ RNG.normal(size=(10, 3)), {"learning_rate": 0.02}, id="no noise"),
-        pytest.param(RARE, RARE @ MIX + NOISE, {"learning_rate": 0.02}, id="label noise on slow modes"),
-        pytest.param(TAILED, TAILED @ MIX, {"learning_rate": 0.02, "moments": "data"}, id="their own fourth moment"),
         pytest.param(
-            SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.004, "momentum": 0.9}, id="momentum"
+            SCALED, SCALED @ RNG.normal(size=(10, 3)), {"learning_rate": 0.02}, id="no noise", marks=pytest.mark.slow
         ),
-        pytest.param(rows(5.0, 1.0, 10), None, {"learning_rate": 0.02, "epochs": 40}, id="large mean"),
+        pytest.param(RARE, RARE @ MIX + NOISE, {"learning_rate": 0.02}, id="label noise on slow modes"),
+        pytest.param(
+            TAILED,
+            TAILED @ MIX,
+            {"learning_rate": 0.02, "moments": "data"},
+            id="their own fourth moment",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            SCALED,
+            SUM + RNG.normal(size=(1000, 1)),
+            {"learning_rate": 0.004, "momentum": 0.9},
+            id="momentum",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            rows(5.0, 1.0, 10), None, {"learning_rate": 0.02, "epochs": 40}, id="large mean", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatch):
@@ -157,6 +176,7 @@ def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatc
     assert np.exp(np.mean(np.log(wrong))) > 1.5
 
 
+@pytest.mark.slow
 def test_rare_large_rows_stray_more(one_start):
     """Negative control: Gaussian rows of the same moments are told apart from heavy-tailed ones."""
     settings = dataclasses.replace(BASE, learning_rate=0.02, validation_split=0.0, start=one_start(10, 3))

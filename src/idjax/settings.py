@@ -72,6 +72,8 @@ def parse_widths(text: str) -> tuple[int, ...]:
     Raises:
       IdjaxError: if they are not whole numbers from 1 on.
     """
+    if not isinstance(text, str):
+        raise IdjaxError(f'hidden is {text!r}: give the widths as text, such as "32" or "64,8,64"')
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise IdjaxError(f"--hidden is {text}: give whole numbers of units, such as 32 or 64,8,64")

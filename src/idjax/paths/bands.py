@@ -30,7 +30,7 @@ SPREAD_WORK = 43 * SPREAD_CELLS
 """Products that each takes, for a pair of modes."""
 MOST_SECONDS = 20.0
 """What following FEW starts may take."""
-SAMPLED, STARTS_EACH = 4, 3
+SAMPLED, STARTS_EACH = 4, 2
 """Outputs whose starts stand for those of all, and starts of each, where even one run takes minutes."""
 MOST_LOSSES = 2**22
 """Losses of a band held at once."""
