@@ -324,13 +324,26 @@ def fussy(**call):
     return diagnose_model(Fussy(), call.pop("params", params), (x, np.zeros(8, int)), cross_entropy, **call)
 
 
+class Remat(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.remat(nn.Dense)(3)(x))
+
+
 DATA = (np.ones((8, 3), np.float32), np.zeros(8, int))
+NORMAL = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+
+
+def dense(batch, params=None, loss=cross_entropy, **call):
+    params = params or nn.Dense(2).init(jax.random.key(0), DATA[0])
+    return diagnose_model(nn.Dense(2), params, batch, loss, **call)
 
 
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: diagnose_model(object(), None, DATA, cross_entropy), "is a object: give a flax.linen.Module"),
+        (lambda: diagnose_model(object(), None, DATA, cross_entropy), "is of type object: give a flax.linen.Module"),
+        (lambda: diagnose_model(nn.Dense, None, DATA, cross_entropy), r"is the class Dense: make one"),
         (lambda: diagnose_model(nn.Dense(2), None, DATA, cross_entropy), "give model.init"),
         (lambda: diagnose_model(nn.Dense(2), {"bias": 1.0}, DATA, cross_entropy), "not this model's for these inputs"),
         (lambda: diagnose_model(MLP(), MLP().init(jax.random.key(0), np.ones((2, 5))), DATA, cross_entropy),
@@ -349,6 +362,20 @@ DATA = (np.ones((8, 3), np.float32), np.zeros(8, int))
         (lambda: diagnose_model(nn.Dense(2), nn.Dense(2).init(jax.random.key(0), DATA[0]), DATA,
                                 lambda outputs, _: outputs), "return the mean"),
         (lambda: diagnose_model(nn.Dense(2), {"a": 1}, (DATA[0], DATA[1][:3]), cross_entropy), "3, 8 rows"),
+        (lambda: dense((DATA[0].tolist(), DATA[1])), "give arrays"),
+        (lambda: dense((DATA[0].astype(str), DATA[1])), "the inputs are of type <U32"),
+        (lambda: dense(((), ())), "holds no arrays"),
+        (lambda: dense(DATA, jax.eval_shape(nn.Dense(2).init, jax.random.key(0), DATA[0])), "kernel|bias is of type"),
+        (lambda: dense(DATA, {"kernel": np.ones((3, 2), int), "bias": np.ones(2)}), "kernel is of type int64"),
+        (lambda: dense(DATA, {"kernel": np.full((3, 2), np.nan), "bias": np.ones(2)}), "kernel is not finite"),
+        (lambda: dense(DATA, loss=lambda outputs, targets: (cross_entropy(outputs, targets), 1)), "returned a tuple"),
+        (lambda: dense(DATA, loss=lambda outputs, targets: jnp.sum(outputs.argmax(-1) == targets)), "returned int32"),
+        (lambda: dense((NORMAL, DATA[1]), loss=lambda outputs, _: jnp.mean(0 * outputs)), "has no gradient"),
+        (lambda: dense(DATA, kwargs={"train": False}), "leave it out of kwargs"),
+        (lambda: diagnose_model(nn.Embed(5, 2), nn.Embed(5, 2).init(jax.random.key(0), DATA[1]), (DATA[1] + 9, DATA[1]),
+                                cross_entropy), "tokens go from 9 to 9, and it has vectors for 0 to 4"),
+        (lambda: diagnose_model(Remat(), Remat().init(jax.random.key(0), DATA[0]), DATA, cross_entropy),
+         "layers inside scan, vmap, remat"),
         (lambda: diagnose_model(nn.Dense(2), {"a": 1}, DATA, cross_entropy, codes=["x"]), "no finding in a model"),
     ],
 )  # fmt: skip
@@ -360,6 +387,17 @@ def test_what_is_wrong_with_a_call_is_told_in_one_line(call, line):
 
 def test_flags_and_collections_are_passed_on():
     assert [layer.path for layer in fussy(kwargs={"train": False}).layers] == ["Dense_0"]
+
+
+def test_centring_is_the_cure_only_where_it_gains():
+    """Small inputs with a large mean: the bias's own input, 1, keeps the curvature; what varies has to be scaled."""
+    noise = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    small = dense((0.05 + 0.001 * noise, np.zeros(64, int))).causes
+    assert [finding.code for finding in small] == ["layer-scale"]
+    assert "vary around their mean by 0.00" in small[0].message
+    assert small[0].effect.condition_after < 10 < small[0].effect.condition_before
+    large = dense((5 + 0.1 * noise, np.zeros(64, int))).causes
+    assert [finding.code for finding in large] == ["layer-mean"]
 
 
 @pytest.mark.slow
@@ -411,7 +449,9 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
         (["diagnose"], "give DATA, or --model"),
         (["diagnose", "--model", "nowhere"], "give package.module:factory"),
         (["diagnose", "--model", "not_there_at_all:factory"], "there is no module"),
-        (["diagnose", "--model", "json:nothing"], "name a function"),
+        (["diagnose", "--model", "json:nothing"], "json has no function nothing"),
+        (["diagnose", "--model", "no_such.py:factory"], "give no_such:factory"),
+        (["diagnose", "--model", "operator:neg"], "the factory failed: TypeError"),
         (["diagnose", "--model", "os:getcwd"], "the factory returned a str"),
     ],
 )

@@ -1,12 +1,14 @@
 """A Flax model, linen or NNX → one pure function of its parameters, whose calls of layers can be listened to."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.errors
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import nnx
 
@@ -63,9 +65,9 @@ def functional(model: Any, params: Any, kwargs: Mapping[str, Any], rngs: Any) ->
         return _linen(model, params, kwargs, rngs)
     if isinstance(model, nnx.Module):
         return _nnx(model, params, kwargs)
-    raise IdjaxError(
-        f"the model is a {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module, made but not called"
-    )
+    if isinstance(model, type):
+        raise IdjaxError(f"the model is the class {model.__name__}: make one, {model.__name__}(...)")
+    raise IdjaxError(f"the model is of type {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module")
 
 
 def positional(inputs: Any) -> tuple[Any, ...]:
@@ -89,7 +91,7 @@ def _linen(model: nn.Module, variables: Any, kwargs: Mapping[str, Any], rngs: An
         with nn.intercept_methods(intercept) if listener is not None else contextlib.nullcontext():
             return model.apply({"params": params, **variables}, *positional(inputs), rngs=rngs, **kwargs)
 
-    return Functional(jax.tree.map(jnp.asarray, nn.meta.unbox(params)), run)
+    return Functional(_numbers(nn.meta.unbox(params)), run)
 
 
 def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functional:
@@ -114,7 +116,7 @@ def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functiona
             _listen(copy, listener)
         return copy(*positional(inputs), **kwargs)
 
-    return Functional(jax.tree.map(jnp.asarray, held), run)
+    return Functional(_numbers(held), run)
 
 
 def _listen(model: nnx.Module, listener: Listener) -> None:
@@ -134,6 +136,21 @@ def _told(kind: type, path: tuple[Any, ...], attention: bool, listener: Listener
         return kind.__call__(self, x, *args, **given)
 
     return type(kind.__name__, (kind,), {"__call__": call})
+
+
+def _numbers(params: Params) -> Params:
+    """The parameters as arrays; raises where they are not finite real numbers."""
+
+    def real(path: Any, leaf: Any) -> jax.Array:
+        name = f"params: {jax.tree_util.keystr(path, simple=True, separator='/')}"
+        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise IdjaxError(f"{name} is of type {array.dtype}: give arrays of real numbers, as init returns them")
+        if not jnp.isfinite(array := jnp.asarray(array)).all():
+            raise IdjaxError(f"{name} is not finite: give parameters from before training diverged")
+        return array
+
+    return jax.tree_util.tree_map_with_path(real, params, is_leaf=lambda leaf: leaf is None)
 
 
 def _same_shapes(own: Params, given: Any) -> None:
@@ -157,24 +174,30 @@ def explained() -> Iterator[None]:
         yield
     except IdjaxError:
         raise
+    except jax.errors.UnexpectedTracerError as error:
+        raise IdjaxError(
+            "layers inside scan, vmap, remat, jit or an RNN cannot be looked at: build the model without these"
+        ) from error
     except Exception as error:  # a model is anyone's code: whatever it raises is told in one line
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise IdjaxError(f"calling the model failed: {first.rstrip('.')}; {_remedy(error)}") from error
+        first = re.sub(r"\s*\(https?://\S+\)", "", first).rstrip(".")
+        raise IdjaxError(f"calling the model failed: {first}; {_remedy(error)}") from error
 
 
 def _remedy(error: Exception) -> str:
     """What to pass instead."""
     text = str(error)
     if isinstance(error, flax.errors.InvalidRngError) or "needs PRNG" in text:
-        return "pass kwargs={'train': False} (or the model's own flag), or rngs={'dropout': key}"
+        stream = found[1] if (found := re.search(r'PRNG for "(\w+)"', text)) else "dropout"
+        return f"pass kwargs={{'train': False}} (or the model's own flag), or rngs={{'{stream}': key}}"
     if isinstance(error, flax.errors.ModifyScopeVariableError):
         return "the model updates its statistics: pass kwargs={'train': False} or its own flag for evaluation"
     if isinstance(error, flax.errors.ScopeCollectionNotFound | flax.errors.ScopeVariableNotFoundError):
         return "pass all of model.init's collections as params, {'params': ..., 'batch_stats': ...}"
     if isinstance(error, flax.errors.ScopeParamNotFoundError | flax.errors.ScopeParamShapeError):
         return "the parameters are not this model's for these inputs: pass model.init(key, inputs)"
-    if isinstance(error, jax.errors.UnexpectedTracerError):
-        return "layers inside nn.scan, nn.vmap or nn.remat cannot be looked at: build the model without them"
-    if isinstance(error, TypeError) and ("argument" in text):
+    if isinstance(error, TypeError) and "unexpected keyword" in text:
+        return "leave it out of kwargs"
+    if isinstance(error, TypeError) and "argument" in text:
         return "pass what it takes besides the inputs as kwargs={...}; a tuple of inputs is several arguments"
     return "check that the batch is (inputs, targets), rows first, and has the shapes that the model takes"
