@@ -318,10 +318,28 @@ class Fussy(nn.Module):
         return nn.Dropout(0.5, deterministic=not train)(x)
 
 
+class NormedLast(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=False)(nn.Dense(4)(x)))
+
+
+class NnxNormed(nnx.Module):
+    def __init__(self):
+        self.first = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+        self.norm = nnx.BatchNorm(4, use_running_average=True, rngs=nnx.Rngs(0))
+        self.last = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.last(self.norm(self.first(x)))
+
+
+def fussy_params():
+    return dict(Fussy().init(jax.random.key(0), NORMAL, train=False))
+
+
 def fussy(**call):
-    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    params = Fussy().init(jax.random.key(0), x, train=False)
-    return diagnose_model(Fussy(), call.pop("params", params), (x, np.zeros(8, int)), cross_entropy, **call)
+    return diagnose_model(Fussy(), call.pop("params", fussy_params()), (NORMAL, DATA[1]), cross_entropy, **call)
 
 
 class Remat(nn.Module):
@@ -350,7 +368,8 @@ def dense(batch, params=None, loss=cross_entropy, **call):
          "not this model's for these inputs"),
         (fussy, "pass what it takes besides the inputs as kwargs"),
         (lambda: fussy(kwargs={"train": True}), r"pass kwargs=\{'train': False\}"),
-        (lambda: fussy(kwargs={"train": True}, rngs={"dropout": jax.random.key(0)}), "updates its statistics"),
+        (lambda: fussy(kwargs={"train": False}), "BatchNorm_0 normalises nothing"),
+        (lambda: diagnose_model(NnxNormed(), None, DATA, cross_entropy), "norm normalises nothing"),
         (lambda: fussy(kwargs={"train": False}, params={"params": {"Dense_0": {}}}), "pass"),
         (lambda: diagnose_model(nnx.Linear(5, 2, rngs=nnx.Rngs(0)), None, DATA, cross_entropy), "has the shapes"),
         (lambda: diagnose_model(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), {"kernel": np.ones((3, 2))}, DATA, cross_entropy),
@@ -386,7 +405,21 @@ def test_what_is_wrong_with_a_call_is_told_in_one_line(call, line):
 
 
 def test_flags_and_collections_are_passed_on():
-    assert [layer.path for layer in fussy(kwargs={"train": False}).layers] == ["Dense_0"]
+    trained = fussy_params()
+    trained["batch_stats"] = jax.tree.map(lambda leaf: leaf + 1, trained["batch_stats"])
+    assert [layer.path for layer in fussy(kwargs={"train": False}, params=trained).layers] == ["Dense_0"]
+
+
+def test_batch_norm_in_training_normalises_by_the_rows():
+    """The layer after it is given numbers of mean 0 and size 1, as in training, by linen and by NNX."""
+    x = (50 * np.random.default_rng(0).normal(size=(64, 3)) + 200).astype(np.float32)
+    batch = (x, np.zeros(64, int))
+    linen, normed = NormedLast(), NnxNormed()
+    normed.set_attributes(use_running_average=False)
+    for model, params in ((linen, linen.init(jax.random.key(0), x)), (normed, None)):
+        last = diagnose_model(model, params, batch, cross_entropy).layers[-1]
+        assert last.input_scale == pytest.approx(1, rel=1e-3)
+        assert last.mean_share < 1e-6
 
 
 def test_centring_is_the_cure_only_where_it_gains():

@@ -17,6 +17,8 @@ from idjax.types import IdjaxError
 
 Params = dict[Any, Any]
 Heard = dict[str, Rows]
+LINEN_CURE = "pass kwargs={'train': True} (or the model's own flag) to normalise by the rows"
+NNX_CURE = "call model.set_attributes(use_running_average=False) to normalise by the rows"
 ATTENTION = (nn.MultiHeadDotProductAttention, nnx.MultiHeadAttention)
 
 
@@ -85,22 +87,30 @@ def _linen(model: nn.Module, variables: Any, kwargs: Mapping[str, Any], rngs: An
         def intercept(call: Callable, args: Any, given: Any, context: nn.module.InterceptorContext) -> Any:
             assert listener is not None
             module, x = context.module, args[0] if args else next(iter(given.values()), None)
+            if isinstance(module, nn.BatchNorm):
+                running = given.get("use_running_average", args[1] if len(args) > 1 else None)
+                if module.use_running_average if running is None else running:
+                    _require_statistics(module.path, _nested(variables.get("batch_stats", {}), module.path), LINEN_CURE)
             listener.hear(module, module.path, context.method_name, x, isinstance(module.parent, ATTENTION))
             return call(*args, **given)
 
         with nn.intercept_methods(intercept) if listener is not None else contextlib.nullcontext():
-            return model.apply({"params": params, **variables}, *positional(inputs), rngs=rngs, **kwargs)
+            # What a call changes, as the statistics of BatchNorm in training, is forgotten after it.
+            outputs, _ = model.apply(
+                {"params": params, **variables}, *positional(inputs), rngs=rngs, mutable=list(variables), **kwargs
+            )
+            return outputs
 
     return Functional(_numbers(nn.meta.unbox(params)), run)
 
 
 def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functional:
     for path, module in nnx.iter_modules(model):
-        name = "/".join(map(str, path))
         if isinstance(module, nnx.Dropout) and not module.deterministic and module.rate > 0:
+            name = "/".join(map(str, path))
             raise IdjaxError(f"{name} drops at random: call model.eval() first, or set deterministic=True")
-        if isinstance(module, nnx.BatchNorm) and not module.use_running_average:
-            raise IdjaxError(f"{name} normalises by the batch: call model.eval() first, or set use_running_average")
+        if isinstance(module, nnx.BatchNorm) and module.use_running_average:
+            _require_statistics(path, {"mean": module.mean[...], "var": module.var[...]}, NNX_CURE)
     graph, own, rest = nnx.split(model, nnx.Param, ...)
     held = nnx.to_pure_dict(own)
     if params is not None:
@@ -111,12 +121,30 @@ def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functiona
     def run(params: Params, inputs: Any, listener: Listener | None = None) -> Any:
         state = jax.tree.map(lambda leaf: leaf, own)
         nnx.replace_by_pure_dict(state, params)
-        copy = nnx.merge(graph, state, rest)
+        copy = nnx.merge(graph, state, jax.tree.map(lambda leaf: leaf, rest))
         if listener is not None:
             _listen(copy, listener)
         return copy(*positional(inputs), **kwargs)
 
     return Functional(_numbers(held), run)
+
+
+def _nested(nest: Any, path: tuple[Any, ...]) -> Mapping[str, Any]:
+    """What a nest of dicts has at a path, or nothing."""
+    for part in path:
+        nest = nest.get(part, {})
+    return nest
+
+
+def _require_statistics(path: tuple[Any, ...], statistics: Mapping[str, Any], cure: str) -> None:
+    """Raises for a BatchNorm in evaluation whose statistics were never updated: training sees another model."""
+    mean, variance = (np.asarray(statistics.get(name, np.nan)) for name in ("mean", "var"))  # outside of any trace
+    if not mean.any() and (variance == 1).all():
+        name = "/".join(map(str, path))
+        raise IdjaxError(
+            f"{name} normalises nothing: its statistics are as init left them, mean 0 and variance 1; {cure}, or give "
+            "those of a model in training"
+        )
 
 
 def _listen(model: nnx.Module, listener: Listener) -> None:
@@ -190,8 +218,6 @@ def _remedy(error: Exception) -> str:
     if isinstance(error, flax.errors.InvalidRngError) or "needs PRNG" in text:
         stream = found[1] if (found := re.search(r'PRNG for "(\w+)"', text)) else "dropout"
         return f"pass kwargs={{'train': False}} (or the model's own flag), or rngs={{'{stream}': key}}"
-    if isinstance(error, flax.errors.ModifyScopeVariableError):
-        return "the model updates its statistics: pass kwargs={'train': False} or its own flag for evaluation"
     if isinstance(error, flax.errors.ScopeCollectionNotFound | flax.errors.ScopeVariableNotFoundError):
         return "pass all of model.init's collections as params, {'params': ..., 'batch_stats': ...}"
     if isinstance(error, flax.errors.ScopeParamNotFoundError | flax.errors.ScopeParamShapeError):
