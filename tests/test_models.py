@@ -470,7 +470,7 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
     assert "idjax explain layer-scale" in out
     assert json.loads((tmp_path / "diagnosis.json").read_text())["layers"][0]["path"] == "dense1"
     page = (tmp_path / "report.html").read_text()
-    for part in ("dense1", "dense3", 'class="is-cause"', "layer-scale", "a true eigenvalue"):
+    for part in ("dense1", "dense3", 'class="is-cause"', "layer-scale", "a true eigenvalue", "What slows training"):
         assert part in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
