@@ -318,26 +318,58 @@ class Fussy(nn.Module):
         return nn.Dropout(0.5, deterministic=not train)(x)
 
 
+class NormedLast(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=False)(nn.Dense(4)(x)))
+
+
+class NnxNormed(nnx.Module):
+    def __init__(self):
+        self.first = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+        self.norm = nnx.BatchNorm(4, use_running_average=True, rngs=nnx.Rngs(0))
+        self.last = nnx.Linear(4, 2, rngs=nnx.Rngs(0))
+
+    def __call__(self, x):
+        return self.last(self.norm(self.first(x)))
+
+
+def fussy_params():
+    return dict(Fussy().init(jax.random.key(0), NORMAL, train=False))
+
+
 def fussy(**call):
-    x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
-    params = Fussy().init(jax.random.key(0), x, train=False)
-    return diagnose_model(Fussy(), call.pop("params", params), (x, np.zeros(8, int)), cross_entropy, **call)
+    return diagnose_model(Fussy(), call.pop("params", fussy_params()), (NORMAL, DATA[1]), cross_entropy, **call)
+
+
+class Remat(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.remat(nn.Dense)(3)(x))
 
 
 DATA = (np.ones((8, 3), np.float32), np.zeros(8, int))
+NORMAL = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+
+
+def dense(batch, params=None, loss=cross_entropy, **call):
+    params = params or nn.Dense(2).init(jax.random.key(0), DATA[0])
+    return diagnose_model(nn.Dense(2), params, batch, loss, **call)
 
 
 @pytest.mark.parametrize(
     ("call", "line"),
     [
-        (lambda: diagnose_model(object(), None, DATA, cross_entropy), "is a object: give a flax.linen.Module"),
+        (lambda: diagnose_model(object(), None, DATA, cross_entropy), "is of type object: give a flax.linen.Module"),
+        (lambda: diagnose_model(nn.Dense, None, DATA, cross_entropy), r"is the class Dense: make one"),
         (lambda: diagnose_model(nn.Dense(2), None, DATA, cross_entropy), "give model.init"),
         (lambda: diagnose_model(nn.Dense(2), {"bias": 1.0}, DATA, cross_entropy), "not this model's for these inputs"),
         (lambda: diagnose_model(MLP(), MLP().init(jax.random.key(0), np.ones((2, 5))), DATA, cross_entropy),
          "not this model's for these inputs"),
         (fussy, "pass what it takes besides the inputs as kwargs"),
         (lambda: fussy(kwargs={"train": True}), r"pass kwargs=\{'train': False\}"),
-        (lambda: fussy(kwargs={"train": True}, rngs={"dropout": jax.random.key(0)}), "updates its statistics"),
+        (lambda: fussy(kwargs={"train": False}), "BatchNorm_0 normalises nothing"),
+        (lambda: diagnose_model(NnxNormed(), None, DATA, cross_entropy), "norm normalises nothing"),
         (lambda: fussy(kwargs={"train": False}, params={"params": {"Dense_0": {}}}), "pass"),
         (lambda: diagnose_model(nnx.Linear(5, 2, rngs=nnx.Rngs(0)), None, DATA, cross_entropy), "has the shapes"),
         (lambda: diagnose_model(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), {"kernel": np.ones((3, 2))}, DATA, cross_entropy),
@@ -349,6 +381,20 @@ DATA = (np.ones((8, 3), np.float32), np.zeros(8, int))
         (lambda: diagnose_model(nn.Dense(2), nn.Dense(2).init(jax.random.key(0), DATA[0]), DATA,
                                 lambda outputs, _: outputs), "return the mean"),
         (lambda: diagnose_model(nn.Dense(2), {"a": 1}, (DATA[0], DATA[1][:3]), cross_entropy), "3, 8 rows"),
+        (lambda: dense((DATA[0].tolist(), DATA[1])), "give arrays"),
+        (lambda: dense((DATA[0].astype(str), DATA[1])), "the inputs are of type <U32"),
+        (lambda: dense(((), ())), "holds no arrays"),
+        (lambda: dense(DATA, jax.eval_shape(nn.Dense(2).init, jax.random.key(0), DATA[0])), "kernel|bias is of type"),
+        (lambda: dense(DATA, {"kernel": np.ones((3, 2), int), "bias": np.ones(2)}), "kernel is of type int64"),
+        (lambda: dense(DATA, {"kernel": np.full((3, 2), np.nan), "bias": np.ones(2)}), "kernel is not finite"),
+        (lambda: dense(DATA, loss=lambda outputs, targets: (cross_entropy(outputs, targets), 1)), "returned a tuple"),
+        (lambda: dense(DATA, loss=lambda outputs, targets: jnp.sum(outputs.argmax(-1) == targets)), "returned int32"),
+        (lambda: dense((NORMAL, DATA[1]), loss=lambda outputs, _: jnp.mean(0 * outputs)), "has no gradient"),
+        (lambda: dense(DATA, kwargs={"train": False}), "leave it out of kwargs"),
+        (lambda: diagnose_model(nn.Embed(5, 2), nn.Embed(5, 2).init(jax.random.key(0), DATA[1]), (DATA[1] + 9, DATA[1]),
+                                cross_entropy), "tokens go from 9 to 9, and it has vectors for 0 to 4"),
+        (lambda: diagnose_model(Remat(), Remat().init(jax.random.key(0), DATA[0]), DATA, cross_entropy),
+         "layers inside scan, vmap, remat"),
         (lambda: diagnose_model(nn.Dense(2), {"a": 1}, DATA, cross_entropy, codes=["x"]), "no finding in a model"),
     ],
 )  # fmt: skip
@@ -359,7 +405,32 @@ def test_what_is_wrong_with_a_call_is_told_in_one_line(call, line):
 
 
 def test_flags_and_collections_are_passed_on():
-    assert [layer.path for layer in fussy(kwargs={"train": False}).layers] == ["Dense_0"]
+    trained = fussy_params()
+    trained["batch_stats"] = jax.tree.map(lambda leaf: leaf + 1, trained["batch_stats"])
+    assert [layer.path for layer in fussy(kwargs={"train": False}, params=trained).layers] == ["Dense_0"]
+
+
+def test_batch_norm_in_training_normalises_by_the_rows():
+    """The layer after it is given numbers of mean 0 and size 1, as in training, by linen and by NNX."""
+    x = (50 * np.random.default_rng(0).normal(size=(64, 3)) + 200).astype(np.float32)
+    batch = (x, np.zeros(64, int))
+    linen, normed = NormedLast(), NnxNormed()
+    normed.set_attributes(use_running_average=False)
+    for model, params in ((linen, linen.init(jax.random.key(0), x)), (normed, None)):
+        last = diagnose_model(model, params, batch, cross_entropy).layers[-1]
+        assert last.input_scale == pytest.approx(1, rel=1e-3)
+        assert last.mean_share < 1e-6
+
+
+def test_centring_is_the_cure_only_where_it_gains():
+    """Small inputs with a large mean: the bias's own input, 1, keeps the curvature; what varies has to be scaled."""
+    noise = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    small = dense((0.05 + 0.001 * noise, np.zeros(64, int))).causes
+    assert [finding.code for finding in small] == ["layer-scale"]
+    assert "vary around their mean by 0.00" in small[0].message
+    assert small[0].effect.condition_after < 10 < small[0].effect.condition_before
+    large = dense((5 + 0.1 * noise, np.zeros(64, int))).causes
+    assert [finding.code for finding in large] == ["layer-mean"]
 
 
 @pytest.mark.slow
@@ -399,7 +470,7 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
     assert "idjax explain layer-scale" in out
     assert json.loads((tmp_path / "diagnosis.json").read_text())["layers"][0]["path"] == "dense1"
     page = (tmp_path / "report.html").read_text()
-    for part in ("dense1", "dense3", 'class="is-cause"', "layer-scale", "a true eigenvalue"):
+    for part in ("dense1", "dense3", 'class="is-cause"', "layer-scale", "a true eigenvalue", "What slows training"):
         assert part in page
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
@@ -411,7 +482,9 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
         (["diagnose"], "give DATA, or --model"),
         (["diagnose", "--model", "nowhere"], "give package.module:factory"),
         (["diagnose", "--model", "not_there_at_all:factory"], "there is no module"),
-        (["diagnose", "--model", "json:nothing"], "name a function"),
+        (["diagnose", "--model", "json:nothing"], "json has no function nothing"),
+        (["diagnose", "--model", "no_such.py:factory"], "give no_such:factory"),
+        (["diagnose", "--model", "operator:neg"], "the factory failed: TypeError"),
         (["diagnose", "--model", "os:getcwd"], "the factory returned a str"),
     ],
 )

@@ -13,7 +13,12 @@ from idjax.models.layer_moments import Ends, InputMoments, ends, joined
 
 def centred(moments: InputMoments) -> Float[np.ndarray, "n n"]:
     """M once the mean is subtracted: the covariance, and 1 for the bias."""
-    return joined(moments.covariance, np.zeros_like(moments.mean), moments.bias)
+    return centred_and_divided(moments, 1.0)
+
+
+def centred_and_divided(moments: InputMoments, by: float) -> Float[np.ndarray, "n n"]:
+    """M once the mean is subtracted, and the rest divided by one number."""
+    return joined(moments.covariance / by**2, np.zeros_like(moments.mean), moments.bias)
 
 
 def divided(moments: InputMoments, by: float) -> Float[np.ndarray, "n n"]:

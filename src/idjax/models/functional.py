@@ -1,12 +1,14 @@
 """A Flax model, linen or NNX → one pure function of its parameters, whose calls of layers can be listened to."""
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.errors
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax import nnx
 
@@ -15,6 +17,8 @@ from idjax.types import IdjaxError
 
 Params = dict[Any, Any]
 Heard = dict[str, Rows]
+LINEN_CURE = "pass kwargs={'train': True} (or the model's own flag) to normalise by the rows"
+NNX_CURE = "call model.set_attributes(use_running_average=False) to normalise by the rows"
 ATTENTION = (nn.MultiHeadDotProductAttention, nnx.MultiHeadAttention)
 
 
@@ -63,9 +67,9 @@ def functional(model: Any, params: Any, kwargs: Mapping[str, Any], rngs: Any) ->
         return _linen(model, params, kwargs, rngs)
     if isinstance(model, nnx.Module):
         return _nnx(model, params, kwargs)
-    raise IdjaxError(
-        f"the model is a {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module, made but not called"
-    )
+    if isinstance(model, type):
+        raise IdjaxError(f"the model is the class {model.__name__}: make one, {model.__name__}(...)")
+    raise IdjaxError(f"the model is of type {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module")
 
 
 def positional(inputs: Any) -> tuple[Any, ...]:
@@ -83,22 +87,30 @@ def _linen(model: nn.Module, variables: Any, kwargs: Mapping[str, Any], rngs: An
         def intercept(call: Callable, args: Any, given: Any, context: nn.module.InterceptorContext) -> Any:
             assert listener is not None
             module, x = context.module, args[0] if args else next(iter(given.values()), None)
+            if isinstance(module, nn.BatchNorm):
+                running = given.get("use_running_average", args[1] if len(args) > 1 else None)
+                if module.use_running_average if running is None else running:
+                    _require_statistics(module.path, _nested(variables.get("batch_stats", {}), module.path), LINEN_CURE)
             listener.hear(module, module.path, context.method_name, x, isinstance(module.parent, ATTENTION))
             return call(*args, **given)
 
         with nn.intercept_methods(intercept) if listener is not None else contextlib.nullcontext():
-            return model.apply({"params": params, **variables}, *positional(inputs), rngs=rngs, **kwargs)
+            # What a call changes, as the statistics of BatchNorm in training, is forgotten after it.
+            outputs, _ = model.apply(
+                {"params": params, **variables}, *positional(inputs), rngs=rngs, mutable=list(variables), **kwargs
+            )
+            return outputs
 
-    return Functional(jax.tree.map(jnp.asarray, nn.meta.unbox(params)), run)
+    return Functional(_numbers(nn.meta.unbox(params)), run)
 
 
 def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functional:
     for path, module in nnx.iter_modules(model):
-        name = "/".join(map(str, path))
         if isinstance(module, nnx.Dropout) and not module.deterministic and module.rate > 0:
+            name = "/".join(map(str, path))
             raise IdjaxError(f"{name} drops at random: call model.eval() first, or set deterministic=True")
-        if isinstance(module, nnx.BatchNorm) and not module.use_running_average:
-            raise IdjaxError(f"{name} normalises by the batch: call model.eval() first, or set use_running_average")
+        if isinstance(module, nnx.BatchNorm) and module.use_running_average:
+            _require_statistics(path, {"mean": module.mean[...], "var": module.var[...]}, NNX_CURE)
     graph, own, rest = nnx.split(model, nnx.Param, ...)
     held = nnx.to_pure_dict(own)
     if params is not None:
@@ -109,12 +121,30 @@ def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functiona
     def run(params: Params, inputs: Any, listener: Listener | None = None) -> Any:
         state = jax.tree.map(lambda leaf: leaf, own)
         nnx.replace_by_pure_dict(state, params)
-        copy = nnx.merge(graph, state, rest)
+        copy = nnx.merge(graph, state, jax.tree.map(lambda leaf: leaf, rest))
         if listener is not None:
             _listen(copy, listener)
         return copy(*positional(inputs), **kwargs)
 
-    return Functional(jax.tree.map(jnp.asarray, held), run)
+    return Functional(_numbers(held), run)
+
+
+def _nested(nest: Any, path: tuple[Any, ...]) -> Mapping[str, Any]:
+    """What a nest of dicts has at a path, or nothing."""
+    for part in path:
+        nest = nest.get(part, {})
+    return nest
+
+
+def _require_statistics(path: tuple[Any, ...], statistics: Mapping[str, Any], cure: str) -> None:
+    """Raises for a BatchNorm in evaluation whose statistics were never updated: training sees another model."""
+    mean, variance = (np.asarray(statistics.get(name, np.nan)) for name in ("mean", "var"))  # outside of any trace
+    if not mean.any() and (variance == 1).all():
+        name = "/".join(map(str, path))
+        raise IdjaxError(
+            f"{name} normalises nothing: its statistics are as init left them, mean 0 and variance 1; {cure}, or give "
+            "those of a model in training"
+        )
 
 
 def _listen(model: nnx.Module, listener: Listener) -> None:
@@ -134,6 +164,21 @@ def _told(kind: type, path: tuple[Any, ...], attention: bool, listener: Listener
         return kind.__call__(self, x, *args, **given)
 
     return type(kind.__name__, (kind,), {"__call__": call})
+
+
+def _numbers(params: Params) -> Params:
+    """The parameters as arrays; raises where they are not finite real numbers."""
+
+    def real(path: Any, leaf: Any) -> jax.Array:
+        name = f"params: {jax.tree_util.keystr(path, simple=True, separator='/')}"
+        array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise IdjaxError(f"{name} is of type {array.dtype}: give arrays of real numbers, as init returns them")
+        if not jnp.isfinite(array := jnp.asarray(array)).all():
+            raise IdjaxError(f"{name} is not finite: give parameters from before training diverged")
+        return array
+
+    return jax.tree_util.tree_map_with_path(real, params, is_leaf=lambda leaf: leaf is None)
 
 
 def _same_shapes(own: Params, given: Any) -> None:
@@ -157,24 +202,28 @@ def explained() -> Iterator[None]:
         yield
     except IdjaxError:
         raise
+    except jax.errors.UnexpectedTracerError as error:
+        raise IdjaxError(
+            "layers inside scan, vmap, remat, jit or an RNN cannot be looked at: build the model without these"
+        ) from error
     except Exception as error:  # a model is anyone's code: whatever it raises is told in one line
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise IdjaxError(f"calling the model failed: {first.rstrip('.')}; {_remedy(error)}") from error
+        first = re.sub(r"\s*\(https?://\S+\)", "", first).rstrip(".")
+        raise IdjaxError(f"calling the model failed: {first}; {_remedy(error)}") from error
 
 
 def _remedy(error: Exception) -> str:
     """What to pass instead."""
     text = str(error)
     if isinstance(error, flax.errors.InvalidRngError) or "needs PRNG" in text:
-        return "pass kwargs={'train': False} (or the model's own flag), or rngs={'dropout': key}"
-    if isinstance(error, flax.errors.ModifyScopeVariableError):
-        return "the model updates its statistics: pass kwargs={'train': False} or its own flag for evaluation"
+        stream = found[1] if (found := re.search(r'PRNG for "(\w+)"', text)) else "dropout"
+        return f"pass kwargs={{'train': False}} (or the model's own flag), or rngs={{'{stream}': key}}"
     if isinstance(error, flax.errors.ScopeCollectionNotFound | flax.errors.ScopeVariableNotFoundError):
         return "pass all of model.init's collections as params, {'params': ..., 'batch_stats': ...}"
     if isinstance(error, flax.errors.ScopeParamNotFoundError | flax.errors.ScopeParamShapeError):
         return "the parameters are not this model's for these inputs: pass model.init(key, inputs)"
-    if isinstance(error, jax.errors.UnexpectedTracerError):
-        return "layers inside nn.scan, nn.vmap or nn.remat cannot be looked at: build the model without them"
-    if isinstance(error, TypeError) and ("argument" in text):
+    if isinstance(error, TypeError) and "unexpected keyword" in text:
+        return "leave it out of kwargs"
+    if isinstance(error, TypeError) and "argument" in text:
         return "pass what it takes besides the inputs as kwargs={...}; a tuple of inputs is several arguments"
     return "check that the batch is (inputs, targets), rows first, and has the shapes that the model takes"

@@ -9,6 +9,8 @@ from scipy.sparse.linalg import eigsh
 
 from idjax.block_moments import BlockMoments, block_moments, pool
 from idjax.column_stats import ColumnStats, merge_columns
+from idjax.models.rows import Layer
+from idjax.types import IdjaxError
 
 SAMPLE = 512
 """Input vectors that are kept, for cures that are no function of the moments."""
@@ -121,7 +123,18 @@ def top_of(matrix: Float[np.ndarray, "n n"]) -> float:
     return float(eigsh(matrix, k=1, v0=start, return_eigenvectors=False, tol=1e-6)[0])  # pyright: ignore[reportArgumentType]
 
 
-def token_counts(whole: Int[np.ndarray, " v"] | None, tokens: Int[np.ndarray, " n"], size: int) -> np.ndarray:
-    """How often each token was seen: an embedding's input is one-hot, and its second moment diag(shares)."""
-    counts = np.bincount(np.clip(tokens, 0, size - 1), minlength=size)
+def token_counts(whole: Int[np.ndarray, " v"] | None, tokens: Int[np.ndarray, " n"], layer: Layer) -> np.ndarray:
+    """How often each token was seen: an embedding's input is one-hot, and its second moment diag(shares).
+
+    Negative tokens count from the end, as they do in Flax.
+
+    Raises:
+      IdjaxError: for tokens that the embedding has no vector for.
+    """
+    size = layer.inputs
+    if tokens.min() < -size or tokens.max() >= size:
+        raise IdjaxError(
+            f"{layer.name}: its tokens go from {tokens.min()} to {tokens.max()}, and it has vectors for 0 to {size - 1}"
+        )
+    counts = np.bincount(tokens % size, minlength=size)
     return counts if whole is None else whole + counts

@@ -29,13 +29,15 @@ def load_factory(name: str) -> dict[str, Any]:
     sys.path.insert(0, here)
     try:
         module = importlib.import_module(module_name)
-        made = getattr(module, attribute)()
+        if not callable(factory := getattr(module, attribute, None)):
+            raise IdjaxError(f"--model {name}: {module_name} has no function {attribute}; name one without arguments")
+        made = factory()
+    except IdjaxError:
+        raise
     except ModuleNotFoundError as error:
-        raise IdjaxError(
-            f"--model {name}: there is no module {error.name}; run from the folder that holds it"
-        ) from error
-    except AttributeError as error:
-        raise IdjaxError(f"--model {name}: {error}; name a function without arguments") from error
+        file = module_name.removesuffix(".py").replace("/", ".")
+        remedy = f"give {file}:{attribute}" if file != module_name else "run from the folder that holds it"
+        raise IdjaxError(f"--model {name}: there is no module {error.name}; {remedy}") from error
     except Exception as error:  # anyone's code: whatever it raises is told in one line
         raise IdjaxError(f"--model {name}: the factory failed: {type(error).__name__}: {error}") from error
     finally:

@@ -1,7 +1,6 @@
 """The environment of every page: what is put into a template is escaped, and figures are embedded."""
 
 import base64
-import math
 from collections.abc import Mapping
 
 import jinja2
@@ -21,7 +20,7 @@ def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:
     environment.filters.update(
         number=words.number,
         decimals=words.decimals,
-        percent=lambda value, digits=2: f"{100 * value:.{digits}g}%" if math.isfinite(value) else "–",
+        percent=words.percent,
         explained=words.explained,
         sentence=words.sentence,
         stopped=words.stopped,

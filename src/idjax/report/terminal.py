@@ -44,11 +44,15 @@ def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
     parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold"), _layers(diagnosis)]
     if diagnosis.curvature is not None:
         parts.append(_text(f"Largest stable learning rate: {words.number(diagnosis.curvature.largest_rate, 3)}"))
-    for finding in diagnosis.findings:
+    for finding in diagnosis.causes:
         parts += ["", *_finding(finding)]
         if (effect := finding.effect) is not None:
             told = f"predicted, {effect.cure}: largest curvature {words.factor_words(effect.top)}, smallest "
             parts.append(Padding(_text(told + words.factor_words(effect.bottom)), (0, 0, 0, INDENT)))
+    others = [finding for finding in diagnosis.findings if finding.kind != "cause"]
+    if others:
+        parts += ["", _text("What follows from it: cure the causes first, then diagnose again.")]
+        parts += map(_head, others)
     return Group(*parts)
 
 
@@ -83,10 +87,14 @@ class Hanging:
             yield line if index == 0 else Text(" " * INDENT) + line
 
 
-def _finding(finding: Finding) -> Iterator[RenderableType]:
+def _head(finding: Finding) -> Hanging:
     kind = f"{finding.kind} of {', '.join(finding.causes)}" if finding.causes else finding.kind
     head = _text(finding.code, "bold") + Text("  ") + _text(kind, STYLES[finding.kind])
-    yield Hanging(head + Text("  ") + _text(words.stopped(finding.message)))
+    return Hanging(head + Text("  ") + _text(words.stopped(finding.message)))
+
+
+def _finding(finding: Finding) -> Iterator[RenderableType]:
+    yield _head(finding)
     if finding.evidence:
         evidence = Table.grid(padding=(0, 2, 0, 0))
         for name, value in finding.evidence.items():

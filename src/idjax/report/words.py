@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 
+from idjax.model_outcomes import LayerFinding
 from idjax.outcomes import Diagnosis, Finding, Prescription, RunOutcome, ScanPoint
 from idjax.settings import Settings
 from idjax.types import Curve
@@ -205,7 +206,16 @@ def cost_words(finding: Finding) -> str:
     """What a finding costs in time; empty if nothing."""
     if math.isinf(finding.cost):
         return "nothing is learned while it lasts"
-    return f"training takes {number(finding.cost, 3)} times as long" if finding.cost > 1 else ""
+    if finding.cost <= 1:
+        return ""
+    if isinstance(finding, LayerFinding):
+        return f"up to {number(finding.cost, 3)} times the steps, by this layer's part of the curvature"
+    return f"training takes {number(finding.cost, 3)} times as long"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share in percent, 100% and not 1e+02%."""
+    return f"{float(f'{100 * share:.{digits}g}'):g}%" if math.isfinite(share) else "–"
 
 
 def factor_words(factor: float) -> str:

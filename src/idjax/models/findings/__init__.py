@@ -38,13 +38,13 @@ SPREADING = INPUTS | {"layer-init"}
 """Causes that show in layers further on, and in the gradients of all."""
 
 
-def find_all(case: ModelCase, codes: frozenset[str]) -> tuple[LayerFinding, ...]:
-    """The findings of these codes: causes first, the costliest first, then consequences in the order of the layers."""
+def find_all(case: ModelCase) -> tuple[LayerFinding, ...]:
+    """All findings: causes first, the costliest first, then consequences in the order of the layers."""
     found: tuple[LayerFinding, ...] = ()
     for module in MODULES:
         found = (*found, *module.find(case, found))
-    told = [_with_causes(finding, found, {layer.path: index for index, layer in enumerate(case.layers)})
-            for finding in found if finding.code in codes]  # fmt: skip
+    order = {layer.path: index for index, layer in enumerate(case.layers)}
+    told = [_with_causes(finding, found, order) for finding in found]
     return tuple(
         sorted(told, key=lambda finding: (finding.kind != "cause", -finding.cost if not finding.causes else 0))
     )

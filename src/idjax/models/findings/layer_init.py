@@ -31,21 +31,24 @@ EXPLANATION = Explanation(
 
 def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each layer whose gain is far from what any initialiser gives; kernels of zeros are taken as meant."""
-    return [_finding(case, layer) for layer in case.layers if layer.kernel_scale > 0 and _times_off(layer) >= 1]
+    far = {"embed": FAR_EMBEDDING}
+    return [
+        _finding(case, layer)
+        for layer in case.layers
+        if layer.kernel_scale > 0 and _off(layer) >= far.get(layer.kind, FAR)
+    ]
 
 
-def _times_off(layer: LayerFacts) -> float:
-    """How far beyond the bounds, 1 at them."""
-    if layer.kind == "embed":
-        scale = layer.kernel_scale
-        return max(scale, 1 / (scale * math.sqrt(layer.outputs))) / FAR_EMBEDDING
-    return max(layer.gain, 1 / layer.gain) / FAR
+def _off(layer: LayerFacts) -> float:
+    """The factor by which a gain is above or below 1, or an embedding's size above 1 or below 1/√q."""
+    smallest = 1 / math.sqrt(layer.outputs) if layer.kind == "embed" else 1.0
+    return max(layer.gain, smallest / layer.gain)
 
 
 def _finding(case: ModelCase, layer: LayerFacts) -> LayerFinding:
-    gain = layer.kernel_scale if layer.kind == "embed" else layer.gain
-    off = gain if gain > 1 else 1 / gain
-    what = f"{gain:.3g} times the size of its inputs" if layer.kind != "embed" else f"vectors of entries {gain:.3g}"
+    gain, off, embed = layer.gain, _off(layer), layer.kind == "embed"
+    size = f"the vectors have entries of {gain:.3g}" if embed else f"outputs are {gain:.3g} times the size of inputs"
+    usual = "normal(1.0)" if embed else "lecun_normal()"
     after = case.layers[case.layers.index(layer) + 1 :]
     cured = None
     if after and after[0].path in case.moments:
@@ -55,10 +58,14 @@ def _finding(case: ModelCase, layer: LayerFacts) -> LayerFinding:
     return LayerFinding(
         code="layer-init",
         kind="cause",
-        message=f"{layer.path} makes {what}: its weights are {count(off)} times too {'large' if gain > 1 else 'small'}",
-        evidence={"gain of the kernel": gain, "root mean square weight": layer.kernel_scale, "inputs": layer.inputs},
+        message=f"{layer.path}: {size}, the weights {count(off)} times too {'large' if gain > 1 else 'small'}",
+        evidence={
+            "size of the vectors" if embed else "gain of the kernel": gain,
+            "root mean square weight": layer.kernel_scale,
+            "inputs": layer.inputs,
+        },
         cost=off**2,
-        fix=f"initialise {layer.path} with nn.initializers.lecun_normal(), or divide its weights by {gain:.3g}",
+        fix=f"initialise {layer.path} with nn.initializers.{usual}, or divide its weights by {gain:.3g}",
         layers=(layer.path,),
         effect=cured,
     )

@@ -8,7 +8,8 @@ from idjax.models.cures import centred, effect, layer_normed
 from idjax.models.layer_moments import ends
 
 DOMINANT = 10.0
-"""|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8."""
+"""|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8. And what
+centring has to gain: of small inputs with a bias, whose own input is 1, it gains nothing."""
 
 EXPLANATION = Explanation(
     code="layer-mean",
@@ -16,8 +17,8 @@ EXPLANATION = Explanation(
     title="The mean of a layer's inputs has more curvature than all that varies in them",
     means="The layer's inputs are the same large vector plus a little that differs. The direction of that vector has a "
     "curvature which sets the largest stable learning rate, and what differs is learned as many times more slowly.",
-    formula="|m|²/tr Σ ≥ 10. The layer's largest stable rate falls by λ_max(M)/λ_max(M_c), M_c with the mean "
-    "subtracted; docs/models.md (M1), (M8).",
+    formula="|m|²/tr Σ ≥ 10 and λ_max(M)/λ_max(M_c) ≥ 10, M_c with the mean subtracted: by the latter the layer's "
+    "largest stable rate falls; docs/models.md (M1), (M8).",
     source="LeCun, Kanter and Solla 1991; Martens and Grosse 2015",
     example="idjax diagnose --model mypackage.models:factory",
     fix="Subtract the mean before the layer (and add Wᵀm to the bias), or put a LayerNorm or BatchNorm there.",
@@ -26,8 +27,9 @@ EXPLANATION = Explanation(
 
 
 def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
-    """Each input, shared by several layers or not, whose mean outweighs what varies."""
-    return [_finding(case, layers) for layers in case.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
+    """Each input, shared by several layers or not, whose mean outweighs what varies and the bias's own input, 1."""
+    told = [_finding(case, layers) for layers in case.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
+    return [finding for finding in told if finding.cost >= DOMINANT]
 
 
 def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:

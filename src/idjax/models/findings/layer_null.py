@@ -39,7 +39,8 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     moments = case.moments[first.path]
     which = first.constant or first.dead
     size = "the same number" if first.constant else "0"
-    every = moments.constant.all()
+    # Channels of 0 add nothing to M, and of constant ones alone nothing is left.
+    changed = bool(first.constant) and not moments.constant.all()
     return LayerFinding(
         code="layer-null",
         kind="cause",
@@ -47,9 +48,9 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
         "every row",
         evidence={"channels": [str(channel) for channel in which], "null modes": first.null_modes},
         cost=1.0,
-        fix="drop these channels before the layer" if first.constant else "what kills the units before it",
+        fix="drop these channels before the layer" if first.constant else "look for what makes them 0",
         layers=named(layers),
-        effect=None
-        if every
-        else effect("constant channels dropped", case.ends(first), without(moments, moments.constant), moments.noise),
+        effect=effect("constant channels dropped", case.ends(first), without(moments, moments.constant), moments.noise)
+        if changed
+        else None,
     )

@@ -1,5 +1,7 @@
 """layer-rate: the learning rate is beyond what the model's largest curvature allows."""
 
+import math
+
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.wording import count
 from idjax.model_outcomes import LayerFinding
@@ -34,7 +36,7 @@ def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]
             message=f"the learning rate {rate:.3g} is {count(rate / limit)} times the largest stable one, {limit:.3g}: "
             f"{owner.path} has {owner.top_share:.0%} of the direction that is unstable",
             evidence={"learning rate": rate, "largest stable learning rate": limit, "share": owner.top_share},
-            cost=rate / limit,
+            cost=math.inf,
             fix=f"--learning-rate {limit / 2:.2g}",
             layers=(owner.path,),
         )

@@ -6,7 +6,8 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.wording import count, listed
 from idjax.model_outcomes import LayerFacts, LayerFinding
 from idjax.models.case import ModelCase, named
-from idjax.models.cures import divided, effect
+from idjax.models.cures import centred_and_divided, divided, effect
+from idjax.models.findings.layer_mean import DOMINANT
 
 LARGE = 5.0
 """Root mean square of inputs from which they are large: 25 times the curvature of what initialisers are made for."""
@@ -20,7 +21,7 @@ EXPLANATION = Explanation(
     means="The curvature of a layer grows with the square of its inputs. Inputs of 0 to 255 have 20,000 times the "
     "curvature of inputs of size 1, and the learning rate that is stable for them is too small for all other layers. "
     "Inputs of size 0.001 make a layer that hardly learns at the rate that suits the others.",
-    formula="root mean square input at least 5 or at most 1/100, around the mean where layer-mean is found. The "
+    formula="root mean square input at least 5 or at most 1/100, around the mean where |m|²/tr Σ ≥ 10. The "
     "curvature is E|a|² times that of the outputs' gradients; docs/models.md (M1), (M9).",
     source="LeCun, Bottou, Orr and Müller 1998, section 4.3; Ba, Kiros and Hinton 2016",
     example="idjax diagnose --model mypackage.models:factory",
@@ -31,45 +32,45 @@ EXPLANATION = Explanation(
 
 
 def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
-    """Each input whose size, without its mean where that was found, is far from 1."""
-    told = {path for finding in found if finding.code in ("layer-mean", "layer-outliers") for path in finding.layers}
+    """Each input whose size is far from 1, but for those that layer-outliers explains."""
+    outlying = {path for finding in found if finding.code == "layer-outliers" for path in finding.layers}
 
     def shows(layer: LayerFacts) -> bool:
-        scale = _varying(layer) if layer.path in told else layer.input_scale
-        return layer.path not in _outlying(found) and not SMALL < scale < LARGE and layer.input_scale > 0
+        size = _size(layer)
+        return layer.path not in outlying and size > 0 and not SMALL < size < LARGE
 
     return [_finding(case, layers) for layers in case.shown_by(shows)]
 
 
-def _outlying(found: tuple[LayerFinding, ...]) -> set[str]:
-    return {path for finding in found if finding.code == "layer-outliers" for path in finding.layers}
+def _apart_from_mean(layer: LayerFacts) -> bool:
+    return layer.mean_share >= DOMINANT
 
 
-def _varying(layer: LayerFacts) -> float:
-    """Root mean square deviation: the scale once the mean is gone."""
-    return layer.input_scale / math.sqrt(1 + layer.mean_share)
+def _size(layer: LayerFacts) -> float:
+    """Root mean square of what varies where the mean outweighs it, of all where not."""
+    return layer.input_scale / math.sqrt(1 + layer.mean_share) if _apart_from_mean(layer) else layer.input_scale
 
 
 def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    moments, scale = case.moments[first.path], first.input_scale
+    moments, size, apart = case.moments[first.path], _size(first), _apart_from_mean(first)
     names = listed(list(named(layers)))
-    size = "large" if scale > 1 else "small"
+    after = centred_and_divided(moments, size) if apart else divided(moments, size)
+    cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
+    steps = "subtract the mean of the inputs and " if apart else ""
     own = first is case.layers[0]
     return LayerFinding(
         code="layer-scale",
         kind="cause",
-        message=f"{names}: the inputs are of size {scale:.3g}, which is {size}: {count(scale**2)} times the curvature "
-        "of inputs of size 1",
+        message=f"{names}: the inputs {'vary around their mean by' if apart else 'are of size'} {size:.3g}, which is "
+        f"{'large' if size > 1 else 'small'}: {count(size**2)} times the curvature of inputs of size 1",
         evidence={
-            "root mean square input": scale,
+            "root mean square deviation" if apart else "root mean square input": size,
             "condition number": first.condition_number,
             "largest eigenvalue of the inputs' second moment": first.top,
         },
-        cost=max(scale, 1 / scale) ** 2,
-        fix=f"divide the inputs by {scale:.3g} before {names}" + ("" if own else ", or put nn.LayerNorm there"),
+        cost=max(size, 1 / size) ** 2,
+        fix=f"{steps}divide the inputs by {size:.3g} before {names}" + ("" if own else ", or put nn.LayerNorm there"),
         layers=named(layers),
-        effect=effect(
-            f"inputs divided by {scale:.3g}", case.ends(first), divided(moments, scale), moments.noise / scale**2
-        ),
+        effect=effect(cure, case.ends(first), after, moments.noise / size**2),
     )
