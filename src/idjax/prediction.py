@@ -22,13 +22,12 @@ from idjax.paths import (
     fastest_rate,
     floor_of,
     path_for,
-    silent,
 )
 from idjax.problem import Problem, learning_rates, mode_groups, pose
 from idjax.settings import Settings, check
 from idjax.theory import learned
 from idjax.theory.deep_linear import end_to_end
-from idjax.types import Curve, ModeGroup, Report, Weights
+from idjax.types import Curve, ModeGroup, Report, Weights, silent
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
 

@@ -205,6 +205,8 @@ def check(settings: Settings) -> Settings:
     Raises:
       IdjaxError: with the flag's name and what it takes.
     """
+    if not isinstance(settings, Settings):
+        raise IdjaxError(f"settings are a {type(settings).__name__}: give idjax.Settings(learning_rate=0.01, ...)")
 
     def require(condition: bool, flag: str, what: str) -> None:
         if not condition:

@@ -17,6 +17,10 @@ Report = Callable[[int, int, str], None]
 """Hears of long work: how much is done, of how much, and what it is."""
 
 
+def silent(_done: int, _total: int, _what: str) -> None:
+    """A `Report` to nobody."""
+
+
 class IdjaxError(ValueError):
     """Bad input: one line that names the place and the remedy. The command line prints it and exits with 2."""
 

@@ -16,9 +16,9 @@ from idjax.models.facts import Kernel, embedding_facts, facts_of
 from idjax.models.findings import EXPLANATIONS, find_all
 from idjax.models.functional import functional
 from idjax.models.layer_moments import moments_of_inputs
-from idjax.models.observe import Observed, Progress, listen, observe, weights_of
+from idjax.models.observe import Observed, listen, observe, weights_of
 from idjax.settings import DiagnosisSettings, Settings, check
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Report, silent
 
 
 def diagnose_model(
@@ -32,7 +32,7 @@ def diagnose_model(
     rngs: Any = None,
     codes: Iterable[str] | None = None,
     source: str = "",
-    progress: Progress = lambda _done, _total, _what: None,
+    progress: Report = silent,
 ) -> ModelDiagnosis:
     """Which layer of a Flax model slows its training, why, and what each cure is predicted to do.
 

@@ -11,9 +11,7 @@ from idjax.models.batch import blocks, cut
 from idjax.models.functional import Functional, Listener, Params, explained
 from idjax.models.layer_moments import Gathered, gather, token_counts
 from idjax.models.rows import Layer, Rows
-from idjax.types import IdjaxError
-
-Progress = Callable[[int, int, str], None]
+from idjax.types import IdjaxError, Report
 
 
 class Observed(NamedTuple):
@@ -52,7 +50,7 @@ def listen(whole: Functional, batch: tuple[Any, Any], loss: Callable) -> Listene
 
 
 def observe(
-    whole: Functional, batch: tuple[Any, Any], loss: Callable, listener: Listener, rows: int, progress: Progress
+    whole: Functional, batch: tuple[Any, Any], loss: Callable, listener: Listener, rows: int, progress: Report
 ) -> Observed:
     """Inputs of all layers, the loss and its gradient, block by block."""
 

@@ -4,7 +4,7 @@ from idjax.paths.bands import bands_of
 from idjax.paths.choose import path_for
 from idjax.paths.fastest import fastest_rate
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.path import Course, Losses, NoTheoryError, Path, Recorded, Sample, floor_of, silent
+from idjax.paths.path import Course, Losses, NoTheoryError, Path, Recorded, Sample, floor_of
 
 __all__ = [
     "Course",
@@ -18,5 +18,4 @@ __all__ = [
     "fastest_rate",
     "floor_of",
     "path_for",
-    "silent",
 ]

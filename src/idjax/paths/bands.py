@@ -11,12 +11,12 @@ from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
 from idjax.paths.own_rows import inputs_of
-from idjax.paths.path import Course, Losses, Path, Recorded, floor_of, silent
+from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
 from idjax.theory import fluctuation, minibatch
 from idjax.theory.deep_linear import end_to_end
-from idjax.types import Band, Weights
+from idjax.types import Band, Weights, silent
 
 MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""

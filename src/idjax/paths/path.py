@@ -12,7 +12,7 @@ from idjax.problem import Problem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.stepped import Layer, Watched
-from idjax.types import IdjaxError, Layers, Report, Stall, Weights
+from idjax.types import IdjaxError, Layers, Report, Stall, Weights, silent
 
 
 class NoTheoryError(IdjaxError):
@@ -61,10 +61,6 @@ class Sample(NamedTuple):
 
     x: Float[np.ndarray, "N p"]
     y: Float[np.ndarray, "N q"] | None
-
-
-def silent(_done: int, _total: int, _what: str) -> None:
-    """Nobody hears."""
 
 
 class Course(NamedTuple):
