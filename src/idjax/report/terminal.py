@@ -34,6 +34,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
         parts += ["", _text("What learns these data, best first:"), _prescriptions(diagnosis)]
+        parts.append(_text(words.predicted_words(diagnosis.prescriptions)))
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
     return Group(*parts)
