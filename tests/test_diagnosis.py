@@ -10,11 +10,12 @@ from planted import ALONE, PAIRS, planted
 import idjax
 from idjax.cli import main
 from idjax.data import as_dataset
-from idjax.diagnosis import EXPLANATIONS
+from idjax.diagnosis import EXPLANATIONS, follow, prescribe
 from idjax.diagnosis.case import Thinned, two_digits
 from idjax.diagnosis.findings import MODULES
 from idjax.diagnosis.prove import prove
 from idjax.moments import measure
+from idjax.report.words import predicted_words
 from idjax.types import IdjaxError
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
@@ -77,29 +78,56 @@ def test_the_first_prescription_takes_as_long_as_predicted(kind):
 ORDERS = 6
 
 
+def as_predicted(kind: tuple[str, ...], seed: int) -> bool:
+    """Whether the first prescription takes what it is predicted to within 10%, or a step: the mean of six orders."""
+    data = planted(kind, seed)
+    found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget)
+    best = found.prescriptions[0]
+    dataset = as_dataset(data.x, data.y, best.settings.data_dtype)
+    raw = measure(dataset.x, dataset.y, samples=False).raw
+    step = best.predicted_epochs / best.predicted_steps
+    epochs = [
+        prove(
+            dataset, raw, dataclasses.replace(best.settings, seed=order), len(dataset.x),
+            3 * best.predicted_epochs + step, found.level,
+        ).epochs
+        for order in range(ORDERS)
+    ]  # fmt: skip
+    return abs(float(np.mean(epochs)) - best.predicted_epochs) <= max(0.1 * best.predicted_epochs, 1.0001 * step)
+
+
+PREDICTED = [(200 + i, kind) for i, kind in enumerate(kind for kind in KINDS if kind and "data-resolution" not in kind)]
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="measured: 26 of 29 sets, 90%; heavy tails take longer than Gaussian rows are predicted to")
 def test_prescriptions_of_many_take_as_long_as_predicted():
-    """A prediction is what is expected of a run, and one of 14 steps strays by more than one: epochs are the mean of
-    six orders of the rows, trained on until the level is reached.
+    """A run of 14 steps strays by more than one: epochs are the mean of six orders, trained until the level is
+    reached.
     """
-    holds = []
-    for seed, kind in enumerate(kind for kind in KINDS if kind and "data-resolution" not in kind):
-        data = planted(kind, 200 + seed)
-        found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget)
-        best = found.prescriptions[0]
-        dataset = as_dataset(data.x, data.y, best.settings.data_dtype)
-        raw = measure(dataset.x, dataset.y, samples=False).raw
-        step = best.predicted_epochs / best.predicted_steps
-        epochs = [
-            prove(
-                dataset, raw, dataclasses.replace(best.settings, seed=order), len(dataset.x),
-                3 * best.predicted_epochs + step, found.level,
-            ).epochs
-            for order in range(ORDERS)
-        ]  # fmt: skip
-        holds.append(abs(np.mean(epochs) - best.predicted_epochs) <= max(0.1 * best.predicted_epochs, 1.0001 * step))
+    holds = [as_predicted(kind, seed) for seed, kind in PREDICTED]
     assert np.mean(holds) >= 0.95, np.mean(holds)
+
+
+@pytest.mark.slow
+def test_the_expected_loss_of_gaussian_rows_does_not_tell_what_heavy_tails_take(monkeypatch):
+    """The control of the test above: no runs are drawn."""
+    monkeypatch.setattr(prescribe, "MOST_PRODUCTS", 0.0)
+    heavy = [(seed, kind) for seed, kind in PREDICTED if "heavy-tails" in kind]
+    assert not any(as_predicted(kind, seed) for seed, kind in heavy)
+
+
+def test_runs_of_the_best_are_drawn_as_far_as_there_is_time(monkeypatch):
+    data = planted(("step-too-small",), 0, p=6, rows=1000, batch=8)
+
+    def drawn() -> list[int]:
+        found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget)
+        assert ("drawn on rows" in predicted_words(found.prescriptions)) == (found.prescriptions[0].runs > 0)
+        assert found.prescriptions[0].predicted_epochs <= found.prescriptions[1].predicted_epochs * prescribe.SAME
+        return [prescription.runs for prescription in found.prescriptions]
+
+    assert drawn()[: prescribe.BEST] == [follow.RUNS] * prescribe.BEST
+    monkeypatch.setattr(prescribe, "MOST_PRODUCTS", 0.0)
+    assert not any(drawn())
 
 
 def test_the_published_failing_set():

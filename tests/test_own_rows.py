@@ -87,7 +87,8 @@ def test_group_times_and_steps_to_learn_within_the_run():
     assert reached * curve.steps_per_epoch < curve.steps_to_learn <= (reached + 1) * curve.steps_per_epoch
     assert 0 < curve.mode_groups[0].steps < curve.mode_groups[1].steps
     assert curve.learning_rates is None
-    assert curve.train_band is None
+    assert curve.train_band is not None
+    assert curve.train_band.over == "starts and orders of the rows"
 
 
 def test_too_large_a_rate_is_said():

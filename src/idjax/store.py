@@ -152,6 +152,7 @@ def _prescription_object(prescription: Prescription) -> dict[str, Any]:
         "momentum": settings.momentum,
         "batch_size": settings.batch_size,
         "predicted_epochs": prescription.predicted_epochs,
+        "predicted_runs": prescription.runs,
         **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
     }
 

@@ -11,7 +11,7 @@ import numpy as np
 from idjax.data import Dataset, Stream, stream
 from idjax.diagnosis.case import Case, Columns, Thinned
 from idjax.diagnosis.findings import EXPLANATIONS, find_all
-from idjax.diagnosis.prescribe import prescribe
+from idjax.diagnosis.prescribe import BEST, prescribe
 from idjax.diagnosis.prove import prove
 from idjax.diagnosis.wording import count
 from idjax.moments import measure_stream
@@ -26,7 +26,6 @@ from idjax.types import IdjaxError
 SAMPLE_ROWS = 20_000
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
-PROVEN = 3
 SHOWN_ROWS = 3
 
 Say = Callable[[str], None]
@@ -264,6 +263,6 @@ def _prove(
     proof = run(case.settings, "the settings as given")
     proven = [
         dataclasses.replace(prescription, proof=run(prescription.settings, f"prescription {index + 1}"))
-        for index, prescription in enumerate(prescriptions[:PROVEN])
+        for index, prescription in enumerate(prescriptions[:BEST])
     ]
-    return proof, (*proven, *prescriptions[PROVEN:])
+    return proof, (*proven, *prescriptions[BEST:])

@@ -1,4 +1,7 @@
-"""Settings that would learn these data: every sensible combination, ranked by predicted epochs."""
+"""Settings that would learn these data: every sensible combination, ranked by predicted epochs.
+
+By the expected loss of Gaussian rows first; then runs of the best are drawn on rows of the data, tails and all.
+"""
 
 import dataclasses
 import math
@@ -6,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from idjax.diagnosis.case import Case, two_digits
+from idjax.diagnosis.follow import MOST_PRODUCTS, affordable_runs, mean_steps, products_of
 from idjax.outcomes import Prescription
 from idjax.report.recipes import flax_code, keras_code
 from idjax.settings import Settings
@@ -20,6 +24,8 @@ MOST_SECONDS = 5.0
 MOMENTUM = 0.9
 KEPT = 12
 """Prescriptions that are listed."""
+BEST = 3
+"""Prescriptions of which runs are drawn, and that are proven where a proof is asked for."""
 SAME = 1.05
 """Within this factor of the fastest the simpler of two prescriptions comes first."""
 
@@ -28,6 +34,8 @@ class _Candidate(NamedTuple):
     settings: Settings
     epochs: float
     steps: float
+    runs: int = 0
+    """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
 
 
 def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[Prescription, ...]:
@@ -37,7 +45,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
         for settings in _candidates(case, say)
         if (found := _Candidate(settings, *_epochs_and_steps(case, settings))) and math.isfinite(found.epochs)
     ]
-    ranked = _ranked(tried, case)
+    ranked = _followed(tried, case, say)
     if not case.learned:
         ranked = [candidate for candidate in ranked if candidate.epochs < case.takes or math.isnan(case.takes)]
     raw = case.moments.raw
@@ -47,6 +55,7 @@ def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[
             settings=candidate.settings,
             predicted_epochs=candidate.epochs,
             predicted_steps=candidate.steps,
+            runs=candidate.runs,
             flax_code=flax_code(candidate.settings, *shape),
             keras_code=keras_code(candidate.settings, *shape),
         )
@@ -96,6 +105,24 @@ def _places(case: Case) -> list[tuple[str, str]]:
     if case.autoencoder and case.moments.samples is not None:
         places += [("sample", "normalized"), ("sample", "original")]
     return places
+
+
+def _followed(tried: list[_Candidate], case: Case, say: Callable[[str], None]) -> list[_Candidate]:
+    """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
+    budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, case)
+    while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
+        settings, _, steps, _ = candidate = left[0]
+        known.add(settings)
+        runs = affordable_runs(case, settings, steps, budget)
+        if runs:
+            say(f"prescriptions: {runs} runs of each of the best, {len(known)} so far")
+            budget -= runs * products_of(case, settings, steps)
+            mean = mean_steps(case, settings, steps, runs)
+            tried.remove(candidate)
+            if math.isfinite(mean):
+                tried.append(_Candidate(settings, mean / -(-case.rows // settings.batch_size), mean, runs))
+            ranked = _ranked(tried, case)
+    return ranked
 
 
 def _ranked(tried: list[_Candidate], case: Case) -> list[_Candidate]:

@@ -4,6 +4,8 @@ from idjax.paths.bands import bands_of
 from idjax.paths.choose import path_for
 from idjax.paths.fastest import fastest_rate
 from idjax.paths.full_batch import FullBatchPath
+from idjax.paths.minibatch import group_rates
+from idjax.paths.own_rows import rows_seen
 from idjax.paths.path import Course, Losses, NoTheoryError, Path, Recorded, Sample, floor_of
 
 __all__ = [
@@ -17,5 +19,7 @@ __all__ = [
     "bands_of",
     "fastest_rate",
     "floor_of",
+    "group_rates",
     "path_for",
+    "rows_seen",
 ]

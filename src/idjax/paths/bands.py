@@ -10,7 +10,7 @@ from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
 from idjax.paths.minibatch import MinibatchPath, group_rates
-from idjax.paths.own_rows import inputs_of
+from idjax.paths.own_rows import rows_seen
 from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
@@ -216,7 +216,9 @@ def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Fl
     problem, settings = course.problem, course.settings
     shares, noise = problem.output_shares, problem.on_train.residual
     n = problem.spectrum.eigenvalues.size
-    rows = None if not course.own_rows else inputs_of(course)
+    rows = None
+    if course.own_rows and course.sample is not None:
+        rows = np.asarray(rows_seen(problem, settings, course.sample).inputs)
     if n**2 * (SPREAD_WORK * problem.groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
         return None
     parts = []

@@ -4,10 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idjax.moments import moments_of
-from idjax.normalize import fit, standardize, standardize_samples
+from idjax.normalize import standardize, standardize_samples
 from idjax.paths.minibatch import group_rates
 from idjax.paths.path import Course, NoTheoryError, Recorded, Sample
+from idjax.problem import Problem
+from idjax.settings import Settings
 from idjax.theory import fourth_moment
 from idjax.theory.fourth_moment import Epochs, Rows
 from idjax.types import IdjaxError
@@ -36,7 +37,7 @@ def own_rows_path(course: Course) -> Recorded:
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
     _require_affordable(course, len(kinds))
     course.report(0, 1, "the rows' own fourth moment, epoch by epoch")
-    rows = _rows(course, course.sample)
+    rows = rows_seen(course.problem, settings, course.sample)
     record = np.zeros((1 + len(forms), settings.epochs))
     errors = np.zeros_like(course.coefficients)
     pull = 0.0
@@ -82,28 +83,23 @@ def _require_affordable(course: Course, kinds: int) -> None:
         )
 
 
-def inputs_of(course: Course) -> Float[np.ndarray, "N n"]:
-    """The rows that were given, as the loss sees them, in the eigenbasis."""
-    assert course.sample is not None
-    return np.asarray(_rows(course, course.sample).inputs)
+def rows_seen(problem: Problem, settings: Settings, sample: Sample) -> Rows:
+    """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
 
-
-def _rows(course: Course, sample: Sample) -> Rows:
-    """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root."""
-    settings, problem = course.settings, course.problem
+    The sample may be some of the rows that the problem was posed for.
+    """
     x = sample.x.astype(np.float64)
     y = x if sample.y is None else sample.y.astype(np.float64)
     # What an L2 penalty adds to a squared error: docs/theory.md, section 8.
     penalized = 1 + settings.activity_l2 * y.shape[1]
     root = np.full((len(x), 1), np.sqrt(penalized))
-    if settings.normalize == "sample":
+    if problem.fold_with is None:
         z, affine = standardize_samples(x, spacing=float(np.finfo(sample.x.dtype).eps))
         targets = z if sample.y is None else y
         if sample.y is None and settings.loss_space == "original":
             root = root * affine.scale
     else:
-        fitted = fit(settings.normalize, moments_of(x, None if sample.y is None else y))
-        z, targets = standardize(x, fitted.inputs), standardize(y, fitted.targets)
+        z, targets = standardize(x, problem.fold_with.inputs), standardize(y, problem.fold_with.targets)
     residuals = targets / penalized - z @ problem.reference.kernel - problem.reference.bias
     inputs = np.concatenate([z, np.ones((len(z), 1))], axis=1) @ problem.spectrum.eigenvectors
     return Rows(*map(jnp.asarray, (root * inputs, root * residuals, problem.spectrum.eigenvalues)))

@@ -52,6 +52,7 @@ def _environment(pictures: Mapping[str, bytes]) -> jinja2.Environment:
     environment.filters.update(
         prescription=words.prescription_words,
         measured=words.measured_words,
+        predicted=words.predicted_words,
         evidence=words.evidence_words,
         cost=words.cost_words,
         factor=words.factor_words,

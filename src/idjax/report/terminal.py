@@ -34,6 +34,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
         parts += ["", _text("What learns these data, best first:"), _prescriptions(diagnosis)]
+        parts.append(_text(words.predicted_words(diagnosis.prescriptions)))
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
     return Group(*parts)
@@ -144,8 +145,9 @@ def _text(text: str, style: str = "") -> Text:
 
 @contextlib.contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on standard error, moved by calls with the steps done, of how many, and what is being done."""
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
+    """A bar on standard error, if that is a terminal, moved by calls with the steps done, of how many, and what for."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, total, what: progress.update(
             task, completed=done, total=total, description=_text(what).plain

@@ -169,6 +169,17 @@ def prescription_words(prescription: Prescription) -> str:
     )
 
 
+def predicted_words(prescriptions: Iterable[Prescription]) -> str:
+    """How the epochs of prescriptions were predicted."""
+    drawn = [(rank, prescription.runs) for rank, prescription in enumerate(prescriptions, 1) if prescription.runs]
+    theory = "when the loss gets there that mean and covariance of the data let expect"
+    if not drawn:
+        return f"Predicted epochs: {theory}."
+    ranks = ", ".join(str(rank) for rank, _ in drawn)
+    runs = min(runs for _, runs in drawn)
+    return f"Predicted epochs of {ranks}: the mean of {runs} runs drawn on rows of the data; of any others {theory}."
+
+
 def epochs_words(epochs: float) -> str:
     """A time in epochs."""
     return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"

@@ -138,14 +138,14 @@ def follow(
 
 def _tally(
     progress: Callable[[float], None], outputs: int, steps: float, memory: float, plan: Plan
-) -> Callable[[float], None]:
+) -> Callable[[int], None]:
     """What hears of work done, in steps of one output, and passes on its share of what is expected in all."""
     expected = outputs * min(steps, TYPICALLY_ALONE * memory)
     if np.isfinite(memory):
         expected += plan.groups * plan.grouped * memory + plan.jumping * TYPICAL_JUMPS * WORTHWHILE
     done = 0.0
 
-    def spent(work: float) -> None:
+    def spent(work: int) -> None:
         nonlocal done
         done += work
         progress(min(done / expected, 0.99))
@@ -215,7 +215,7 @@ class _Run:
         state: State,
         weights: np.ndarray,
         shares: np.ndarray,
-        spent: Callable[[float], None],
+        spent: Callable[[int], None],
     ):
         self.rule, self.inputs, self.rate = rule, inputs, rate
         self.form: Form = form
