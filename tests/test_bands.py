@@ -203,6 +203,7 @@ def test_trained_runs_fall_into_the_band():
     assert covered(losses, middle - third, middle + third) < 0.75
 
 
+@pytest.mark.slow
 def test_starts_by_the_means_of_the_weights(monkeypatch):
     """The quick band is that of every start followed, to leading order in the noise of the batches."""
     settings = dataclasses.replace(BASE, learning_rate=0.02, momentum=0.5)

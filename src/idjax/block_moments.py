@@ -1,7 +1,8 @@
 """One block of rows → the covariance and the statistics of its columns, in pieces that stay in the cache.
 
 Each piece is cast to float64, a constant close to the mean is taken from each column, and its product with itself is
-added up by BLAS's dsyrk: half the flops of a product, on one core, so that blocks can be worked on side by side.
+added up: x.T @ x, for which NumPy takes half the flops of a product and lets go of the interpreter's lock, so that
+blocks can be worked on side by side.
 
 Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, section 7.
 """
@@ -10,11 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
-from scipy.linalg import get_blas_funcs
 
 from idjax.column_stats import ColumnStats, merge_columns
-
-(_symmetric_product,) = get_blas_funcs(("syrk",), dtype=np.float64)
 
 _PIECE_VALUES = 2**15
 """Numbers in a piece, a quarter of a MiB, which the second cache holds through all passes over them."""
@@ -28,7 +26,7 @@ class BlockMoments(NamedTuple):
     """What is known of some rows v: means of v - c for a c of each column, and what no c changes.
 
     columns:     of v - c, but for the range, which is that of v.
-    covariance:  E (v - mean)(v - mean)ᵀ, in the upper triangle; the lower one is not meant to be read.
+    covariance:  E (v - mean)(v - mean)ᵀ.
     """
 
     columns: ColumnStats
@@ -94,7 +92,7 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
     center = np.clip(first.mean(axis=0), low, high)  # a mean of equal numbers can be off by its rounding
     center[-1] = 0
     shift = np.tile(center, fold)
-    products = np.zeros((width, width), order="F")
+    products, product = np.zeros((2, width, width))
     third, fourth = np.zeros((2, width))
     for start in range(0, rows, step):
         room[len(fill(start)) :] = center  # what lacks at the end counts as 0
@@ -106,9 +104,7 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
             squares = folded * folded
             third += unfold(np.einsum("ij,ij->j", squares, folded)).sum(axis=0)
             fourth += unfold(np.einsum("ij,ij->j", squares, squares)).sum(axis=0)
-        # BLAS counts by columns: to it, rows that lie one after the other are columns.
-        by_blas = room if by_columns else room.T
-        products = _symmetric_product(1.0, by_blas, trans=by_columns, beta=1.0, c=products, overwrite_c=True)
+        products += np.matmul(room.T, room, out=product)
     products, third, fourth = products / rows, third[:-1] / rows, fourth[:-1] / rows
     mean, second = products[:-1, -1], np.diagonal(products)[:-1]
     covariance = products[:-1, :-1] - np.outer(mean, mean)

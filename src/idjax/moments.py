@@ -10,11 +10,14 @@ LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, se
 import collections
 import concurrent.futures
 import dataclasses
+import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Real
+from threadpoolctl import ThreadpoolController
 
 from idjax.block_moments import BlockMoments, block_moments, pool
 from idjax.column_stats import ColumnStats
@@ -22,8 +25,8 @@ from idjax.normalize import standardize_samples
 from idjax.types import IdjaxError, Moments
 
 BLOCK_ROWS = 8192
-WORKERS = 2
-"""Threads that multiply."""
+WORKERS = min(os.cpu_count() or 1, 8)
+"""Threads that multiply, each on a core of its own."""
 
 Result = TypeVar("Result")
 
@@ -193,7 +196,7 @@ def measure_stream(
     if not np.isfinite(whole.rows.covariance).all():
         raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
     rows = whole.rows.shifted(whole.center)
-    covariance = np.triu(rows.covariance) + np.triu(rows.covariance, 1).T
+    covariance = rows.covariance
     x, y = slice(whole.inputs), slice(0 if whole.autoencoder else whole.inputs, None)
     inputs = rows.columns.of(x)
     targets = inputs if whole.autoencoder else rows.columns.of(y)
@@ -230,13 +233,19 @@ def _merge_parts(a: _Part, b: _Part) -> _Part:
 def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
     """What the work makes of each item, done in threads while the next items are taken; few are held at a time."""
     held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+    # Products of one thread each: those of all cores would wait for each other.
+    with _libraries().limit(limits=1, user_api="blas"), concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
         for item in items:
             held.append(threads.submit(work, *item))
             if len(held) > WORKERS:
                 yield held.popleft().result()
         while held:
             yield held.popleft().result()
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _samples(x: np.ndarray, y: np.ndarray | None, spacing: float | None) -> tuple[Moments, Moments]:

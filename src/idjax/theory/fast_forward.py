@@ -229,12 +229,14 @@ def _transform(
     z, distance = _circle(exponent, sign)
     pairs = pairs_of(rule)
     # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
+    diagonal = np.flatnonzero(i == j)
     on_start = forms * starts[:, None]
-    on_diagonal = forms * jnp.where(i == j, pairs.first, 0.0)
+    on_diagonal = forms[:, diagonal] * rule.eigenvalues
     on_focus = -2 * forms * rule.mean[i] * rule.mean[j]
     if momentum:
         own, kicked = _errors(rule, z, distance, pairs)
-        free, spread, focus = _applied(on_start, own), _applied(on_diagonal, kicked), _applied(on_focus, kicked)
+        free, focus = _applied(on_start, own), _applied(on_focus, kicked)
+        spread = _applied(on_diagonal, kicked[:, diagonal])
     else:
         first, second, noise_share = pairs
         change = -rule.rate * (first + second) + rule.rate**2 * (1 + noise_share) * first * second
@@ -242,11 +244,15 @@ def _transform(
         real, imaginary = distance.real[:, None] - change, distance.imag
         size = 1 / (real**2 + imaginary[:, None] ** 2)
         kicks = rule.rate**2 * noise_share
-        rows = jnp.concatenate([on_start.reshape(-1, len(first)), on_diagonal * kicks, on_focus * kicks])
-        seen = jax.lax.complex(rows @ (real * size).T, -imaginary * (rows @ size.T))
-        count = len(forms)
-        free = seen[: -2 * count].reshape(*on_start.shape[:2], -1)
-        spread, focus = seen[-2 * count : -count], seen[-count:]
+        rows = jnp.concatenate([on_start.reshape(-1, len(first)), on_focus * kicks])
+        own = real * size
+
+        def seen(rows: Array, here: Array, size: Array) -> Array:
+            return jax.lax.complex(rows @ here.T, -imaginary * (rows @ size.T))
+
+        both = seen(rows, own, size)
+        free, focus = both[: -len(forms)].reshape(*on_start.shape[:2], -1), both[-len(forms) :]
+        spread = seen(on_diagonal * kicks[diagonal], own[:, diagonal], size[:, diagonal])
     free = free + spread * (noise[:, None] / distance)[:, None]
     level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
     return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
