@@ -133,10 +133,8 @@ def start_layers(start: str, sizes: tuple[int, ...], seed: int) -> Layers:
     """
     shapes = list(itertools.pairwise(sizes))
     if start in INITIALIZERS:
-        key = jax.random.key(seed)
-        keys = [key] if len(shapes) == 1 else jax.random.split(key, len(shapes))
-        kernels = [INITIALIZERS[start]()(key, shape, jnp.float32) for key, shape in zip(keys, shapes, strict=True)]
-        return tuple(Weights(np.asarray(kernel, np.float64), np.zeros(kernel.shape[1])) for kernel in kernels)
+        kernels = _drawn(start, tuple(shapes), seed)
+        return tuple(Weights(kernel.copy(), np.zeros(kernel.shape[1])) for kernel in kernels)
     if start == "identity":
         if len(set(sizes)) > 1:
             raise IdjaxError(
@@ -145,6 +143,15 @@ def start_layers(start: str, sizes: tuple[int, ...], seed: int) -> Layers:
             )
         return tuple(Weights(np.eye(sizes[0]), np.zeros(sizes[0])) for _ in shapes)
     return _read_layers(start, shapes)
+
+
+@functools.lru_cache(maxsize=16)
+def _drawn(start: str, shapes: tuple[tuple[int, int], ...], seed: int) -> tuple[np.ndarray, ...]:
+    """The kernels; searches and sweeps predict many runs from one start."""
+    key = jax.random.key(seed)
+    keys = [key] if len(shapes) == 1 else jax.random.split(key, len(shapes))
+    kernels = [INITIALIZERS[start]()(key, shape, jnp.float32) for key, shape in zip(keys, shapes, strict=True)]
+    return tuple(np.asarray(kernel, np.float64) for kernel in kernels)
 
 
 def _read_layers(path: str, shapes: list[tuple[int, int]]) -> Layers:

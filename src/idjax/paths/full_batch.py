@@ -58,7 +58,7 @@ class FullBatchPath:
 
     def _linear(self, form: Quadratic, steps: np.ndarray) -> np.ndarray:
         if not np.any(form.linear):
-            return np.full(len(steps), float(form.constant))
+            return np.full(len(steps), np.asarray(form.constant))
         return np.asarray(form.constant + jnp.sum(2 * form.linear * self.factors(steps), axis=(-2, -1)))
 
     def excess(self, step: float) -> float:

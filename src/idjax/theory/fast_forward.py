@@ -45,16 +45,12 @@ class Expectation:
         noise: Float[np.ndarray, " s"],
         forms: Float[np.ndarray, "k n n"],
     ):
-        self._rule, self._noise = rule, jnp.asarray(noise)
-        self._starts, self._forms = jnp.asarray(starts), jnp.asarray(forms)
+        self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
         pairs = np.triu_indices(starts.shape[-1])
         twice = np.where(pairs[0] == pairs[1], 1.0, 2.0)
         level = np.diag(np.asarray(rule.eigenvalues))[None]
         focus = np.outer(rule.mean, rule.mean)[None]
-        self._packed = (
-            jnp.asarray(np.concatenate([level, focus, forms])[:, *pairs] * twice),
-            jnp.asarray(starts[:, *pairs]),
-        )
+        self._packed = np.concatenate([level, focus, forms])[:, *pairs] * twice, starts[:, *pairs]
         self._windows: dict[int, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
         self._momentum = float(rule.momentum) > 0
@@ -62,7 +58,7 @@ class Expectation:
 
     def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
         """The same run seen through other quadratic forms."""
-        return Expectation(self._rule, np.asarray(self._starts), np.asarray(self._noise), forms)
+        return Expectation(self._rule, self._starts, self._noise, forms)
 
     def at(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
         """tr(Q E_t) of every start and form, before the update of step t (t = 0 is the start)."""

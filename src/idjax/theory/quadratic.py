@@ -11,9 +11,9 @@ weighs outputs differently. See docs/theory.md, section 3.
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from idjax.spectrum import least_squares, second_moment_factor
@@ -34,10 +34,10 @@ class Projected(NamedTuple):
 class Quadratic(NamedTuple):
     """A loss along the path: constant, linear (g, n), shape (g, n) and matrix (n, n)."""
 
-    constant: Float[Array, ""]
-    linear: Float[Array, "g n"]
-    shape: Float[Array, "g n"]
-    matrix: Float[Array, "n n"]
+    constant: Float[ArrayLike, ""]
+    linear: Float[ArrayLike, "g n"]
+    shape: Float[ArrayLike, "g n"]
+    matrix: Float[ArrayLike, "n n"]
 
 
 def optimum(moments: Moments) -> Weights:
@@ -99,10 +99,10 @@ def quadratic_form(
         matrix = rows.gram
         linear = (rows.slopes * weighted).T
         shape = (coefficients * np.sqrt(share)).T
-    return Quadratic(*jax.device_put([np.asarray(rows.residual @ share), linear, shape, matrix]))
+    return Quadratic(np.asarray(rows.residual @ share), linear, shape, matrix)
 
 
 def evaluate(form: Quadratic, factors: Float[Array, "*t g n"]) -> Float[Array, "*t"]:
     """The loss at the given shrink factors d."""
     shaped = factors * form.shape
-    return form.constant + jnp.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1))
+    return jnp.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1)) + form.constant
