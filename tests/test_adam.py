@@ -180,6 +180,7 @@ def test_the_published_failing_set():
     assert np.mean(points[199].loss) == pytest.approx(8.05e-6, rel=0.03)
 
 
+@pytest.mark.slow
 def test_jumps_against_the_recursion():
     """Outputs apart for a while, then v in balance and jumps: 3 states of 9 inputs, 120,000 steps."""
     rng = np.random.default_rng(1)

@@ -126,7 +126,9 @@ MIX, NOISE = OTHER.normal(size=(10, 3)), OTHER.normal(size=(1000, 3))
 @pytest.mark.parametrize(
     ("x", "y", "changes"),
     [
-        pytest.param(SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.02}, id="label noise"),
+        pytest.param(
+            SCALED, SUM + RNG.normal(size=(1000, 1)), {"learning_rate": 0.02}, id="label noise", marks=pytest.mark.slow
+        ),
         pytest.param(
             SCALED, SCALED @ RNG.normal(size=(10, 3)), {"learning_rate": 0.02}, id="no noise", marks=pytest.mark.slow
         ),

@@ -67,7 +67,12 @@ def proven(kind: tuple[str, ...], seed: int, **sizes: object) -> tuple[float, fl
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param(("mean-dominated",), marks=pytest.mark.slow), ("step-too-small",)], ids="+".join
+    "kind",
+    [
+        pytest.param(("mean-dominated",), marks=pytest.mark.slow),
+        pytest.param(("step-too-small",), marks=pytest.mark.slow),
+    ],
+    ids="+".join,
 )
 def test_the_first_prescription_takes_as_long_as_predicted(kind):
     predicted, measured, step, before = proven(kind, 1, p=6, rows=1000, batch=8)

@@ -135,6 +135,7 @@ def test_the_published_failing_set_never_learns_from_full_batches_of_float32():
     assert exact.steps_to_learn < noisy.steps_to_learn < 2 * exact.steps_to_learn
 
 
+@pytest.mark.slow
 def test_rounding_slows_minibatches_as_predicted():
     """Label noise keeps the batches' noise at 0.4 units: the excess loss of 8 runs, each from its own start."""
     rng = np.random.default_rng(0)

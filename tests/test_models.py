@@ -59,8 +59,8 @@ def is_named(kind: str, fault: str, seed: int) -> bool:
 
 
 def quick(*case: object) -> Any:
-    """Large models, which take long to compile, are slow tests."""
-    return pytest.param(*case, marks=pytest.mark.slow if case[0] in ("cnn", "transformer", "vae", "normed") else ())
+    """Models that take long to compile are slow tests."""
+    return pytest.param(*case, marks=() if case[0] == "mlp" else pytest.mark.slow)
 
 
 @pytest.mark.parametrize(("kind", "fault", "seed"), [quick(*case) for case in QUICK])

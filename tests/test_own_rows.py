@@ -94,7 +94,9 @@ def test_group_times_and_steps_to_learn_within_the_run():
 def test_too_large_a_rate_is_said():
     settings, x, y, _ = shuffled("momentum")
     for rate, word in ((0.02, "outside its range"), (1e3, "diverges")):
-        curve = predict(x, dataclasses.replace(settings, moments="data", learning_rate=rate, epochs=60), y=y)
+        curve = predict(
+            x, dataclasses.replace(settings, moments="data", learning_rate=rate, epochs=60), y=y, band=False
+        )
         assert word in curve.how
     assert np.isnan(curve.train[-1])
 
@@ -102,7 +104,9 @@ def test_too_large_a_rate_is_said():
 def test_a_full_batch_needs_no_fourth_moment():
     x, _ = rows()
     settings = Settings(batch_size=TRAINED, validation_split=0.2, epochs=5, dtype="float64")
-    own, gaussian = (predict(x, dataclasses.replace(settings, moments=kind)) for kind in ("data", "gaussian"))
+    own, gaussian = (
+        predict(x, dataclasses.replace(settings, moments=kind), band=False) for kind in ("data", "gaussian")
+    )
     assert own.how == gaussian.how
     np.testing.assert_array_equal(own.train, gaussian.train)
 

@@ -71,7 +71,7 @@ def worst(predicted: np.ndarray, trained: np.ndarray) -> float:
 def test_full_batch_curves_are_exact(problem):
     settings = full_batch(problem)
     trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y)
+    predicted = predict(problem.x, settings, y=problem.y, band=False)
     assert fallen(trained.train, floor_of(problem, settings)) > 0.9
     assert worst(predicted.train, trained.train) < EXACT
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
@@ -354,13 +354,13 @@ def test_a_rate_beyond_the_limit_of_the_batches_is_said_to_diverge():
     rate = 1.3 * limits.max
     assert rate < 0.5 * limits.full_batch_max
     settings = dataclasses.replace(settings, learning_rate=rate)
-    predicted = predict(x, settings)
+    predicted = predict(x, settings, band=False)
     assert predicted.how.startswith("diverges")
     assert np.isnan(predicted.train).all()
     assert predicted.steps_to_learn == np.inf
     assert train(x, settings).train[-1] > 100
     half = dataclasses.replace(settings, learning_rate=limits.max / 2)
-    assert "outside its range" in predict(x, half).how
+    assert "outside its range" in predict(x, half, band=False).how
     assert train(x, half).train[-1] < 1
 
 

@@ -75,9 +75,9 @@ def trained(model):
     [
         (of_flax(scale=0.3), "initial scale", "/√inputs", 1e-6),
         (of_flax(use_bias=False), "bias", "no bias", 1e-6),
-        (of_flax(loss=summed), "loss", "sum over outputs, mean over rows", 1e-6),
+        pytest.param(of_flax(loss=summed), "loss", "sum over outputs, mean over rows", 1e-6, marks=pytest.mark.slow),
         (of_flax(activation="tanh"), "hidden activation", "tanh", 0.02),
-        (of_flax(rate=0.02), "learning rate", "0.02", 1e-6),
+        pytest.param(of_flax(rate=0.02), "learning rate", "0.02", 1e-6, marks=pytest.mark.slow),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
