@@ -150,10 +150,10 @@ def narrow(d: int, mean: float, deviation: float, batch: int, outputs: int | Non
     [
         (20, 1.109, 0.00124, 8, 1e-3, 0.9),
         (10, 1.0, 0.03, 8, 1e-3, 0.9),
-        (10, 1.0, 0.01, 4, 1e-3, 0.5),
+        pytest.param(10, 1.0, 0.01, 4, 1e-3, 0.5, marks=pytest.mark.slow),
         (10, 1.0, 0.003, 64, 3e-4, 0.9),
         (10, 1.0, 0.03, 8, 1e-2, 0.0),
-        (20, 3.0, 0.03, 16, 1e-4, 0.95),
+        pytest.param(20, 3.0, 0.03, 16, 1e-4, 0.95, marks=pytest.mark.slow),
     ],
 )
 def test_scalars_against_the_recursion(d, mean, deviation, batch, rate, beta):

@@ -121,6 +121,7 @@ def test_the_expected_loss_of_gaussian_rows_does_not_tell_what_heavy_tails_take(
     assert not any(as_predicted(kind, seed) for seed, kind in heavy)
 
 
+@pytest.mark.slow
 def test_runs_of_the_best_are_drawn_as_far_as_there_is_time(monkeypatch):
     data = planted(("step-too-small",), 0, p=6, rows=1000, batch=8)
 

@@ -115,6 +115,7 @@ def steps_to(planted: PlantedModel, level: float, most: int, batch=None, params=
     return math.inf
 
 
+@pytest.mark.slow
 def test_centring_the_inputs_is_proven_by_training():
     model, rng = nn.Dense(3), np.random.default_rng(0)
     x = rng.normal(size=(256, 8)).astype(np.float32)
@@ -300,6 +301,7 @@ class NnxAttention(nnx.Module):
         return self.logits(self.attention(self.embed(tokens)))
 
 
+@pytest.mark.slow
 def test_every_projection_of_attention_is_seen():
     tokens = np.random.default_rng(0).integers(0, 20, (32, 6))
     found = diagnose_model(NnxAttention(), None, (tokens, tokens), cross_entropy)

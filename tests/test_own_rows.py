@@ -29,6 +29,8 @@ CASES = {
     "penalty": ({"activity_l2": 0.1, "learning_rate": 0.01}, False),
 }
 
+QUICK = "momentum", "penalty"
+
 
 def rows() -> tuple[np.ndarray, np.ndarray]:
     """Skewed inputs with a mean, and label noise that grows with one of them."""
@@ -63,7 +65,13 @@ def standardised(predicted: Curve, curves: list[Curve]) -> float:
     return float(np.max(np.abs(measured.mean(axis=0) - parts(predicted)) / error))
 
 
-@pytest.mark.parametrize("name", CASES)
+def each(cases):
+    """Runs a test for each case; those that are not quick are slow tests."""
+    marked = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(cases)]
+    return pytest.mark.parametrize("name", marked)
+
+
+@each(CASES)
 def test_prediction_on_the_rows_against_training(name):
     """Every normaliser, weighted rows and outputs, judged in other units, and a penalty."""
     settings, x, y, curves = shuffled(name)
@@ -73,11 +81,11 @@ def test_prediction_on_the_rows_against_training(name):
     assert standardised(own, curves) < 4
 
 
-def test_gaussian_rows_fail_against_training():
+@each(CASES.keys() - {"momentum"})
+def test_gaussian_rows_fail_against_training(name):
     """The control of the test above."""
-    for name in CASES.keys() - {"momentum"}:
-        settings, x, y, curves = shuffled(name)
-        assert standardised(predict(x, settings, y=y, band=False), curves) > 4
+    settings, x, y, curves = shuffled(name)
+    assert standardised(predict(x, settings, y=y, band=False), curves) > 4
 
 
 def test_group_times_and_steps_to_learn_within_the_run():

@@ -178,7 +178,8 @@ def train(
     say = _sayer(quiet)
     predicted, reason = None, None
     try:
-        predicted = idjax.predict(dataset, settings, band=settings.optimizer == "sgd")
+        # Training waits for bands that take a moment, no longer.
+        predicted = idjax.predict(dataset, settings, band=settings.optimizer == "sgd" and settings.epochs <= 10_000)
     except NoTheoryError as error:
         reason = str(error)
         say(reason)
