@@ -9,12 +9,12 @@ from idjax.paths.adam import adam_of_output
 from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.minibatch import MinibatchPath, group_rates
+from idjax.paths.minibatch import MinibatchPath, group_rates, shuffled_updates
 from idjax.paths.own_rows import rows_seen
 from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
-from idjax.theory import fluctuation, minibatch
+from idjax.theory import fluctuation
 from idjax.theory.deep_linear import end_to_end
 from idjax.types import Band, Weights, silent
 
@@ -223,14 +223,10 @@ def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Fl
         return None
     parts = []
     for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-        rule = minibatch.updates(
-            problem.spectrum.eigenvalues, problem.mean, course.mean_batch, rate, settings.momentum, settings.nesterov,
-            float(course.steps),
-        )  # fmt: skip
         part, share = course.coefficients[:, outputs], shares[outputs]
         kick = float(share @ noise[outputs])
         mean_share = float(share**2 @ noise[outputs]) / kick if kick > 0 else 0.0
-        parts.append(fluctuation.Outputs(rule, (part * share) @ part.T, kick, mean_share))
+        parts.append(fluctuation.Outputs(shuffled_updates(course, rate), (part * share) @ part.T, kick, mean_share))
     found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs, rows)
     at_end = path.at(epochs * course.steps).train
 

@@ -48,15 +48,7 @@ class MinibatchPath:
         self._judged_from = 0 if self._alike else len(self._starts)
         self._parts = []
         for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-            rule = minibatch.updates(
-                eigenvalues,
-                problem.mean,
-                course.mean_batch,
-                rate,
-                settings.momentum,
-                settings.nesterov,
-                float(course.steps),
-            )
+            rule = shuffled_updates(course, rate)
             # Each start twice where the error is judged with other weights of the outputs than the loss has.
             shares = [problem.output_shares[outputs], problem.judged_shares[outputs]][: 1 + (not self._alike)]
             seconds = [(c[:, outputs] * share) @ c[:, outputs].T for share in shares for c in coefficients]
@@ -134,6 +126,20 @@ class MinibatchPath:
     def weights(self, step: float) -> Weights:
         """The expected weights."""
         return self._means[0].weights(step)
+
+
+def shuffled_updates(course: Course, rate: float) -> minibatch.Updates:
+    """The updates of a run's shuffled epochs at the rate η' of some of its outputs."""
+    settings, problem = course.settings, course.problem
+    return minibatch.updates(
+        problem.spectrum.eigenvalues,
+        problem.mean,
+        course.mean_batch,
+        rate,
+        settings.momentum,
+        settings.nesterov,
+        float(course.steps),
+    )
 
 
 def group_rates(problem: Problem, learning_rate: float) -> Float[np.ndarray, " g"]:

@@ -1,14 +1,12 @@
 """Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from idjax import schedules
-from idjax.paths.minibatch import group_rates
+from idjax.paths.minibatch import group_rates, shuffled_updates
 from idjax.paths.path import Course, Losses, Recorded, evaluate
 from idjax.settings import parse_schedule
 from idjax.theory import fast_forward, minibatch
@@ -100,14 +98,10 @@ def _second_moments(
     iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
     means, ends = [], []
     for rates in step_size * shape:
-        rule = functools.partial(
-            minibatch.updates, eigenvalues, problem.mean, course.mean_batch,
-            momentum=settings.momentum, nesterov=settings.nesterov, epoch_steps=float(course.steps),
-        )  # fmt: skip
         mean_rate = float(rates.mean())
         if iterated:
             state, values = minibatch.expected(
-                rule(rate=mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+                shuffled_updates(course, mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
             )
             values = np.asarray(values)[:, 0]
             share = course.last_share
@@ -115,7 +109,9 @@ def _second_moments(
         else:
             mean = 0.0
             for part in np.array_split(rates, _pieces(rates)):
-                state, average = fast_forward.advance(rule(rate=float(part.mean())), state, kick, form, len(part))
+                state, average = fast_forward.advance(
+                    shuffled_updates(course, float(part.mean())), state, kick, form, len(part)
+                )
                 mean += average * len(part) / len(rates)
         decay = mean_rate / (1 - settings.momentum) * eigenvalues * course.steps
         unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, course.mean_batch, course.rows)
