@@ -47,7 +47,8 @@ def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> N
     parquet, npy = folder / "x.parquet", folder / "x.npy"
 
     def measured(data: Path | np.ndarray, columns: bool = False) -> None:
-        measure_stream(stream(data).blocks(as_stored=True), columns=columns)
+        rows = stream(data)
+        measure_stream(rows.blocks(as_stored=True, unchecked=True), columns=columns, check=rows.check)
 
     work: dict[str, Callable[[], object]] = {
         "x.T @ x": lambda: x.T @ x,
@@ -63,6 +64,7 @@ def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> N
     times: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(rounds):
         for name, each in work.items():
+            time.sleep(0.2)  # threads of the product before spin for a while, on a core that the next one needs
             times[name].append(timed(each))
     print(f"{rows:,} x {columns} {dtype}, {rounds} interleaved rounds")
     for label, of in (("median", statistics.median), ("least", min)):

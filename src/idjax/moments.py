@@ -168,6 +168,7 @@ def measure_stream(
     samples: bool = False,
     spacing: float | None = None,
     columns: bool = True,
+    check: Callable[[], object] = lambda: None,
 ) -> Measured:
     """All moments of the rows (x, y) in the blocks, in one pass; y is None for an autoencoder, whose target is x.
 
@@ -179,6 +180,7 @@ def measure_stream(
       samples: gather the moments of rows standardised each by itself as well.
       spacing: the relative spacing of the numbers that x holds, if it was cast from a coarser dtype.
       columns: gather the ranges and the third and fourth moments of the columns, which double the work; NaN if not.
+      check: called where the moments are not finite, to say which number is not; `Stream.check` does.
 
     Raises:
       IdjaxError: if there are no rows, or if squares of the numbers overflow float64.
@@ -186,7 +188,8 @@ def measure_stream(
 
     def work(x: np.ndarray, y: np.ndarray | None) -> _Part:
         rows, center = block_moments(x, y, columns)
-        return _Part(rows, center, _samples(x, y, spacing) if samples else None, x.shape[1], y is None)
+        finite = np.isfinite(rows.covariance).all()  # of no more numbers than were finite themselves
+        return _Part(rows, center, _samples(x, y, spacing) if samples and finite else None, x.shape[1], y is None)
 
     whole: _Part | None = None
     for part in _in_order(work, blocks):
@@ -194,6 +197,7 @@ def measure_stream(
     if whole is None:
         raise IdjaxError("there are no rows to measure: give at least 2")
     if not np.isfinite(whole.rows.covariance).all():
+        check()
         raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
     rows = whole.rows.shifted(whole.center)
     covariance = rows.covariance

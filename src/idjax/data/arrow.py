@@ -63,21 +63,16 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
         def column(batch: Any, i: int) -> Any:
             return batch.column(batch.schema.get_field_index(names[i]) if by_name else i)
 
-        dtype = np.float32 if all(dtypes[i] == np.float32 for i in numbers) else np.float64
         at_once = max(block_rows, _BATCH_VALUES // len(wanted))
         for whole in batches(chosen if by_name else None, at_once):
             whole.validate(full=True)  # nothing of a file is believed: offsets could point anywhere
             for start in range(0, whole.num_rows, at_once):
                 batch = whole.slice(start, at_once)
-                held = [_numbers(arrow, types, column(batch, i)) for i in numbers]
+                held = _side_by_side(arrow, types, [column(batch, i) for i in numbers], batch.num_rows)
                 said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
                 for first in range(0, batch.num_rows, block_rows):
                     rows_of = slice(first, first + block_rows)
-                    # Small arrays, which take memory that was freed before: fresh pages cost more than the copy.
-                    values = np.empty((len(numbers), min(block_rows, batch.num_rows - first)), dtype)
-                    for row, each in zip(values, held, strict=True):
-                        row[:] = each[rows_of]
-                    yield Block(values.T, [each[rows_of] for each in said])
+                    yield Block(held[rows_of], [each[rows_of] for each in said])
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)
@@ -95,6 +90,19 @@ def _dtype(types: Any, kind: Any) -> np.dtype:
     if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         return TEXT
     return OTHER
+
+
+def _side_by_side(arrow: Any, types: Any, columns: list[Any], rows: int) -> np.ndarray:
+    """Columns as one array (rows, k), each by itself in memory, of float32 if all are and else of float64."""
+    kinds = {column.type for column in columns}
+    if kinds == {arrow.float32()} or kinds == {arrow.float64()}:
+        # Arrow does it in one call, that needs the interpreter for none of the columns.
+        batch = arrow.record_batch(columns, names=list(map(str, range(len(columns)))))
+        return batch.to_tensor(null_to_nan=True, row_major=False).to_numpy()
+    values = np.empty((len(columns), rows))
+    for row, column in zip(values, columns, strict=True):
+        row[:] = _numbers(arrow, types, column)
+    return values.T
 
 
 def _numbers(arrow: Any, types: Any, column: Any) -> np.ndarray:

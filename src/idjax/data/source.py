@@ -127,7 +127,7 @@ def broken_promise(source: Source, rows: int) -> IdjaxError:
     return IdjaxError(f"{source.name}: it promises {source.rows} rows and holds {rows}; save it again")
 
 
-BLOCK_VALUES = 2**19
+BLOCK_VALUES = 2**21
 """Numbers in a block, unless a row has more: 4 MiB of float64, which the caches hold."""
 
 

@@ -56,12 +56,21 @@ class Stream:
     def __iter__(self) -> Iterator[Rows]:
         return self.blocks()
 
-    def blocks(self, on_block: OnBlock | None = None, as_stored: bool = False) -> Iterator[Rows]:
+    def check(self) -> None:
+        """Reads all rows, and raises what `blocks` raises."""
+        for _ in self.blocks(as_stored=True):
+            pass
+
+    def blocks(
+        self, on_block: OnBlock | None = None, as_stored: bool = False, unchecked: bool = False
+    ) -> Iterator[Rows]:
         """All rows in order.
 
         Args:
           on_block: told after each block how many rows are done, and of how many.
           as_stored: leave float32 as it is, for whoever casts it while he works on it.
+          unchecked: do not look for infinite and missing values, unless rows are to be dropped or labels coded: for
+            whoever finds them in what he makes of the rows, and then calls `check` to hear where they are.
 
         Raises:
           IdjaxError: on damage, on an infinite value, on missing ones unless they are to be dropped (with the first
@@ -69,10 +78,11 @@ class Stream:
         """
         done = kept = missing = 0
         first: tuple[str, str] | None = None
+        look = not unchecked or self.missing == "drop" or self.classes is not None
         for parts in self._parts():
             values = [_as_floats(part.values, as_stored) for part in parts]
             # All parts are looked at, for each may hold an infinite value.
-            gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True)]
+            gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True) if look]
             if any(gapped):
                 gaps = np.hstack([np.isnan(numbers) for numbers in values])
                 missing += int(np.count_nonzero(gaps))

@@ -125,7 +125,7 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
         left = training if training is not None and settings.validation_split > 0 else math.inf
         last = time.perf_counter()
         done = 0
-        for x, y in rows.blocks(as_stored=True):
+        for x, y in rows.blocks(as_stored=True, unchecked=True):
             if left <= 0:
                 return
             x, y = x[: int(min(left, len(x)))], None if y is None else y[: int(min(left, len(x)))]
@@ -137,7 +137,8 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
             sampled.add(x, y)
             yield x, y
 
-    measured = measure_stream(blocks(), samples=rows.target_names == rows.feature_names)
+    samples = rows.target_names == rows.feature_names
+    measured = measure_stream(blocks(), samples=samples, check=rows.check)
     if settings.batch_size > measured.moments.raw.count:
         raise IdjaxError(
             f"--batch-size {settings.batch_size} is larger than the {measured.moments.raw.count} training rows: "

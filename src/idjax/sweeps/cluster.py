@@ -64,7 +64,9 @@ def moments_on_cluster(address: str, files: Sequence[str], target: str | None = 
 
 
 def _moments_of_file(file: str, target: str | None) -> Moments:
-    return measure_stream(stream(file, target), columns=False).moments.raw
+    rows = stream(file, target)
+    blocks = rows.blocks(as_stored=True, unchecked=True)
+    return measure_stream(blocks, columns=False, check=rows.check).moments.raw
 
 
 def _result(future: Any) -> Any:
