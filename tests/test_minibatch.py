@@ -113,8 +113,8 @@ def iterated_and_jumped(rule, start, noise, steps):
     _, slow = minibatch.expected(
         rule, minibatch.at_start(jnp.asarray(start)), noise, jnp.asarray(forms), int(steps[-1]) + 1
     )
-    fast = fast_forward.Expectation(rule, start[None], np.array([noise]), forms)
-    return np.asarray(slow).T, fast.at(steps)[0], fast.total(steps)[0]
+    run = (rule, start[None], np.array([noise]), forms)
+    return np.asarray(slow).T, fast_forward.Expectation(*run), fast_forward.Expectation(*run, foretold=(1.0, steps[-1]))
 
 
 @pytest.mark.parametrize(("beta", "nesterov"), RULES)
@@ -131,11 +131,17 @@ def test_any_horizon_equals_the_recursion(beta, nesterov, seed):
     rule = minibatch.updates(eigenvalues, mean, 8, rate, beta, nesterov, np.inf if seed % 2 else 50.0)
     error = rng.normal(size=(n, 5))
     steps = np.unique(np.round(np.geomspace(1, 30_001, 60)))
-    slow, fast, total = iterated_and_jumped(rule, error @ error.T, 0.3, steps)
+    slow, *jumped = iterated_and_jumped(rule, error @ error.T, 0.3, steps)
     chosen = steps.astype(int)
-    assert np.max(np.abs(fast - slow[:, chosen]) / slow[:, :1]) < 1e-11
-    sums = np.cumsum(slow, axis=1)[:, chosen - 1]
-    assert np.max(np.abs(total - sums) / np.abs(sums)) < 1e-8
+    sums = np.concatenate([np.zeros((2, 1)), np.cumsum(slow, axis=1)], axis=1)
+    means = (sums[:, chosen] - sums[:, chosen - chosen // 3]) / np.maximum(chosen // 3, 1)
+    for fast, digits in zip(jumped, (1e-8, 1e-11), strict=True):
+        assert np.max(np.abs(fast.at(steps)[0] - slow[:, chosen]) / slow[:, :1]) < 1e-11
+        assert np.max(np.abs(fast.total(steps)[0] - sums[:, chosen]) / np.abs(sums[:, chosen])) < 1e-8
+        for k in range(30, len(steps), 5):
+            length = int(chosen[k] // 3)
+            mean = fast.mean(steps[k : k + 1] - length, length)[0, :, 0]
+            assert np.max(np.abs(mean - means[:, k]) / slow[:, 0]) < digits
     wrong = rule._replace(batch_noise=rule.batch_noise * 1.01)
     other = fast_forward.Expectation(wrong, (error @ error.T)[None], np.array([0.3]), np.diag(eigenvalues)[None])
     assert np.max(np.abs(other.at(steps)[0] - slow[:1, chosen]) / slow[0, 0]) > 1e-11

@@ -47,6 +47,7 @@ class MinibatchPath:
         self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
         self._judged_from = 0 if self._alike else len(self._starts)
         self._parts = []
+        in_the_run = (course.steps - 1.0, float(course.steps * settings.epochs))
         for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
             rule = shuffled_updates(course, rate)
             # Each start twice where the error is judged with other weights of the outputs than the loss has.
@@ -55,7 +56,7 @@ class MinibatchPath:
             kicks = [float(share @ noise[outputs]) for share in shares for _ in coefficients]
             decay = rate / (1 - settings.momentum) * eigenvalues * course.steps
             unseen = minibatch.unseen_rows(decay, rate, eigenvalues, course.mean_batch, course.rows)
-            expectation = Expectation(rule, np.stack(seconds), np.array(kicks), np.stack(grams))
+            expectation = Expectation(rule, np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run)
             self._parts.append(_Part(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
         self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
@@ -72,10 +73,9 @@ class MinibatchPath:
         after = self._ensemble_at(end)
         train = np.zeros((count, len(epochs)))
         for expectation, noise, unseen in self._parts:
-            total = expectation.total(np.concatenate([end - steps, end - 1]))[:count, TRAIN]
-            before, until_last = np.split(total, 2, axis=1)
+            until_last = expectation.mean(end - steps, steps - 1)[:count, TRAIN]
             last = expectation.at(end - 1)[:count, TRAIN]
-            mean = (1 - last_share) * (until_last - before) / (steps - 1) + last_share * last
+            mean = (1 - last_share) * until_last + last_share * last
             train += mean + unseen * (mean + noise)
         return [one._replace(train=mean) for one, mean in zip(after, train, strict=True)]
 

@@ -28,14 +28,15 @@ MOST_DIRECT = 100_000
 class Expectation:
     """tr(Q E_t), in expectation over batches, at any step t up to 1e18; docs/theory.md (43)-(48).
 
-    The cost does not depend on t: horizons within a factor of 8 share one evaluation of the transform. Short ones
-    are iterated. Errors are 1e-12 of the start's.
+    The cost does not depend on t: horizons that are foretold, and else those within a factor of 8, share one evaluation
+    of the transform. Short ones are iterated. Errors are 1e-12 of the start's.
 
     Args:
       rule: updates, stable in mean square.
       starts: second moments of the error at the start, (s, n, n), for s starts at once.
       noise: Σ_j σ_j² over the outputs that each start is summed over.
       forms: quadratic forms Q (k, n, n).
+      foretold: the first and the last of the steps that will be asked for together; others may be, too.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Expectation:
         starts: Float[np.ndarray, "s n n"],
         noise: Float[np.ndarray, " s"],
         forms: Float[np.ndarray, "k n n"],
+        foretold: tuple[float, float] | None = None,
     ):
         self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
         pairs = np.triu_indices(starts.shape[-1])
@@ -51,10 +53,14 @@ class Expectation:
         level = np.diag(np.asarray(rule.eigenvalues))[None]
         focus = np.outer(rule.mean, rule.mean)[None]
         self._packed = np.concatenate([level, focus, forms])[:, *pairs] * twice, starts[:, *pairs]
-        self._windows: dict[int, np.ndarray] = {}
+        self._shape = len(starts), len(forms)
+        self._transforms: dict[contour.Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
         self._momentum = float(rule.momentum) > 0
         self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
+        self._foretold = None
+        if foretold is not None and foretold[1] > self._shortest:
+            self._foretold = contour.window_over(max(foretold[0], self._shortest), foretold[1])
 
     def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
         """The same run seen through other quadratic forms."""
@@ -68,9 +74,20 @@ class Expectation:
         """The sum of tr(Q E) over the steps before t."""
         return self._read(steps, summed=True)
 
+    def mean(self, steps: Float[np.ndarray, " t"], length: int) -> Float[np.ndarray, "s k t"]:
+        """The mean of tr(Q E) over the steps from t to t + length - 1."""
+        direct = np.zeros(len(steps), bool)
+        if self._foretold is not None:
+            direct = self._foretold.holds(steps) & self._foretold.holds(steps + length)
+        out = np.empty((*self._shape, len(steps)))
+        # In one, for the difference of two sums loses digits late in a run.
+        self._invert(out, self._foretold, steps, np.flatnonzero(direct), length)
+        before, after = steps[~direct], steps[~direct] + length
+        out[..., ~direct] = (self.total(after) - self.total(before)) / length
+        return out
+
     def _read(self, steps: np.ndarray, summed: bool) -> np.ndarray:
-        starts, forms = self._packed[1].shape[0], self._packed[0].shape[0] - 2
-        out = np.empty((starts, forms, len(steps)))
+        out = np.empty((*self._shape, len(steps)))
         short = steps < self._shortest
         if summed and not steps[short].any():
             out[..., short] = 0.0  # an empty sum needs no table
@@ -79,11 +96,17 @@ class Expectation:
             if summed:
                 table = np.concatenate([np.zeros_like(table[..., :1]), np.cumsum(table, axis=-1)], axis=-1)
             out[..., short] = table[..., steps[short].astype(int)]
-        windows = contour.windows_of(steps, self._shortest)
-        for window in np.unique(windows[~short]):
-            chosen = np.flatnonzero(windows == window)
-            for part in np.array_split(chosen, 1 + len(chosen) // STEPS_AT_ONCE):
-                out[..., part] = self._inverted(int(window), steps[part], summed)
+        left = ~short
+        if summed and np.count_nonzero(left) == 1:
+            # By itself, for what others need would cost it digits.
+            self._invert(out, contour.Window(float(steps[left][0]), 1.0), steps, np.flatnonzero(left), 0)
+            return out
+        if self._foretold is not None and not summed:
+            chosen = left & self._foretold.holds(steps)
+            self._invert(out, self._foretold, steps, np.flatnonzero(chosen), 1)
+            left &= ~chosen
+        for window in contour.windows_of(steps[left], self._shortest):
+            self._invert(out, window, steps, np.flatnonzero(left & window.holds(steps)), 0 if summed else 1)
         return out
 
     def _iterated(self, count: int) -> np.ndarray:
@@ -93,18 +116,21 @@ class Expectation:
             self._direct = np.asarray(_first_values(self._rule, self._starts, self._noise, self._forms, length))
         return self._direct
 
-    def _inverted(self, window: int, steps: np.ndarray, summed: bool) -> np.ndarray:
-        first = self._shortest * float(contour.RATIO) ** window
-        exponent = contour.nodes(first)[0]
-        if window not in self._windows:
+    def _invert(
+        self, out: np.ndarray, window: contour.Window | None, steps: np.ndarray, chosen: np.ndarray, length: int
+    ) -> None:
+        """Writes the means over so many steps, from each of those chosen on; the sums before them if 0."""
+        if window is None or not len(chosen):
+            return
+        exponent = window.nodes
+        if window not in self._transforms:
             signs = (1.0, -1.0) if self._alternates else (1.0,)
-            self._windows[window] = np.stack([self._transformed(exponent, sign) for sign in signs])
-        result = 0.0
-        for sign, transform in zip((1.0, -1.0), self._windows[window], strict=False):
-            distance = np.expm1(exponent) if sign > 0 else -np.exp(exponent) - 1
-            part = contour.invert(transform / distance if summed else transform, first, steps)
-            result = result + (part if sign > 0 else part * np.where(np.mod(steps, 2) == 0, -1.0, 1.0))
-        return np.asarray(result)
+            self._transforms[window] = np.stack([self._transformed(exponent, sign) for sign in signs])
+        for part in np.array_split(chosen, 1 + len(chosen) // STEPS_AT_ONCE):
+            out[..., part] = 0.0
+            for sign, transform in zip((1.0, -1.0), self._transforms[window], strict=False):
+                values = window.invert(transform * _running(exponent, sign, length), steps[part])
+                out[..., part] += values if sign > 0 else values * np.where(np.mod(steps[part], 2) == 0, -1.0, 1.0)
 
     def _transformed(self, exponent: np.ndarray, sign: float) -> np.ndarray:
         """The transform at the nodes, a few at a time where there are many pairs of modes."""
@@ -142,14 +168,15 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
     if steps <= shortest_jump(rule):
         state, values = expected(rule, state, noise, form[None], steps)
         return state, float(jnp.mean(values))
-    exponent = contour.nodes(float(steps))[0]
+    window = contour.Window(float(steps), 1.0)
+    exponent = window.nodes
     pairs = np.triu_indices(rule.eigenvalues.size)
     weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * np.asarray(form)[pairs]
     moments, total = np.zeros((4, len(weight))), 0.0
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
         transform, distance = (np.asarray(part) for part in _transformed_state(rule, state, noise, exponent, sign))
         parity = 1.0 if sign > 0 or steps % 2 else -1.0
-        read = functools.partial(contour.invert, first=float(steps), steps=np.array([float(steps)]))
+        read = functools.partial(window.invert, steps=np.array([float(steps)]))
         moments += parity * read(np.moveaxis(transform, 1, 2))[..., 0]
         total += parity * read(transform[0] @ weight / distance)[0]
     ee, ev, vv = (np.zeros_like(np.asarray(form)) for _ in range(3))
@@ -170,21 +197,19 @@ def moments_at(
         out[short] = np.asarray(_first_moments(rule, jnp.asarray(start), noise, int(shortest)))[
             steps[short].astype(int)
         ]
+    if short.all():
+        return out
+    chosen = np.flatnonzero(~short)
+    window = contour.window_over(float(steps[chosen].min()), float(steps[chosen].max()))
     pairs = np.triu_indices(len(start))
-    state = at_start(jnp.asarray(start))
-    windows = contour.windows_of(steps, shortest)
-    for window in np.unique(windows[~short]):
-        chosen = np.flatnonzero(windows == window)
-        first = shortest * float(contour.RATIO) ** window
-        exponent = contour.nodes(first)[0]
-        values = np.zeros((len(pairs[0]), len(chosen)))
-        for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-            transform = np.asarray(_transformed_state(rule, state, noise, exponent, sign)[0][0]).T
-            parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
-            values += parity * contour.invert(transform, first, steps[chosen])
-        for square, value in zip(chosen, values.T, strict=True):
-            out[square][pairs] = value
-            out[square].T[pairs] = value
+    values = np.zeros((len(pairs[0]), len(chosen)))
+    for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
+        moments, _ = _transformed_state(rule, at_start(jnp.asarray(start)), noise, window.nodes, sign)
+        parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
+        values += parity * window.invert(np.asarray(moments[0]).T, steps[chosen])
+    for square, value in zip(chosen, values.T, strict=True):
+        out[square][pairs] = value
+        out[square].T[pairs] = value
     return out
 
 
@@ -194,6 +219,20 @@ def _first_moments(rule: Updates, start: Array, noise: ArrayLike, steps: int) ->
         return step(rule, noise, state), state.ee
 
     return jax.lax.scan(body, at_start(start), None, length=steps)[1]
+
+
+def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | float:
+    """What a transform at z = ± e^p is multiplied by for means over so many steps: (z^length - 1) / (z - 1) / length.
+
+    1/(z - 1) for sums over all steps before, where length is 0.
+    """
+    if length == 1:
+        return 1.0
+    distance = np.expm1(exponent) if sign > 0 else -np.exp(exponent) - 1
+    if length == 0:
+        return 1 / distance
+    beyond = np.expm1(length * exponent) if sign > 0 else (-1.0) ** length * np.exp(length * exponent) - 1
+    return beyond / distance / length
 
 
 def _applied(forms: Array, values: Array) -> Array:
