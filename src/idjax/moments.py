@@ -25,7 +25,8 @@ from idjax.normalize import standardize_samples
 from idjax.types import IdjaxError, Moments
 
 BLOCK_ROWS = 8192
-WORKERS = min(os.cpu_count() or 1, 8)
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = min(CORES, 8)
 """Threads that multiply, each on a core of its own."""
 
 Result = TypeVar("Result")
