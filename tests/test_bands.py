@@ -10,7 +10,7 @@ from idjax import Settings, predict, train
 from idjax.data import prescribed
 from idjax.model import start_weights
 from idjax.paths import bands
-from idjax.theory import fluctuation
+from idjax.theory import fluctuation, order_spread
 
 
 def rows(mean: float, deviation: float, inputs: int = 8, seed: int = 5) -> np.ndarray:
@@ -164,8 +164,8 @@ def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatc
     curves = orders(x, y, settings, 50)
     measured = np.array([curve.train for curve in curves])
     seen = []
-    right = fluctuation.spread_over_batches
-    monkeypatch.setattr(fluctuation, "spread_over_batches", lambda *given: seen.append(right(*given)) or seen[-1])
+    right = order_spread.spread_over_batches
+    monkeypatch.setattr(order_spread, "spread_over_batches", lambda *given: seen.append(right(*given)) or seen[-1])
     band = predict(x, settings, y=y).train_band
     assert band is not None
     assert band.over == "orders of the rows"
@@ -176,9 +176,9 @@ def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatc
     # Negative control: batches drawn afresh, whose noise does not cancel within an epoch.
     monkeypatch.setattr(fluctuation, "_share_felt", jnp.ones_like)
     monkeypatch.setattr(fluctuation, "_uncancelled", lambda values, at: values)
-    fluctuation._variances.clear_cache()
+    fluctuation.variances.clear_cache()
     predict(x, settings, y=y)
-    fluctuation._variances.clear_cache()
+    fluctuation.variances.clear_cache()
     wrong = (seen[-1].train / measured.std(axis=0, ddof=1)[spread.epochs - 1])[later]
     assert np.exp(np.mean(np.log(wrong))) > 1.5
 

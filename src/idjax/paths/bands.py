@@ -9,12 +9,11 @@ from idjax.paths.adam import adam_of_output
 from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.minibatch import MinibatchPath, group_rates, shuffled_updates
-from idjax.paths.own_rows import rows_seen
+from idjax.paths.minibatch import MinibatchPath
+from idjax.paths.orders import spread_over_orders
 from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
-from idjax.theory import fluctuation
 from idjax.theory.deep_linear import end_to_end
 from idjax.types import Band, Weights, silent
 
@@ -24,10 +23,6 @@ FEW = 8
 """Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
 MOST_WORK = 2e10
 """Products that a band may cost, well under a minute; longer runs and wider data have none."""
-SPREAD_CELLS = 20 * 144
-"""Cells that the spread over the orders of the rows is summed over: of an epoch, times pairs of epochs."""
-SPREAD_WORK = 43 * SPREAD_CELLS
-"""Products that each takes, for a pair of modes."""
 MOST_SECONDS = 20.0
 """What following FEW starts may take."""
 SAMPLED, STARTS_EACH = 4, 2
@@ -54,11 +49,10 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
         path = path.unrounded
         slowed, first = first, path.losses(epochs)
     spread = None
-    if isinstance(path, MinibatchPath):
-        spread = _over_batches(course, path, first, epochs)
+    if isinstance(path, MinibatchPath | ScheduledPath):
+        spread = spread_over_orders(course, path, epochs)
     elif course.own_rows:
-        twin = MinibatchPath(course)
-        spread = _over_batches(course, twin, twin.losses(epochs), epochs)
+        spread = spread_over_orders(course, MinibatchPath(course), epochs)
     drawn = course.settings.start in (INITIALIZERS if course.layers else ("glorot",))
     found = _over_starts(course, path, first, epochs) if drawn else [first]
     if found is None or (spread is None and len(found) == 1):
@@ -206,37 +200,6 @@ def _of_few(courses: list[Course], epochs: Float[np.ndarray, " E"]) -> list[Loss
         course.report(done, len(courses), "the band, from other starts")
         found.append(path_for(course._replace(beyond=False, report=silent)).losses(epochs))
     return found
-
-
-def _over_batches(course: Course, path: MinibatchPath, first: Losses, epochs: Float[np.ndarray, " E"]) -> Losses | None:
-    """Standard deviations of the losses over the orders of the rows, relative to the losses of the start given.
-
-    Those of validation are taken to be what they are at the ends of epochs of the training rows.
-    """
-    problem, settings = course.problem, course.settings
-    shares, noise = problem.output_shares, problem.on_train.residual
-    n = problem.spectrum.eigenvalues.size
-    rows = None
-    if course.own_rows and course.sample is not None:
-        rows = np.asarray(rows_seen(problem, settings, course.sample).inputs)
-    if n**2 * (SPREAD_WORK * problem.groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
-        return None
-    parts = []
-    for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-        part, share = course.coefficients[:, outputs], shares[outputs]
-        kick = float(share @ noise[outputs])
-        mean_share = float(share**2 @ noise[outputs]) / kick if kick > 0 else 0.0
-        parts.append(fluctuation.Outputs(shuffled_updates(course, rate), (part * share) @ part.T, kick, mean_share))
-    found = fluctuation.spread_over_batches(parts, course.mean_batch, course.steps, settings.epochs, rows)
-    at_end = path.at(epochs * course.steps).train
-
-    def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
-        index = found.epochs - 1
-        known = deviation / np.maximum(loss[index], NOTHING * loss[0])
-        return np.interp(np.log(epochs), np.log(found.epochs), known)
-
-    end = relative(found.end, at_end)
-    return Losses(relative(found.train, first.train), end, end)
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

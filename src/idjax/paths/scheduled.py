@@ -1,5 +1,7 @@
 """Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from idjax import schedules
 from idjax.paths.minibatch import group_rates, shuffled_updates
 from idjax.paths.path import Course, Losses, Recorded, evaluate
 from idjax.settings import parse_schedule
-from idjax.theory import fast_forward, minibatch
+from idjax.theory import fast_forward, minibatch, order_spread
 from idjax.types import Weights
 
 MOST_ITERATED = 3e8
@@ -29,30 +31,41 @@ def scheduled_path(course: Course) -> "ScheduledPath":
     vectors = problem.spectrum.eigenvectors
     forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
     noise = problem.on_train.residual
-    record = np.zeros((1 + len(forms), settings.epochs))
+    record, groups = np.zeros((1 + len(forms), settings.epochs)), []
     for step_size, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-        seconds: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
+        seconds: dict[bytes, _Seconds] = {}
         for k, shares in enumerate(np.asarray(watched.shares)):
             # Forms that weigh outputs alike see the same second moments.
             key = shares.tobytes()
             if key not in seconds:
                 seconds[key] = _second_moments(course, step_size, shape, shares[outputs], noise[outputs], outputs)
-            train, ends = seconds[key]
-            record[1 + k] += np.einsum("ij,eij->e", forms[k], ends)
-            if k == len(forms) - 1:
-                record[0] += train
+            record[1 + k] += np.einsum("ij,eij->e", forms[k], seconds[key].ends)
+        counted = problem.output_shares
+        training = seconds[counted.tobytes()]
+        record[0] += training.means
+        groups.append(Group(step_size * shape, float(counted[outputs] @ noise[outputs]), training.states))
     factors, squares = map(np.asarray, _mean_factors(course, shape))
     slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), course.coefficients, watched.shares)
     per_output = (
         factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
     )
     record[1:] += 2 * np.einsum("kqi,eqi->ke", slopes, per_output, optimize=True) + constants[:, None]
-    path = ScheduledPath(course, record, factors, squares)
+    path = ScheduledPath(course, record, factors, squares, groups)
     path.how = (
         f"sgd with {settings.schedule} learning rate, exact in expectation over the batches, in pieces of constant "
         "rate (Gaussian rows, shuffled epochs to second order)"
     )
     return path
+
+
+class Group(NamedTuple):
+    """Outputs that learn at the same rates, their label noise and their second moments as some epochs begin, all as the
+    loss counts them.
+    """
+
+    rates: Float[np.ndarray, "E steps"]
+    noise: float
+    states: dict[int, minibatch.Second]
 
 
 class ScheduledPath(Recorded):
@@ -66,9 +79,27 @@ class ScheduledPath(Recorded):
         record: Float[np.ndarray, "k E"],
         factors: Float[np.ndarray, "E g n"],
         squares: Float[np.ndarray, "E g n"],
+        groups: list[Group],
     ):
         super().__init__(course, record, course.weights_at(factors[-1]))
-        self._factors, self._squares = factors, squares
+        self._factors, self._squares, self.groups = factors, squares, groups
+
+    @property
+    def at_ends(self) -> Float[np.ndarray, " E"]:
+        """The training loss above its floor at the end of every epoch: that of all groups of modes."""
+        return self._record[3:].sum(axis=0)
+
+    def moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
+        """Σ_j s_j E[e_j e_jᵀ] of a group before the updates of these steps, in epochs that `order_spread.epochs_read`.
+
+        Within an epoch the rate is its mean.
+        """
+        epochs, within = np.divmod(steps, self._course.steps)
+        parts = []
+        for epoch in np.unique(epochs).astype(int):
+            rule = shuffled_updates(self._course, float(group.rates[epoch].mean()))
+            parts.append(fast_forward.moments_at(rule, group.states[epoch], group.noise, within[epochs == epoch]))
+        return np.concatenate(parts)
 
     def of_start(self, start: Weights) -> Losses:
         """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""
@@ -86,18 +117,29 @@ class ScheduledPath(Recorded):
         )
 
 
+class _Seconds(NamedTuple):
+    """Of weighted outputs: the mean loss of each epoch, Σ_j share_j E[e_j e_jᵀ] at its end, and all second moments as
+    some epochs begin.
+    """
+
+    means: Float[np.ndarray, " E"]
+    ends: Float[np.ndarray, "E n n"]
+    states: dict[int, minibatch.Second]
+
+
 def _second_moments(
     course: Course, step_size: float, shape: np.ndarray, shares: np.ndarray, noise: np.ndarray, outputs: slice
-) -> tuple[Float[np.ndarray, " E"], Float[np.ndarray, "E n n"]]:
-    """The mean loss of each epoch, and Σ_j share_j E[e_j e_jᵀ] at its end."""
+) -> _Seconds:
     settings, problem = course.settings, course.problem
     coefficients = course.coefficients[:, outputs]
     eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
     form = jnp.diag(jnp.asarray(eigenvalues))
     state = minibatch.at_start(jnp.asarray((coefficients * shares) @ coefficients.T))
     iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
-    means, ends = [], []
-    for rates in step_size * shape:
+    means, ends, states = [], [], dict.fromkeys(order_spread.epochs_read(settings.epochs), state)
+    for epoch, rates in enumerate(step_size * shape):
+        if epoch in states:
+            states[epoch] = state
         mean_rate = float(rates.mean())
         if iterated:
             state, values = minibatch.expected(
@@ -117,7 +159,7 @@ def _second_moments(
         unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, course.mean_batch, course.rows)
         means.append(mean + unseen * (mean + kick))
         ends.append(np.asarray(state.ee))
-    return np.array(means), np.stack(ends)
+    return _Seconds(np.array(means), np.stack(ends), states)
 
 
 def _pieces(rates: np.ndarray) -> int:

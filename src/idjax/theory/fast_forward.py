@@ -187,24 +187,22 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
 
 
 def moments_at(
-    rule: Updates, start: Float[np.ndarray, "n n"], noise: float, steps: Float[np.ndarray, " t"]
+    rule: Updates, state: Second, noise: float, steps: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, "t n n"]:
-    """E[e eᵀ] before the updates of these steps, from a start without velocity."""
-    out = np.empty((len(steps), *start.shape))
+    """E[e eᵀ] before the updates of these steps, counted from this state."""
+    out = np.empty((len(steps), *state.ee.shape))
     shortest = shortest_jump(rule)
     short = steps < shortest
     if short.any():
-        out[short] = np.asarray(_first_moments(rule, jnp.asarray(start), noise, int(shortest)))[
-            steps[short].astype(int)
-        ]
+        out[short] = np.asarray(_first_moments(rule, state, noise, int(shortest)))[steps[short].astype(int)]
     if short.all():
         return out
     chosen = np.flatnonzero(~short)
     window = contour.window_over(float(steps[chosen].min()), float(steps[chosen].max()))
-    pairs = np.triu_indices(len(start))
+    pairs = np.triu_indices(len(state.ee))
     values = np.zeros((len(pairs[0]), len(chosen)))
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        moments, _ = _transformed_state(rule, at_start(jnp.asarray(start)), noise, window.nodes, sign)
+        moments, _ = _transformed_state(rule, state, noise, window.nodes, sign)
         parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
         values += parity * window.invert(np.asarray(moments[0]).T, steps[chosen])
     for square, value in zip(chosen, values.T, strict=True):
@@ -214,11 +212,11 @@ def moments_at(
 
 
 @functools.partial(jax.jit, static_argnames="steps")
-def _first_moments(rule: Updates, start: Array, noise: ArrayLike, steps: int) -> Array:
+def _first_moments(rule: Updates, state: Second, noise: ArrayLike, steps: int) -> Array:
     def body(state: Second, _: None) -> tuple[Second, Array]:
         return step(rule, noise, state), state.ee
 
-    return jax.lax.scan(body, at_start(start), None, length=steps)[1]
+    return jax.lax.scan(body, state, None, length=steps)[1]
 
 
 def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | float:

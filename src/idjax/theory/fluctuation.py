@@ -1,4 +1,4 @@
-"""How far the loss of one run of minibatch SGD strays from its expectation, to first order in the noise of a batch.
+"""What the batches of an epoch add to the variance of a later loss of minibatch SGD, to first order in their noise.
 
 The second moment of a batch is M + Δ. With S = Σ_j s_j e_j e_jᵀ, the Δ of an update adds tr(Δ W) to a later loss,
 W = S ∘ (u - ρ (y_a + y_b)) in each pair of modes, and for Gaussian rows
@@ -10,133 +10,76 @@ what S itself fluctuates by does. See docs/theory.md, section 16.
 """
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
-from idjax.theory.fast_forward import moments_at
 from idjax.theory.minibatch import Updates
 
-MOST_RECORDS = 12
-"""Epochs whose spread is worked out; others lie between them."""
-GROWTH = 1.5
-"""Distance of a step (or an epoch) from the end that it is near to, over that of the one before."""
 
-
-class Outputs(NamedTuple):
-    """Outputs that learn alike; s_j is what one counts in the loss.
-
-    rule: their updates.  start: Σ_j s_j e_j e_jᵀ (n, n).  noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².
-    """
-
-    rule: Updates
-    start: Float[np.ndarray, "n n"]
-    noise: float
-    share: float
-
-
-class Spread(NamedTuple):
-    """Standard deviations of the mean of the batch losses of these epochs, and of the loss at their ends."""
-
-    epochs: Int[np.ndarray, " r"]
-    train: Float[np.ndarray, " r"]
-    end: Float[np.ndarray, " r"]
-
-
-class _Epoch(NamedTuple):
-    """Steps of an epoch that stand for others (c,), for how many each, steps in all; epochs before, to the record."""
+class Epoch(NamedTuple):
+    """Steps of an epoch that stand for others (c,), for how many each, steps in all; own: its own loss is asked for."""
 
     cells: Float[Array, " c"]
     lengths: Float[Array, " c"]
     steps: Float[Array, ""]
-    before: Float[Array, ""]
-    gap: Float[Array, ""]
+    own: Array
 
 
-def spread_over_batches(
-    parts: Sequence[Outputs],
-    batch_size: float,
-    steps: int,
-    epochs: int,
-    rows: Float[np.ndarray, "N n"] | None = None,
-) -> Spread:
-    """The spread over the orders of the rows, in a run of so many epochs of so many updates each.
+class Part(NamedTuple):
+    """Outputs that learn alike in one epoch; s_j is what one counts in the loss.
 
-    rows, in the eigenbasis, are of any distribution: what they add to first order is theirs, in place of Gaussian
-    rows'. Range: small against the loss. Momentum counts by its sum, as slow modes feel it.
+    rule: updates at the epoch's mean rate.  sure: the diagonal of Σ_j s_j e_j e_jᵀ at the start (n,).
+    noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².  second: Σ_j s_j E[e_j e_jᵀ] before the cells' updates.
+    rates: ρ of the cells' updates, sooner and later: its mean over those of the epoch before and after each, (c,).
+    Sums of log |1 - ρλ| (n,): before: over the epochs before.  to_epoch, to_end: from the epoch's end to the beginning
+    and the end of the epoch whose loss is asked for.  there: the mean over that epoch's updates.
     """
-    records = np.unique(np.round(np.geomspace(1, epochs, MOST_RECORDS))).astype(int)
-    cells, lengths = _cells(steps)
-    variances = np.zeros((len(records), 2))
-    given = None if rows is None else jnp.asarray(rows)
-    for index, record in enumerate(records):
-        earlier, counts = _cells(int(record))
-        at = (earlier[:, None] * steps + cells).ravel()
-        shape = len(earlier), len(cells), *parts[0].start.shape
-        seconds = [moments_at(part.rule, part.start, part.noise, at).reshape(shape) for part in parts]
-        for k, (epoch, count) in enumerate(zip(earlier, counts, strict=True)):
-            place = _Epoch(*map(jnp.asarray, (cells, lengths, float(steps), float(epoch), float(record - 1 - epoch))))
-            variances[index] += count * np.asarray(
-                _variances(tuple(parts), tuple(jnp.asarray(second[k]) for second in seconds), place, batch_size, given)
-            )
-    return Spread(records, *np.sqrt(np.maximum(variances.T, 0.0)))
 
-
-def _cells(count: int) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
-    """Of the numbers from 0 to count - 1 those that stand for others, dense at both ends, and for how many each."""
-    cuts = [0.0]
-    while cuts[-1] < count / 2:
-        cuts.append(cuts[-1] + max(1.0, np.floor(cuts[-1] * (GROWTH - 1))))
-    half = np.array([cut for cut in cuts if cut < count / 2])
-    bounds = np.unique(np.concatenate([half, [count // 2], count - half]))
-    lengths = np.diff(bounds)
-    return bounds[:-1] + np.floor((lengths - 1) / 2), lengths
+    rule: Updates
+    sure: Float[Array, " n"]
+    noise: Float[Array, ""]
+    share: Float[Array, ""]
+    second: Float[Array, "c n n"]
+    rates: Float[Array, " c"]
+    sooner: Float[Array, " c"]
+    later: Float[Array, " c"]
+    before: Float[Array, " n"]
+    to_epoch: Float[Array, " n"]
+    to_end: Float[Array, " n"]
+    there: Float[Array, " n"]
 
 
 @jax.jit
-def _variances(
-    parts: tuple[Outputs, ...],
-    seconds: tuple[Float[Array, "c n n"], ...],
-    at: _Epoch,
-    batch_size: ArrayLike,
-    rows: Float[Array, "N n"] | None,
+def variances(
+    parts: tuple[Part, ...], at: Epoch, batch_size: ArrayLike, rows: Float[Array, "N n"] | None
 ) -> Float[Array, "2"]:
-    """What the updates of an epoch add to the variances of the epoch's mean loss and of the loss at an epoch's end."""
-    return jnp.stack([_variance(parts, seconds, at, batch_size, rows, mean_loss) for mean_loss in (True, False)])
+    """What the updates of an epoch add to the variances of the asked epoch's mean loss, and of the loss at its end."""
+    return jnp.stack([_variance(parts, at, batch_size, rows, mean_loss) for mean_loss in (True, False)])
 
 
-def _variance(
-    parts: tuple[Outputs, ...],
-    seconds: tuple[Array, ...],
-    at: _Epoch,
-    batch_size: ArrayLike,
-    rows: Array | None,
-    mean_loss: bool,
-) -> Array:
+def _variance(parts: tuple[Part, ...], at: Epoch, batch_size: ArrayLike, rows: Array | None, mean_loss: bool) -> Array:
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
     alone = 2 * jnp.outer(modes, modes) - jnp.outer(mean, mean) ** 2 * (4 - 2 * jnp.eye(len(modes)))
-    paths, variance = jnp.zeros_like(seconds[0]), jnp.zeros(())
-    for part, second in zip(parts, seconds, strict=True):
-        # Momentum's step is that of its sum, as slow modes feel it.
-        rate = part.rule.rate / (1 - part.rule.momentum)
-        form, here = _pulled_back(rate * modes, at, mean_loss)
-        through = form * (1 - rate * modes)
+    paths, variance = jnp.zeros_like(parts[0].second), jnp.zeros(())
+    for part in parts:
+        second, pull = part.second, part.rates[:, None] * modes
+        form, here = _pulled_back(part, at, mean_loss)
+        through = form * (1 - pull)
         pair = here[:, None, None] - through[:, :, None] - through[:, None, :]
         paths += second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
-        chance = jax.vmap(functools.partial(_chance, part.rule, rate))(second)
+        chance = jax.vmap(functools.partial(_chance, part.rule))(part.rates, second)
         fresh = part.rule.batch_noise * batch_size * jnp.maximum(alone, 0.0)
         variance += jnp.einsum("t,tab,ab->", at.lengths, pair**2 * chance, fresh) / batch_size
         # Two of the Δ of one update: what matters of fast modes.
         twice = jnp.einsum("tab,tba,a,b->t", second, second, modes, modes)
-        variance += at.lengths @ (2 * jnp.sum((form * rate * modes) ** 2, axis=1) * twice) / batch_size**2
-        label = _label_noise(part, rate * modes, second, here[:, None] - through, at) @ modes
+        variance += at.lengths @ (2 * jnp.sum((form * pull) ** 2, axis=1) * twice) / batch_size**2
+        label = _label_noise(part, here[:, None] - through, at) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
     paths = _uncancelled(paths, at)
     if rows is None:
@@ -147,46 +90,53 @@ def _variance(
     return variance + at.lengths @ power / batch_size
 
 
-def _label_noise(
-    part: Outputs, pull: Float[Array, " n"], second: Float[Array, "c n n"], count: Float[Array, "c n"], at: _Epoch
-) -> Float[Array, " n"]:
+def _label_noise(part: Part, count: Float[Array, "c n"], at: Epoch) -> Float[Array, " n"]:
     """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
 
     It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
-    only the departure from its mean over the epoch counts; the rest comes and goes within 1/pull steps.
+    only the departure from its mean over the epoch counts. The rest comes and goes within 1/pull steps, and where it
+    stays, of what it counts only the departure from the mean is felt.
     """
-    decay = _powers(pull, at.before * at.steps + at.cells)
-    sure = jnp.diagonal(part.start)
+    modes, steps = part.rule.eigenvalues, at.cells[:, None]
+    decay = jnp.exp(part.before + steps * log_kept(part.sooner[:, None] * modes))
     path = _uncancelled(count * decay, at)
-    chance = jnp.maximum(jnp.diagonal(second, axis1=1, axis2=2) - sure * decay**2, 0.0)
-    return sure * (at.lengths @ path**2) + at.lengths @ (count**2 * chance) * _share_felt(pull * at.steps)
+    chance = jnp.maximum(jnp.diagonal(part.second, axis1=1, axis2=2) - part.sure * decay**2, 0.0)
+    felt = _share_felt(at.lengths @ part.rates * modes)
+    squares = felt * count**2 + (1 - felt) * _uncancelled(count, at) ** 2
+    return part.sure * (at.lengths @ path**2) + at.lengths @ (squares * chance)
 
 
-def _uncancelled(values: Float[Array, "c ..."], at: _Epoch) -> Float[Array, "c ..."]:
+def _uncancelled(values: Float[Array, "c ..."], at: Epoch) -> Float[Array, "c ..."]:
     """What noise that adds up to nothing in an epoch meets: the departure from the mean over its steps."""
     return values - jnp.tensordot(at.lengths, values, 1) / at.steps
 
 
-def _powers(pull: Float[Array, " n"], steps: Float[Array, " c"]) -> Float[Array, "c n"]:
-    """|1 - ρλ| to these powers."""
-    return jnp.exp(steps[:, None] * jnp.log(jnp.maximum(jnp.abs(1 - pull), 1e-150)))
+def log_kept(pull: Any) -> Any:
+    """log |1 - ρλ|, of a NumPy array or JAX's."""
+    xp = pull.__array_namespace__()
+    return xp.log(xp.maximum(xp.abs(1 - pull), 1e-150))
 
 
-def _pulled_back(
-    pull: Float[Array, " n"], at: _Epoch, mean_loss: bool
-) -> tuple[Float[Array, "c n"], Float[Array, " c"]]:
+def _sum_of_powers(log: Array, count: Array) -> Array:
+    """Σ_k e^(k log) over k < count."""
+    moves = log != 0
+    safe = jnp.where(moves, log, 1.0)
+    return jnp.where(moves, jnp.expm1(count * safe) / jnp.expm1(safe), count)
+
+
+def _pulled_back(part: Part, at: Epoch, mean_loss: bool) -> tuple[Float[Array, "c n"], Float[Array, " c"]]:
     """ρ times what the square of an error after each update counts in the loss; and u, what one before it counts.
 
-    λ (1 - ρλ)^2k in the loss k steps later, which is that at the epoch's end or any before an update of the epoch.
+    λ Π (1 - ρλ)² over the updates in between: in the loss at the asked epoch's end, or in any before its updates.
     """
-    after = at.steps - 1 - at.cells
+    modes, after = part.rule.eigenvalues, (at.steps - 1 - at.cells)[:, None]
+    pull, log = part.rates[:, None] * modes, log_kept(part.later[:, None] * modes)
     if not mean_loss:
-        return pull * _powers(pull, 2 * (after + at.gap * at.steps)), jnp.zeros_like(after)
-    log = jnp.log(jnp.maximum(jnp.abs(1 - pull), 1e-150))
-    own = -jnp.expm1(2 * after[:, None] * log)
-    later = _powers(pull, 2 * (after + 1 + (at.gap - 1) * at.steps)) * -jnp.expm1(2 * at.steps * log)
-    count = jnp.where(at.gap == 0, own, later) / (2 - pull) / at.steps
-    return count, jnp.where(at.gap == 0, 1.0, 0.0) / at.steps + jnp.zeros_like(after)
+        return pull * jnp.exp(2 * (after * log + part.to_end)), jnp.zeros_like(at.cells)
+    own = _sum_of_powers(2 * log, after)
+    later = jnp.exp(2 * (after * log + part.to_epoch)) * _sum_of_powers(2 * part.there, at.steps)
+    share = jnp.where(at.own, 1.0, 0.0) / at.steps
+    return pull * jnp.where(at.own, own, later) / at.steps, share + jnp.zeros_like(at.cells)
 
 
 def _chance(rule: Updates, rate: Array, second: Float[Array, "n n"]) -> Float[Array, "n n"]:
