@@ -115,8 +115,10 @@ def predict_from_moments(
                 curve, learning_rates=rates, mode_groups=_mode_groups(course, path) if settings.linear else ()
             )
         if band and np.isfinite(curve.train).any():
-            train_band, validation_band = bands_of(course, path)
-            curve = dataclasses.replace(curve, train_band=train_band, validation_band=validation_band)
+            bands = bands_of(course, path)
+            curve = dataclasses.replace(
+                curve, train_band=bands.train, validation_band=bands.validation, notes=curve.notes + bands.notes
+            )
             if settings.optimizer != "sgd" and settings.linear and details and beyond:
                 curve = dataclasses.replace(curve, fastest=fastest_rate(course))
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)

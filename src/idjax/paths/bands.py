@@ -1,10 +1,13 @@
 """95% bands of the losses of a run: over the random starts of the weights and, for SGD, over the orders of the rows."""
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.stats
 from jaxtyping import Float
 
 from idjax.model import INITIALIZERS, start_layers
+from idjax.paths import followed
 from idjax.paths.adam import adam_of_output
 from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
@@ -38,10 +41,16 @@ NOTHING = 1e-12
 """Share of the first loss below which runs are not followed."""
 
 
-def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
-    """Bands of the training and the validation loss about a path's; None where they would take minutes, or where
-    nothing is random.
-    """
+class Bands(NamedTuple):
+    """Of the training and the validation loss, None where there are none; and what else there is to know."""
+
+    train: Band | None = None
+    validation: Band | None = None
+    notes: tuple[str, ...] = ()
+
+
+def bands_of(course: Course, path: Path) -> Bands:
+    """Bands of the losses about a path's; none where they would take minutes, or where nothing is random."""
     epochs = np.arange(1.0, course.settings.epochs + 1)
     first, slowed = path.losses(epochs), None
     if isinstance(path, SlowedPath):
@@ -54,10 +63,14 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
     elif course.own_rows:
         spread = spread_over_orders(course, MinibatchPath(course), epochs)
     drawn = course.settings.start in (INITIALIZERS if course.layers else ("glorot",))
-    found = _over_starts(course, path, first, epochs) if drawn else [first]
+    runs = _on_rows(course, drawn) if course.layers and not course.full_batch else None
+    found = runs or (_over_starts(course, path, first, epochs) if drawn else [first])
     if found is None or (spread is None and len(found) == 1):
-        return None, None
-    over = " and ".join(["starts"] * (len(found) > 1) + ["orders of the rows"] * (spread is not None))
+        return Bands()
+    if runs and (lost := sum(not np.isfinite(run.train).all() for run in runs)):
+        return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows, for a band, diverge",))
+    over = " and ".join(["starts"] * drawn + ["orders of the rows"] * bool(spread or runs))
+    over += f", {len(runs)} runs followed" if runs else ""
     problem = course.problem
 
     def band(field: str, constant: float, least: float = 0.0) -> Band:
@@ -68,12 +81,34 @@ def bands_of(course: Course, path: Path) -> tuple[Band | None, Band | None]:
         return Band(*ends, over=over)
 
     floor, least = floor_of(problem), 0.0
-    if not course.settings.linear:
-        least = -floor  # that of linear layers does not bound what activations can do: losses are taken whole
+    if runs or not course.settings.linear:
+        # That of linear layers does not bound what activations, or the batches of one run, can do: losses are whole.
+        least = -floor
     elif course.layers:
         least = left_by_bottleneck(course)
     train = band("train", floor, least)
-    return train, None if problem.validation is None else band("validation", problem.penalty[1])
+    validation = None if problem.validation is None else band("validation", problem.penalty[1])
+    return Bands(train, validation, _beside(course, train, first.train[-1] + floor) if runs else ())
+
+
+def _beside(course: Course, band: Band, predicted: float) -> tuple[str, ...]:
+    """How far the band's runs end from the predicted loss, where that lies outside their band."""
+    if band.low[-1] <= predicted <= band.high[-1]:
+        return ()
+    left_out = "the noise of their batches" + ("" if course.settings.linear else " and the drift of the tangent kernel")
+    off = 100 * (band.median[-1] / predicted - 1)
+    where = f"{abs(off):.3g}% {'above' if off > 0 else 'below'}"
+    return (f"the runs that the band is made of end {where} the predicted loss, which leaves out {left_out}",)
+
+
+def _on_rows(course: Course, drawn: bool) -> list[Losses] | None:
+    """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None if it takes long."""
+    if followed.seconds_of(course, FEW) > MOST_SECONDS:
+        return None
+    course.report(0, 1, f"the band, from {FEW} runs on the rows")
+    return followed.on_rows(
+        course, [other.layers for other in _other_layers(course, FEW)] if drawn else [course.layers] * FEW
+    )
 
 
 def _over_starts(course: Course, path: Path, first: Losses, epochs: Float[np.ndarray, " E"]) -> list[Losses] | None:

@@ -90,16 +90,12 @@ class ScheduledPath(Recorded):
         return self._record[3:].sum(axis=0)
 
     def moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
-        """Σ_j s_j E[e_j e_jᵀ] of a group before the updates of these steps, in epochs that `order_spread.epochs_read`.
-
-        Within an epoch the rate is its mean.
+        """Σ_j s_j E[e_j e_jᵀ] of a group before these updates of one epoch that `order_spread.epochs_read`, at its mean
+        rate.
         """
-        epochs, within = np.divmod(steps, self._course.steps)
-        parts = []
-        for epoch in np.unique(epochs).astype(int):
-            rule = shuffled_updates(self._course, float(group.rates[epoch].mean()))
-            parts.append(fast_forward.moments_at(rule, group.states[epoch], group.noise, within[epochs == epoch]))
-        return np.concatenate(parts)
+        epoch = int(steps[0]) // self._course.steps
+        rule = shuffled_updates(self._course, float(group.rates[epoch].mean()))
+        return fast_forward.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._course.steps)
 
     def of_start(self, start: Weights) -> Losses:
         """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""

@@ -26,7 +26,7 @@ class Outputs(NamedTuple):
     """Outputs that learn alike; s_j is what one counts in the loss.
 
     rates: η' of every update of every epoch, (E, 1) where it is one for all of an epoch.  updates: those at a rate.
-    start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before the updates of some steps, (t, n, n).
+    start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before updates of one epoch, (t, n, n).
     noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².
     """
 
@@ -63,20 +63,19 @@ def spread_over_batches(
     variances = np.zeros((len(records), 2))
     given = None if rows is None else jnp.asarray(rows)
     known = [_Known(part, cells, steps) for part in parts]
-    for index, record in enumerate(records):
-        earlier, counts = _cells(int(record))
-        at = (earlier[:, None] * steps + cells).ravel()
-        seconds = [part.moments(at).reshape(len(earlier), len(cells), *part.start.shape) for part in parts]
-        for k, (epoch, count) in enumerate(zip(earlier, counts, strict=True)):
-            place = fluctuation.Epoch(*map(jnp.asarray, (cells, lengths, float(steps), epoch == record - 1)))
-            here = [one.at(int(epoch), int(record) - 1, second[k]) for one, second in zip(known, seconds, strict=True)]
+    for epoch, counts in _epochs_read(records).items():
+        seconds = [part.moments(epoch * steps + cells) for part in parts]
+        for index, count in counts.items():
+            asked = int(records[index]) - 1
+            place = fluctuation.Epoch(*map(jnp.asarray, (cells, lengths, float(steps), epoch == asked)))
+            here = [one.at(epoch, asked, second) for one, second in zip(known, seconds, strict=True)]
             variances[index] += count * np.asarray(fluctuation.variances(tuple(here), place, batch_size, given))
     return Spread(records, *np.sqrt(np.maximum(variances.T, 0.0)))
 
 
 def epochs_read(epochs: int) -> list[int]:
     """The epochs, from 0, whose second moments `spread_over_batches` reads."""
-    return sorted({int(epoch) for record in _records(epochs) for epoch in _cells(int(record))[0]})
+    return list(_epochs_read(_records(epochs)))
 
 
 class _Known:
@@ -121,6 +120,15 @@ class _Known:
 def _records(epochs: int) -> Int[np.ndarray, " r"]:
     """The epochs, from 1, whose spread is worked out."""
     return np.unique(np.round(np.geomspace(1, epochs, MOST_RECORDS))).astype(int)
+
+
+def _epochs_read(records: Int[np.ndarray, " r"]) -> dict[int, dict[int, float]]:
+    """The epochs, from 0, that stand for others up to each of the records, in order: for how many, by record."""
+    read: dict[int, dict[int, float]] = {}
+    for index, record in enumerate(records):
+        for epoch, count in zip(*_cells(int(record)), strict=True):
+            read.setdefault(int(epoch), {})[index] = float(count)
+    return dict(sorted(read.items()))
 
 
 def _cells(count: int) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
