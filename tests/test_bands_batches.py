@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
-from idjax import predict, train_many
+from idjax import Curve, predict, train_many
 from idjax.data.arrays import as_dataset
 from idjax.model import start_layers, start_weights, to_bytes
 from idjax.paths import followed
@@ -22,17 +22,11 @@ MIX, NOISE = OTHER.normal(size=(10, 3)), OTHER.normal(size=(1000, 3))
 slow = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def one_start(tmp_path_factory):
+def one_start(folder, inputs: int, outputs: int) -> str:
     """A file with the start that all orders have."""
-    path = tmp_path_factory.mktemp("start") / "start.npz"
-
-    def written(inputs: int, outputs: int) -> str:
-        start = start_weights("glorot", inputs, outputs, 0)
-        np.savez(path, kernel=start.kernel, bias=start.bias)
-        return str(path)
-
-    return written
+    start, path = start_weights("glorot", inputs, outputs, 0), folder / "start.npz"
+    np.savez(path, kernel=start.kernel, bias=start.bias)
+    return str(path)
 
 
 def trained(x, y, settings, seeds) -> np.ndarray:
@@ -42,11 +36,13 @@ def trained(x, y, settings, seeds) -> np.ndarray:
 
 
 class Spreads:
-    """The spreads that predictions have, beside that of trained runs."""
+    """The spreads that predictions have, beside that of trained runs from one start."""
 
-    def __init__(self, monkeypatch, x, y, settings):
-        self._x, self._y, self._settings, self._seen = x, y, settings, []
-        self._measured = trained(x, y, settings, range(50)).std(axis=0, ddof=1)
+    def __init__(self, monkeypatch, folder, x, y, changes):
+        start = one_start(folder, x.shape[1], (x if y is None else y).shape[1])
+        self._settings = dataclasses.replace(BASE, **{"epochs": 20, "validation_split": 0.0, "start": start, **changes})
+        self._x, self._y, self._seen = x, y, []
+        self._measured = trained(x, y, self._settings, range(50)).std(axis=0, ddof=1)
         right = order_spread.spread_over_batches
 
         def watched(*given):
@@ -66,51 +62,57 @@ class Spreads:
         return float(np.exp(np.mean(np.log(ratio[spread.epochs > 2]))))
 
 
-WARM = {"learning_rate": 0.02, "schedule": "warmup=5"}
-
-
-@pytest.mark.parametrize(
-    ("x", "y", "changes"),
-    [
-        pytest.param(SCALED, NOISY, {"learning_rate": 0.02}, id="label noise", marks=slow),
-        pytest.param(SCALED, SCALED @ MIX, {"learning_rate": 0.02}, id="no noise", marks=slow),
-        pytest.param(RARE, RARE @ MIX + NOISE, {"learning_rate": 0.02}, id="label noise on slow modes"),
-        pytest.param(
-            TAILED, TAILED @ MIX, {"learning_rate": 0.02, "moments": "data"}, id="their own fourth moment", marks=slow
-        ),
-        pytest.param(SCALED, NOISY, {"learning_rate": 0.004, "momentum": 0.9}, id="momentum", marks=slow),
-        pytest.param(rows(5.0, 1.0, 10), None, {"learning_rate": 0.02, "epochs": 40}, id="large mean", marks=slow),
-        pytest.param(SCALED, NOISY, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine", marks=slow),
-        pytest.param(
-            SCALED, SCALED @ MIX, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine, no noise", marks=slow
-        ),
-        pytest.param(RARE, RARE @ MIX + NOISE, WARM, id="warm-up on slow modes"),
-        pytest.param(
-            SCALED,
-            NOISY,
-            {"learning_rate": 0.004, "momentum": 0.9, "schedule": "warmup=3+cosine"},
-            id="momentum with warm-up and cosine",
-            marks=slow,
-        ),
-    ],
-)
-def test_the_spread_over_orders_of_the_rows(one_start, x, y, changes, monkeypatch):
-    """Standard deviations of 50 trained runs, to first order: within 0.5 and 1.5 times, in the mean over the run."""
-    start = one_start(x.shape[1], (x if y is None else y).shape[1])
-    settings = dataclasses.replace(BASE, **{"epochs": 20, "validation_split": 0.0, "start": start, **changes})
-    spreads = Spreads(monkeypatch, x, y, settings)
-    assert 0.5 < spreads.ratio() < 1.5
-    # Negative control: batches drawn afresh, whose noise does not cancel within an epoch.
+def draw_batches_afresh(monkeypatch):
+    """The negative control: noise that does not cancel within an epoch."""
     monkeypatch.setattr(fluctuation, "_share_felt", jnp.ones_like)
     monkeypatch.setattr(fluctuation, "_uncancelled", lambda values, at: values)
+
+
+WARM = {"learning_rate": 0.02, "schedule": "warmup=5"}
+SPREADS = [
+    pytest.param(SCALED, NOISY, {"learning_rate": 0.02}, id="label noise", marks=slow),
+    pytest.param(SCALED, SCALED @ MIX, {"learning_rate": 0.02}, id="no noise", marks=slow),
+    pytest.param(RARE, RARE @ MIX + NOISE, {"learning_rate": 0.02}, id="label noise on slow modes"),
+    pytest.param(
+        TAILED, TAILED @ MIX, {"learning_rate": 0.02, "moments": "data"}, id="their own fourth moment", marks=slow
+    ),
+    pytest.param(SCALED, NOISY, {"learning_rate": 0.004, "momentum": 0.9}, id="momentum", marks=slow),
+    pytest.param(rows(5.0, 1.0, 10), None, {"learning_rate": 0.02, "epochs": 40}, id="large mean", marks=slow),
+    pytest.param(SCALED, NOISY, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine", marks=slow),
+    pytest.param(
+        SCALED, SCALED @ MIX, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine, no noise", marks=slow
+    ),
+    pytest.param(RARE, RARE @ MIX + NOISE, WARM, id="warm-up on slow modes"),
+    pytest.param(
+        RARE,
+        RARE @ MIX + NOISE,
+        {"learning_rate": 0.05, "schedule": "exponential=0.7"},
+        id="exponential decay on slow modes",
+        marks=slow,
+    ),
+    pytest.param(
+        SCALED,
+        NOISY,
+        {"learning_rate": 0.004, "momentum": 0.9, "schedule": "warmup=3+cosine"},
+        id="momentum with warm-up and cosine",
+        marks=slow,
+    ),
+]
+
+
+@pytest.mark.parametrize(("x", "y", "changes"), SPREADS)
+def test_the_spread_over_orders_of_the_rows(x, y, changes, tmp_path, monkeypatch):
+    """Standard deviations of 50 trained runs, to first order: within 0.5 and 1.5 times, in the mean over the run."""
+    spreads = Spreads(monkeypatch, tmp_path, x, y, changes)
+    assert 0.5 < spreads.ratio() < 1.5
+    draw_batches_afresh(monkeypatch)
     assert spreads.ratio() > 1.5
     fluctuation.variances.clear_cache()
 
 
-def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(one_start, monkeypatch):
+def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_path, monkeypatch):
     """Negative controls: the schedule's mean rate in each epoch, and no schedule."""
-    settings = dataclasses.replace(BASE, epochs=20, validation_split=0.0, start=one_start(10, 3), **WARM)
-    spreads = Spreads(monkeypatch, RARE, RARE @ MIX + NOISE, settings)
+    spreads = Spreads(monkeypatch, tmp_path, RARE, RARE @ MIX + NOISE, WARM)
     assert 0.6 < spreads.ratio() < 1.4
     assert spreads.ratio(schedule="constant") < 0.5
     watched = order_spread.spread_over_batches
@@ -124,9 +126,9 @@ def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(one_sta
 
 
 @pytest.mark.slow
-def test_rare_large_rows_stray_more(one_start):
+def test_rare_large_rows_stray_more(tmp_path):
     """Negative control: Gaussian rows of the same moments are told apart from heavy-tailed ones."""
-    settings = dataclasses.replace(BASE, learning_rate=0.02, validation_split=0.0, start=one_start(10, 3))
+    settings = dataclasses.replace(BASE, learning_rate=0.02, validation_split=0.0, start=one_start(tmp_path, 10, 3))
     own, gaussian = (
         predict(TAILED, dataclasses.replace(settings, moments=moments), y=TAILED @ MIX).train_band
         for moments in ("data", "gaussian")
@@ -153,25 +155,34 @@ INPUTS = rows(0.3, 1.0)
 TARGETS = INPUTS @ RNG.normal(size=(8, 3)) + 0.5 * RNG.normal(size=(1000, 3))
 
 
-@pytest.mark.parametrize(
-    ("changes", "bands"),
-    [
-        pytest.param({"hidden": "6", "learning_rate": 0.02}, 4, id="hidden layer"),
-        pytest.param({"hidden": "6", "learning_rate": 0.02}, 12, id="hidden layer, more bands", marks=slow),
-        pytest.param({"activation": "relu", "learning_rate": 0.05}, 12, id="activation", marks=slow),
-        pytest.param(
-            {"hidden": "16", "hidden_activation": "tanh", "learning_rate": 0.02, "momentum": 0.5, "schedule": "cosine"},
-            12,
-            id="hidden layer with activation",
-            marks=slow,
-        ),
-    ],
-)
-def test_trained_runs_fall_into_the_band_of_those_followed(changes, bands, monkeypatch):
-    """Of bands of eight runs each the mean coverage of others is 95%, less three standard errors."""
+SQUASHED = np.tanh(TARGETS)
+TANH = {"hidden": "16", "hidden_activation": "tanh", "learning_rate": 0.02, "momentum": 0.5, "schedule": "cosine"}
+FOLLOWED = [
+    pytest.param(TARGETS, {"hidden": "6", "learning_rate": 0.02}, id="hidden layer"),
+    pytest.param(SQUASHED, {"activation": "tanh", "learning_rate": 0.05}, id="activation", marks=slow),
+    pytest.param(TARGETS, TANH, id="hidden layer with activation, momentum, cosine", marks=slow),
+    pytest.param(
+        TARGETS, {"hidden": "6", "optimizer": "adam", "learning_rate": 0.02}, id="hidden layer by adam", marks=slow
+    ),
+]
+
+
+def followed_runs(y, changes, bands: int) -> tuple[list[Curve], np.ndarray]:
+    """So many predictions, each with a band of eight runs, and the losses of others that are trained."""
     settings = dataclasses.replace(BASE, **changes)
-    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), y=TARGETS) for seed in range(bands)]
-    losses = trained(INPUTS, TARGETS, settings, range(1000, 1060))
+    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), y=y) for seed in range(bands)]
+    return curves, trained(INPUTS, y, settings, range(1000, 1060))
+
+
+def starts_alone(monkeypatch):
+    """The negative control: bands about a line without the noise of batches."""
+    monkeypatch.setattr(followed, "seconds_of", lambda *_: np.inf)
+
+
+@pytest.mark.parametrize(("y", "changes"), FOLLOWED)
+def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypatch):
+    """The mean coverage of six bands is 95%, less three standard errors."""
+    curves, losses = followed_runs(y, changes, 6)
     found = [curve.train_band for curve in curves]
     assert all(band.over == "starts and orders of the rows, 8 runs followed" for band in found)
     assert np.mean([covered(losses, band) for band in found]) >= 0.80
@@ -179,9 +190,8 @@ def test_trained_runs_fall_into_the_band_of_those_followed(changes, bands, monke
     # The line leaves the noise of the batches out: that it lies beside the band is said.
     note = [note for note in curves[0].notes if "the runs that the band is made of end" in note]
     assert bool(note) == (not found[0].low[-1] <= curves[0].train[-1] <= found[0].high[-1])
-    # Negative control: starts alone, about a line without the noise of batches.
-    monkeypatch.setattr(followed, "seconds_of", lambda *_: np.inf)
-    alone = predict(INPUTS, settings, y=TARGETS).train_band
+    starts_alone(monkeypatch)
+    alone = predict(INPUTS, dataclasses.replace(BASE, **changes), y=y).train_band
     assert alone.over == "starts"
     assert covered(losses, alone) < 0.80
 
@@ -196,5 +206,6 @@ def test_orders_alone_where_the_start_is_given(tmp_path):
     assert band.over == "orders of the rows, 8 runs followed"
     drawn = predict(INPUTS, settings, y=TARGETS).train_band
     assert drawn is not None
-    assert np.all(np.log(drawn.high / drawn.low) > 1.5 * np.log(band.high / band.low))
+    # Until all starts have learned what can be learned they differ by more than the orders do.
+    assert np.all((np.log(drawn.high / drawn.low) > 3 * np.log(band.high / band.low))[:2])
     assert predict(INPUTS, dataclasses.replace(given, batch_size=800), y=TARGETS).train_band is None
