@@ -10,7 +10,9 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 from idjax import Curve, predict, train_many
 from idjax.data.arrays import as_dataset
 from idjax.model import start_layers, start_weights, to_bytes
+from idjax.moments import measure
 from idjax.paths import followed
+from idjax.prediction import predict_from_moments
 from idjax.theory import fluctuation, order_spread
 
 RNG = np.random.default_rng(9)
@@ -194,6 +196,23 @@ def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypat
     alone = predict(INPUTS, dataclasses.replace(BASE, **changes), y=y).train_band
     assert alone.over == "starts"
     assert covered(losses, alone) < 0.80
+
+
+def test_runs_that_diverge_have_no_band_and_are_named():
+    """The line without the noise of batches is stable; the full batch, which has none, has a band."""
+    settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.1, batch_size=2, epochs=5)
+    curve = predict(INPUTS, settings, y=TARGETS)
+    assert np.isfinite(curve.train).all()
+    assert curve.train_band is None
+    assert "8 of 8 runs followed on the rows diverge" in curve.notes[-1]
+    assert predict(INPUTS, dataclasses.replace(settings, batch_size=800), y=TARGETS).train_band is not None
+
+
+def test_moments_alone_have_bands_over_starts_alone():
+    settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.02)
+    band = predict_from_moments(measure(INPUTS, TARGETS, False), None, settings).train_band
+    assert band is not None
+    assert band.over == "starts"
 
 
 def test_orders_alone_where_the_start_is_given(tmp_path):

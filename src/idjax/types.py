@@ -93,7 +93,9 @@ class Spectrum:
 
 @dataclasses.dataclass(frozen=True)
 class Band:
-    """A 95% band and its median, one value an epoch; over says what is random: starts, orders of the rows, or both."""
+    """A 95% band and its median, one value an epoch; over says what is random: starts, orders of the rows, or both;
+    and how many runs were followed, if it is made of these.
+    """
 
     low: Float[np.ndarray, " E"]
     median: Float[np.ndarray, " E"]

@@ -68,7 +68,7 @@ def bands_of(course: Course, path: Path) -> Bands:
     if found is None or (spread is None and len(found) == 1):
         return Bands()
     if runs and (lost := sum(not np.isfinite(run.train).all() for run in runs)):
-        return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows, for a band, diverge",))
+        return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows diverge, so that there is no band",))
     over = " and ".join(["starts"] * drawn + ["orders of the rows"] * bool(spread or runs))
     over += f", {len(runs)} runs followed" if runs else ""
     problem = course.problem
