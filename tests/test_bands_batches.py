@@ -127,6 +127,16 @@ def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_pat
     assert spreads.ratio() < 0.5
 
 
+def test_a_constant_rate_is_a_schedule_of_equal_rates(tmp_path):
+    """Its states come from steps that are iterated, and from the transform: the bands are the same."""
+    settings = dataclasses.replace(BASE, learning_rate=0.01, momentum=0.5, start=one_start(tmp_path, 10, 3))
+    schedules = ("constant", "exponential=1", "exponential=0.99")
+    runs = [predict(RARE, dataclasses.replace(settings, schedule=each), y=RARE @ MIX + NOISE) for each in schedules]
+    constant, equal, falling = (np.log(run.train_band.high / run.train_band.low) for run in runs)
+    np.testing.assert_allclose(equal, constant, rtol=1e-6)
+    assert np.max(np.abs(falling / constant - 1)) > 1e-2
+
+
 @pytest.mark.slow
 def test_rare_large_rows_stray_more(tmp_path):
     """Negative control: Gaussian rows of the same moments are told apart from heavy-tailed ones."""
