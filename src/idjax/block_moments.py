@@ -16,8 +16,8 @@ from idjax.column_stats import ColumnStats, merge_columns
 
 _PIECE_VALUES = 2**15
 """Numbers in a piece, a quarter of a MiB, which the second cache holds through all passes over them."""
-_PIECE_ROWS = 256
-"""At least so many, however wide: a product of fewer rows spends its time on the sums that it adds to."""
+_LEAST_ROWS = 2
+"""Rows in a piece for each column, at least: a product of fewer spends its time on the sums that it adds to."""
 _INNER_VALUES = 1024
 """Rows of few columns are taken several at a time, which keeps the inner loops of NumPy as long as this."""
 
@@ -71,7 +71,7 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
     width = p + (0 if y is None else y.shape[1]) + 1  # with a column of ones, whose products are sums
     by_columns = x.strides[0] < x.strides[1]
     fold = 1 if by_columns else max(1, _INNER_VALUES // width)
-    pieces = -(-rows // max(_PIECE_ROWS, _PIECE_VALUES // width))
+    pieces = -(-rows // max(_LEAST_ROWS * width, _PIECE_VALUES // width))
     step = -(-rows // (pieces * fold)) * fold
     room = np.ones((step, width), order="F" if by_columns else "C")
     folded = room if by_columns else room.reshape(-1, fold * width)
