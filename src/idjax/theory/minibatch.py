@@ -196,7 +196,7 @@ class _Moments(NamedTuple):
 
 
 def _moved(rule: Updates, pairs: _Pairs, kick: Array, moments: _Moments) -> _Moments:
-    """Each pair after an update; kick is what all pairs together add to the fourth moment, (tr(ΛE) + σ²) Λ - 2 c μμᵀ."""
+    """Each pair after an update; kick is (tr(ΛE) + σ²) Λ - 2 (μᵀEμ) μμᵀ, what all pairs make together."""
     first, second, noise = pairs
     ee, ev, ve, vv = moments
     to_error, through = rule.throughs
