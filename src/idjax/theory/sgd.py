@@ -28,7 +28,7 @@ def growth_is_below(
     Counts the eigenvalues of the map above the ceiling by inertia: those of its Hadamard part, corrected by the
     signs of a 2 by 2 matrix for the rank-two rest. step is η' = 2 η/q; mean is [m; 1] in the eigenbasis.
     """
-    return _margin(ceiling - 1, step, eigenvalues, mean, batch_size) > 0
+    return bool(_margin(ceiling - 1, step, eigenvalues, mean, batch_size) > 0)
 
 
 def _margin(
@@ -61,7 +61,7 @@ def _margin(
     # tr(M S) = level/determinant: its own part, and what the two couplings add.
     level = np.sum(eigenvalues / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
-    return signed(above + negative == 1, determinant / level)
+    return signed(bool(above + negative == 1), float(determinant / level))
 
 
 def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:

@@ -22,4 +22,5 @@ def last_where(margin: Callable[[float], float], low: float, high: float, tolera
     if (beyond := margin(high)) > 0:
         return high
     known = {low: -beyond, high: beyond}
-    return float(scipy.optimize.brentq(lambda at: known[at] if at in known else margin(at), low, high, xtol=tolerance))
+    root = scipy.optimize.brentq(lambda at: known[at] if at in known else margin(at), low, high, xtol=tolerance)
+    return float(np.asarray(root))
