@@ -11,6 +11,7 @@ compare on one core with OPENBLAS_NUM_THREADS=1 taskset -c 0.
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 import time
@@ -46,6 +47,7 @@ def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> N
     pyarrow.parquet.write_table(table, parquet)
     pyarrow.parquet.write_table(table, plain, use_dictionary=False)
     del table
+    os.sync()  # or the system writes them out on a core that the pass needs
     x = x.astype(np.float64)
 
     def measured(data: Path | np.ndarray, columns: bool = False) -> None:
