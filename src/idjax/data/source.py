@@ -127,10 +127,13 @@ def broken_promise(source: Source, rows: int) -> IdjaxError:
     return IdjaxError(f"{source.name}: it promises {source.rows} rows and holds {rows}; save it again")
 
 
-BLOCK_VALUES = 2**21
-"""Numbers in a block, unless a row has more: 4 MiB of float64, which the caches hold."""
+BLOCK_VALUES = (2**21, 2**23)
+"""Numbers in a block: few enough for the caches, and with more in rows so wide that sums of products weigh."""
+_ROWS_FOR_SUMS = 8
+"""Rows in a block for each column, within those bounds: the sums of a block are handled once for all of its rows."""
 
 
 def block_rows_for(width: int) -> int:
-    """The rows that a block has unless asked otherwise."""
-    return max(1, BLOCK_VALUES // max(1, width))
+    """The rows that a block has unless asked otherwise: at least one, be it wider than any block."""
+    least, most = BLOCK_VALUES
+    return max(1, min(max(least, _ROWS_FOR_SUMS * width**2), most) // max(1, width))
