@@ -35,7 +35,7 @@ def timed(work: Callable[[], object]) -> float:
 def decode(path: Path) -> None:
     """What pyarrow takes to make columns of the file in bounded memory, which bounds any pass over it."""
     with pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
-        for _ in file.iter_batches(2**22 // file.metadata.num_columns):
+        for _ in file.iter_batches(2**23 // file.metadata.num_columns):
             pass
 
 
