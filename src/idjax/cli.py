@@ -113,7 +113,7 @@ def predict(
         Print the summary without the epochs, and no progress.
     """
     from idjax import store
-    from idjax.report.terminal import progress_bar
+    from idjax.report.progress import progress_bar
 
     folder, dataset = _begin(data, target, settings, out)
     with progress_bar(quiet) as progress:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 import idjax
-from idjax.flags import Data, Json, Target, sayer
+from idjax.flags import Data, Json, Target
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError
 
@@ -67,14 +67,16 @@ def diagnose(
     from idjax import store
     from idjax.diagnosis import EXPLANATIONS
     from idjax.diagnosis import diagnose as look
+    from idjax.report.progress import progress_bar
 
     folder = store.check_folder(out) if out else None
     chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
     codes = chosen - _codes(ignore or "", EXPLANATIONS)
-    found = look(
-        data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
-        proven=prove, say=sayer(quiet),
-    )  # fmt: skip
+    with progress_bar(quiet) as progress:
+        found = look(
+            data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
+            proven=prove, progress=progress,
+        )  # fmt: skip
     text = store.to_json(store.diagnosis_object(found))
     if folder:
         from idjax.report.diagnosis import render
@@ -104,7 +106,8 @@ def _diagnose_model(
     from idjax.models import EXPLANATIONS
     from idjax.models.loading import load_factory
     from idjax.report.model import render
-    from idjax.report.terminal import model_text, progress_bar
+    from idjax.report.progress import progress_bar
+    from idjax.report.terminal import model_text
 
     folder = store.check_folder(out) if out else None
     chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
