@@ -80,7 +80,8 @@ def best_rate(rule: Updates, limit: float) -> float:
         """The logarithm of 1 - ρ."""
         at = rule._replace(rate=jnp.asarray(share * limit))
         most = mean_decay(at)
-        return np.log(last_where(lambda decay: _signed_margin(at, -decay), 0.0, most, CLOSE_GROWTH * most))
+        beyond = min(1.01 * most, (1 + most) / 2)  # at the bound itself pairs of modes have their poles
+        return np.log(last_where(lambda decay: _signed_margin(at, -decay), 0.0, beyond, CLOSE_GROWTH * most))
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -log_decay(share), 0.0, 1.0, xtol=1e-3)))
 
