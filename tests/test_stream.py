@@ -435,6 +435,17 @@ def test_bad_bytes(name, tmp_path):
         read(tmp_path / name)
 
 
+def test_a_file_that_is_cut_while_it_is_read(tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((5000, 4)))
+    rows = stream(tmp_path / "x.npy", block_rows=1000)
+    blocks = iter(rows)
+    x, _ = next(blocks)
+    assert x.sum() == 4000
+    os.truncate(tmp_path / "x.npy", 128 + 2500 * 32)
+    with pytest.raises(IdjaxError, match=r"x\.npy: it is damaged"):
+        list(blocks)
+
+
 def _objects(file):
     file.create_dataset("x", (3, 2), dtype=h5py.ref_dtype)
 

@@ -66,7 +66,7 @@ def npy_source(path: Path, source: str, letter: str) -> Source:
     """The array of an .npy file, to be read in blocks."""
     with path.open("rb") as file:
         layout = _npy_layout(file, source, letter, line=True)
-    return _source(lambda: path.open("rb"), layout, source, NPY_REMEDY)
+    return _source(lambda: path.open("rb"), layout, source, NPY_REMEDY, mapped=not layout.fortran)
 
 
 def _npy_layout(file: io.BufferedIOBase, source: str, letter: str, line: bool = False) -> _Layout:
@@ -156,29 +156,35 @@ def _source(
     layout: _Layout,
     source: str,
     remedy: str,
+    mapped: bool = False,
 ) -> Source:
-    """An array in a file, row after row or column after column, in blocks that are read rather than mapped.
+    """An array in a file, row after row or column after column, in blocks that are read, or mapped to save the copy.
 
-    Pages of a map would stay in memory as long as the map does.
+    Each block has a map of its own, for pages stay in memory as long as their map does. A file that is cut is refused
+    at the next block; cut while a block of it is worked on, the system may end the process.
     """
     offset, dtype, (rows, width), fortran = layout
 
     def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
         with open_file() as file:
-            if not fortran:
+            if not (fortran or mapped):
                 file.read(offset)
             for start in range(0, rows, block_rows):
                 count = min(block_rows, rows - start)
-                if not fortran:
+                if fortran:
+                    columns = np.empty((len(numbers), count), dtype)
+                    for place, column in enumerate(numbers):
+                        file.seek(offset + (column * rows + start) * dtype.itemsize)
+                        _fill(file, columns[place])
+                    yield Block(columns.T, [])
+                    continue
+                if mapped:  # ValueError if the file was cut
+                    begin = offset + start * width * dtype.itemsize
+                    values = np.asarray(np.memmap(file, dtype, "r", begin, (count, width)))
+                else:
                     values = np.empty((count, width), dtype)
                     _fill(file, values)
-                    yield Block(pick(values, numbers), [])
-                    continue
-                columns = np.empty((len(numbers), count), dtype)
-                for place, column in enumerate(numbers):
-                    file.seek(offset + (column * rows + start) * dtype.itemsize)
-                    _fill(file, columns[place])
-                yield Block(columns.T, [])
+                yield Block(pick(values, numbers), [])
             file.read(1)  # at its end an archive checks lengths and checksums
 
     return Source(
