@@ -66,13 +66,11 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
         at_once = max(block_rows, _BATCH_VALUES // len(wanted))
         for whole in batches(chosen if by_name else None, at_once):
             whole.validate(full=True)  # nothing of a file is believed: offsets could point anywhere
-            for start in range(0, whole.num_rows, at_once):
-                batch = whole.slice(start, at_once)
+            for start in range(0, whole.num_rows, block_rows):
+                batch = whole.slice(start, block_rows)
                 held = _side_by_side(arrow, types, [column(batch, i) for i in numbers], batch.num_rows)
                 said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
-                for first in range(0, batch.num_rows, block_rows):
-                    rows_of = slice(first, first + block_rows)
-                    yield Block(held[rows_of], [each[rows_of] for each in said])
+                yield Block(held, said)
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)
