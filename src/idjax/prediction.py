@@ -92,21 +92,20 @@ def predict_from_moments(
     the epochs are all that is predicted: steps_to_learn, which may lie far beyond them, is NaN.
     """
     begin = time.perf_counter()
-    rows = train.raw.count
-    layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
-    start = end_to_end(layers)
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        problem = problem or pose(train, validation, settings)
-        several = layers if settings.widths or not settings.linear else ()
-        course = Course(problem, problem.enter(start), settings, rows, sample, beyond, several, held_out, progress)
+        course = _course(train, settings, problem or pose(train, validation, settings))._replace(
+            sample=sample, beyond=beyond, held_out=held_out, report=progress
+        )
         path = path_for(course)
         curve = _curve(course, path)
         if isinstance(path, Recorded):
             curve = dataclasses.replace(curve, layers=path.layers, notes=path.notes, kernel_drift=path.kernel_drift)
         # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
-        linear = settings.optimizer == "sgd" and settings.schedule == "constant" and not (course.own_rows or several)
+        linear = (
+            settings.optimizer == "sgd" and settings.schedule == "constant" and not (course.own_rows or course.layers)
+        )
         if details:
             rates = None
             if linear:
@@ -122,6 +121,30 @@ def predict_from_moments(
             if settings.optimizer != "sgd" and settings.linear and details and beyond:
                 curve = dataclasses.replace(curve, fastest=fastest_rate(course))
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
+
+
+def epochs_to_learn(train: MomentSet, settings: Settings, problem: Problem) -> float:
+    """The epochs to learn of `predict_from_moments`, without the curve; problem is what these moments pose."""
+    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
+        course = _course(train, settings, problem)
+        return _steps_to_learn(course, path_for(course)) / course.steps
+
+
+def times_of_groups(train: MomentSet, settings: Settings, problem: Problem) -> tuple[ModeGroup, ...]:
+    """The times of the groups of modes of `predict_from_moments`, without the curve."""
+    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
+        course = _course(train, settings, problem)
+        return _mode_groups(course, path_for(course)) if settings.linear else ()
+
+
+def _course(train: MomentSet, settings: Settings, problem: Problem) -> Course:
+    layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
+    several = layers if settings.widths or not settings.linear else ()
+    return Course(problem, problem.enter(end_to_end(layers)), settings, train.raw.count, layers=several)
+
+
+def _steps_to_learn(course: Course, path: Path) -> float:
+    return path.steps_to((1 - course.settings.learned_at) * course.problem.variance - course.problem.lost)
 
 
 def _curve(course: Course, path: Path) -> Curve:
@@ -140,9 +163,7 @@ def _curve(course: Course, path: Path) -> Curve:
         explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
         shape_correlation=correlation,
         steps_per_epoch=course.steps,
-        steps_to_learn=path.steps_to((1 - settings.learned_at) * problem.variance - problem.lost)
-        if course.beyond
-        else np.nan,
+        steps_to_learn=_steps_to_learn(course, path) if course.beyond else np.nan,
         weights=problem.leave(weights) if weights is not None else _unknown(course.start),
         how=path.how,
         seconds=0.0,

@@ -10,7 +10,7 @@ import numpy as np
 from idjax.moments import MomentSet
 from idjax.normalize import Fitted, encode_moments, fit, lost_variance, zca_to_pca
 from idjax.settings import Settings
-from idjax.spectrum import spectrum_of
+from idjax.spectrum import largest_eigenvalue, spectrum_of
 from idjax.theory import mean_square, minibatch, quadratic, sgd
 from idjax.theory import momentum as momenta
 from idjax.types import LearningRates, Moments, Spectrum, Weights
@@ -174,6 +174,17 @@ def max_learning_rate(problem: Problem, batch_size: int, momentum: float = 0.0, 
         return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
 
 
+def is_stable(problem: Problem, settings: Settings, learning_rate: float) -> bool:
+    """Whether this learning rate is stable in mean square with the batches and the momentum of the settings."""
+    rate = 2 * learning_rate * float(problem.output_shares.max())
+    spectrum, mean = problem.spectrum, problem.mean
+    if settings.momentum == 0:
+        rank = spectrum.rank
+        return sgd.growth_is_below(1.0, rate, spectrum.eigenvalues[:rank], mean[:rank], settings.batch_size)
+    numbers = (settings.batch_size, rate, settings.momentum, settings.nesterov)
+    return mean_square.growth_is_below(1.0, minibatch.updates(spectrum.eigenvalues, mean, *numbers))
+
+
 def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> LearningRates:
     """Largest and best learning rates, full batch and in mean square with this batch size, and more for advice."""
     full_max = max_learning_rate(problem, problem.train.count, momentum, nesterov)
@@ -216,8 +227,7 @@ def mode_groups(problem: Problem) -> list[tuple[str, np.ndarray]]:
     moving = np.flatnonzero(eigenvalues > 0)
     mean = problem.train.mean_x
     size = float(mean @ mean)
-    covariance = np.linalg.norm(problem.train.covariance_xx, 2)
-    if len(moving) and size > covariance:
+    if len(moving) and size > largest_eigenvalue(problem.train.covariance_xx):
         kind[moving[0]] = "mean"
     constant = vectors[-1] ** 2 * (kind == "slow")
     if constant.max(initial=0.0) > 0.5 * (1 - (vectors[-1] ** 2)[kind == "mean"].sum()):

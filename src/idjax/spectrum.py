@@ -10,10 +10,14 @@ dgejsv; docs/theory.md, section 7.
 from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse.linalg
 from jaxtyping import Float
 from scipy.linalg import get_lapack_funcs
 
 from idjax.types import IdjaxError, Moments, Spectrum
+
+DENSE = 100
+"""Columns up to which all eigenvalues come as quickly as the largest."""
 
 
 def spectrum_of(moments: Moments) -> Spectrum:
@@ -43,6 +47,14 @@ def covariance_factor(covariance: Float[np.ndarray, "p p"]) -> Float[np.ndarray,
     """
     scale, values, vectors = _correlation_modes(covariance)
     return scale[:, None] * vectors * np.sqrt(values)
+
+
+def largest_eigenvalue(matrix: Float[np.ndarray, "p p"]) -> float:
+    """That of a symmetric matrix, by Lanczos where it is large, to rounding."""
+    if len(matrix) <= DENSE:
+        return float(np.linalg.eigvalsh(matrix)[-1])
+    start = np.random.default_rng(0).normal(size=len(matrix))
+    return float(scipy.sparse.linalg.eigsh(matrix, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
 
 
 class PrincipalAxes(NamedTuple):

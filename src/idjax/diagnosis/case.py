@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -11,10 +12,11 @@ from idjax.column_stats import ColumnStats
 from idjax.model import start_weights
 from idjax.moments import MomentSet
 from idjax.normalize import encode, fit
-from idjax.prediction import NoTheoryError, predict_from_moments
+from idjax.prediction import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
 from idjax.problem import Problem, max_learning_rate, pose
 from idjax.settings import Settings
-from idjax.types import Curve, Weights
+from idjax.spectrum import largest_eigenvalue
+from idjax.types import Curve, ModeGroup, Weights
 
 TUNED = 0.2
 """Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
@@ -52,8 +54,9 @@ class Case:
     sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
     settings: Settings
     budget: float
-    _curves: dict[Settings, Curve | NoTheoryError] = dataclasses.field(default_factory=dict, repr=False)
+    _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
+    _fourths: dict[str, "FourthMoment"] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], Problem] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -84,7 +87,7 @@ class Case:
     @functools.cached_property
     def reachable(self) -> float:
         """The explained variance of the best linear layer; 1 for an autoencoder."""
-        problem = pose(self.moments, None, dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
+        problem = self.posed(dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
         floor = float(problem.on_judged.residual @ problem.judged_shares)
         return 1 - floor / self.variance if self.variance > 0 else math.nan
 
@@ -96,14 +99,12 @@ class Case:
     @property
     def before(self) -> Curve | None:
         """The prediction for the settings as given, over the budget; None if no theory covers them."""
-        curve = self._look(self.settings)
-        return curve if isinstance(curve, Curve) else None
+        return self._given if isinstance(self._given, Curve) else None
 
     @property
     def no_prediction(self) -> str:
         """Why there is none."""
-        curve = self._look(self.settings)
-        return str(curve) if isinstance(curve, NoTheoryError) else ""
+        return "" if isinstance(self._given, Curve) else str(self._given)
 
     @functools.cached_property
     def learned(self) -> bool:
@@ -129,24 +130,34 @@ class Case:
 
     def epochs_of(self, settings: Settings) -> float:
         """The same with these settings."""
-        curve = self._look(settings)
-        return curve.epochs_to_learn if isinstance(curve, Curve) else math.nan
-
-    def _look(self, settings: Settings) -> Curve | NoTheoryError:
-        given = settings == self.settings
-        judged = dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
-        if not given and settings.optimizer == "sgd" and settings.schedule == "constant":
+        if settings == self.settings:
+            return self.before.epochs_to_learn if self.before else math.nan
+        judged = self._judged(settings)
+        if settings.optimizer == "sgd" and settings.schedule == "constant" and settings.dtype != "bfloat16":
             # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
-            judged = judged if settings.dtype == "bfloat16" else dataclasses.replace(judged, epochs=1)
-        if judged not in self._curves:
+            judged = dataclasses.replace(judged, epochs=1)
+        if judged not in self._epochs:
             try:
-                curve: Curve | NoTheoryError = predict_from_moments(
-                    self.moments, None, judged, band=False, details=given, problem=self.posed(judged)
-                )
-            except NoTheoryError as error:
-                curve = error
-            self._curves[judged] = curve
-        return self._curves[judged]
+                self._epochs[judged] = epochs_to_learn(self.moments, judged, self.posed(judged))
+            except NoTheoryError:
+                self._epochs[judged] = math.nan
+        return self._epochs[judged]
+
+    @functools.cached_property
+    def times_of_groups(self) -> tuple[ModeGroup, ...]:
+        """What each group of modes takes with the settings as given, which a theory covers."""
+        return times_of_groups(self.moments, self._judged(self.settings), self.problem)
+
+    @functools.cached_property
+    def _given(self) -> Curve | NoTheoryError:
+        judged = self._judged(self.settings)
+        try:
+            return predict_from_moments(self.moments, None, judged, band=False, details=False, problem=self.problem)
+        except NoTheoryError as error:
+            return error
+
+    def _judged(self, settings: Settings) -> Settings:
+        return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
 
     @functools.cached_property
     def problem(self) -> Problem:
@@ -179,7 +190,9 @@ class Case:
             return 1.0
         key = (settings.normalize, settings.batch_size)
         if key not in self._tails:
-            self._tails[key] = tails_of(self._encoded(settings.normalize)[0], settings.batch_size)
+            if settings.normalize not in self._fourths:
+                self._fourths[settings.normalize] = fourth_moment_of(self._encoded(settings.normalize)[0])
+            self._tails[key] = self._fourths[settings.normalize].tails(settings.batch_size)
         return self._tails[key]
 
     def normalized_targets(self) -> Float[np.ndarray, "k q"]:
@@ -211,25 +224,43 @@ def two_digits(value: float) -> float:
     return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
 
 
-def tails_of(z: Float[np.ndarray, "k p"], batch: int) -> float:
-    """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in these rows, M̂ the second moment of a batch.
+class FourthMoment(NamedTuple):
+    """The rows' own fourth moment and that of Gaussian rows, on the range of their second moment M.
 
-    An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B with
-    T = E[|a|² a aᵀ], which is 2 M² + tr(M) M - 2 |μ|² μμᵀ for Gaussian rows. docs/theory.md (131).
+    curvature: eigenvalues of M, (r,).
+    own, gaussian: T and T_G in coordinates in which M is the identity, (r, r), T = E[|a|² a aᵀ] and for Gaussian rows
+    T_G = 2 M² + tr(M) M - 2 |μ|² μμᵀ.
     """
+
+    curvature: Float[np.ndarray, " r"]
+    own: Float[np.ndarray, "r r"]
+    gaussian: Float[np.ndarray, "r r"]
+
+    def tails(self, batch: int) -> float:
+        """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in these rows, M̂ the second moment of a batch.
+
+        An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B.
+        docs/theory.md (131).
+        """
+
+        def largest(fourth: np.ndarray) -> float:
+            return largest_eigenvalue(np.diag((1 - 1 / batch) * self.curvature) + fourth / batch)
+
+        return min(1.0, largest(self.gaussian) / largest(self.own))
+
+
+def fourth_moment_of(z: Float[np.ndarray, "k p"]) -> FourthMoment:
+    """That of the rows a = [z; 1]."""
     a = np.append(z, np.ones((len(z), 1)), axis=1)
-    second, mean = a.T @ a / len(a), a.mean(axis=0)
-    own = (a * np.sum(a**2, axis=1)[:, None]).T @ a / len(a)
-    gaussian = 2 * second @ second + np.trace(second) * second - 2 * (mean @ mean) * np.outer(mean, mean)
-    values, vectors = np.linalg.eigh(second)
+    values, vectors = np.linalg.eigh(a.T @ a / len(a))
     keep = values > 1e-10 * values[-1]
-    whitener = vectors[:, keep] / np.sqrt(values[keep])
-
-    def largest(fourth: np.ndarray) -> float:
-        square = (1 - 1 / batch) * second @ second + fourth / batch
-        return float(np.linalg.eigvalsh(whitener.T @ square @ whitener)[-1])
-
-    return min(1.0, largest(gaussian) / largest(own))
+    curvature, whitener = values[keep], vectors[:, keep] / np.sqrt(values[keep])
+    mean = a.mean(axis=0)
+    centre = mean @ whitener
+    gaussian = np.diag(2 * curvature + values.sum()) - 2 * (mean @ mean) * np.outer(centre, centre)
+    white = a @ whitener
+    white *= np.sqrt(np.einsum("kp,kp->k", a, a) / len(a))[:, None]
+    return FourthMoment(curvature, white.T @ white, gaussian)
 
 
 class Thinned:

@@ -6,14 +6,14 @@ from jaxtyping import Float
 from idjax.paths import deep, linearised
 from idjax.paths.adam import FORMS, adam_path, in_scalars
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.minibatch import MinibatchPath, group_rates
+from idjax.paths.minibatch import MinibatchPath
 from idjax.paths.own_rows import own_rows_path
 from idjax.paths.path import Course, Losses, NoTheoryError, Path
 from idjax.paths.rounded import with_rounding
 from idjax.paths.scheduled import scheduled_path
 from idjax.paths.stepped import stepped_path
-from idjax.problem import max_learning_rate
-from idjax.theory import adam_fast, mean_square, minibatch
+from idjax.problem import is_stable, max_learning_rate
+from idjax.theory import adam_fast
 from idjax.types import Stall, Weights
 
 RARE = 0.3
@@ -74,8 +74,8 @@ def path_for(course: Course) -> Path:
             path.how = _beyond(settings.step_size, limit)
             return path
         return with_rounding(course, path)
-    calm = settings.step_size < limit and _stable(course, 1 / RARE)
-    if not calm and (settings.step_size >= limit or not _stable(course, 1.0)):
+    calm = settings.step_size < limit and is_stable(course.problem, settings, settings.step_size / RARE)
+    if not calm and (settings.step_size >= limit or not is_stable(course.problem, settings, settings.step_size)):
         limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
         return NoNumbers(_beyond(settings.step_size, limit))
     path = MinibatchPath(course)
@@ -146,16 +146,6 @@ def _require_deep_theory(course: Course) -> None:
                 f"no theory predicts {what}: with hidden layers or activations predict covers the mse loss (and an L2 "
                 "activity penalty of linear layers), with any optimizer; idjax train runs it all the same"
             )
-
-
-def _stable(course: Course, factor: float) -> bool:
-    """Whether training with fresh batches is stable in mean square at this multiple of the learning rate."""
-    settings, problem = course.settings, course.problem
-    fastest = float(np.max(group_rates(problem, factor * settings.step_size)))
-    rule = minibatch.updates(
-        problem.spectrum.eigenvalues, problem.mean, settings.batch_size, fastest, settings.momentum, settings.nesterov
-    )
-    return mean_square.growth_is_below(1.0, rule)
 
 
 def _beyond(rate: float, limit: float) -> str:

@@ -14,8 +14,12 @@ from jaxtyping import Array
 
 from idjax.theory.fast_forward import kick, pairs_of, resolvent
 from idjax.theory.minibatch import Second, Updates
+from idjax.theory.threshold import last_where, signed
 
-BISECTIONS = 40
+CLOSE = 1e-12
+"""Width to which the largest rate is found, as a share of the full batch's."""
+CLOSE_GROWTH = 1e-6
+"""Relative width to which 1 - ρ is found where the fastest rate is sought."""
 
 
 def on_range(rule: Updates) -> Updates:
@@ -28,62 +32,90 @@ def on_range(rule: Updates) -> Updates:
 
 def growth_is_below(ceiling: float, rule: Updates) -> bool:
     """Whether the expected loss grows by less than `ceiling` a step, or shrinks by more; docs/theory.md (53)."""
-    return bool(_is_below(on_range(rule), ceiling))
+    return _signed_margin(on_range(rule), ceiling - 1) > 0
+
+
+def _signed_margin(rule: Updates, beyond: float) -> float:
+    """Positive where ρ < 1 + `beyond`, negative elsewhere, and 1/tr(M S) in size; see `sgd`."""
+    solved = _solved(rule, beyond)
+    second = Second(*map(np.asarray, solved))
+    level = float(np.asarray(rule.eigenvalues) @ np.diagonal(second.ee))
+    return signed(_is_positive(second), 1 / level if level else 0.0)
 
 
 @jax.jit
-def _is_below(rule: Updates, ceiling: ArrayLike) -> Array:
-    ee, ev, vv = solve(rule, ceiling, 1.0, 0.0)
-    lifted = jnp.block([[ee, ev], [ev.T, vv]])
-    size = jnp.sqrt(jnp.diagonal(lifted))  # NaN where not positive, which the factorisation hands on
-    return jnp.all(jnp.isfinite(jnp.linalg.cholesky(lifted / size[:, None] / size, symmetrize_input=False)))
+def _solved(rule: Updates, beyond: ArrayLike) -> Second:
+    return solve(rule, beyond, 1.0, 0.0)
+
+
+def _is_positive(second: Second) -> bool:
+    """Whether these second moments of error and velocity, seen as one matrix, are positive definite."""
+    ee, ev, vv = second
+    square = np.append(np.diagonal(ee), np.diagonal(vv))
+    if not (square > 0).all():  # NaN is not, either
+        return False
+    size = np.sqrt(square)
+    try:
+        np.linalg.cholesky(np.block([[ee, ev], [ev.T, vv]]) / size[:, None] / size)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def max_rate(rule: Updates, full_batch_limit: float) -> float:
-    """The largest η' that is stable in mean square, by bisection; at most that of the full batch."""
+    """The largest η' that is stable in mean square; at most that of the full batch."""
     rule = on_range(rule)
-    # It starts a little beyond, so that its halves do not fall on the poles of the pairs.
-    low, high = 0.0, 1.0001 * full_batch_limit
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        stable = bool(_is_below(rule._replace(rate=jnp.asarray(middle)), 1.0))
-        low, high = (middle, high) if stable else (low, middle)
-    return min(low, full_batch_limit)
+
+    def margin(rate: float) -> float:
+        return _signed_margin(rule._replace(rate=jnp.asarray(rate)), 0.0)
+
+    # Minibatches never raise the limit of the full batch. The search goes a little beyond it.
+    return min(last_where(margin, 0.0, 1.0001 * full_batch_limit, CLOSE * full_batch_limit), full_batch_limit)
 
 
 def best_rate(rule: Updates, limit: float) -> float:
     """The η' whose expected loss shrinks fastest in the long run, to a thousandth of the limit, by golden section."""
     rule = on_range(rule)
-    slowest = float(rule.eigenvalues[-1] * limit / (1 - rule.momentum))
 
     def log_decay(share: float) -> float:
-        """The logarithm of 1 - ρ, by bisection."""
+        """The logarithm of 1 - ρ."""
         at = rule._replace(rate=jnp.asarray(share * limit))
-        low, high = np.log(1e-6 * min(1.0, slowest)), np.log(min(1.0, 4 * slowest))
-        for _ in range(18):
-            middle = (low + high) / 2
-            low, high = (middle, high) if bool(_is_below(at, 1 - np.exp(middle))) else (low, middle)
-        return low
+        most = mean_decay(at)
+        return np.log(last_where(lambda decay: _signed_margin(at, -decay), 0.0, most, CLOSE_GROWTH * most))
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -log_decay(share), 0.0, 1.0, xtol=1e-3)))
+
+
+def mean_decay(rule: Updates) -> float:
+    """1 - max |z|² over the eigenvalues z of the mean's maps (51): the batches' noise leaves 1 - ρ at most this."""
+    pull = np.asarray(rule.rate * rule.eigenvalues)
+    momentum = float(rule.momentum)
+    # w = 1 - z solves w² - total w + η' λ = 0; the small root as a quotient, which keeps its digits.
+    total = 1 - momentum + np.where(rule.nesterov, 1 + momentum, 1.0) * pull
+    root = np.sqrt(total.astype(np.complex128) ** 2 - 4 * pull)
+    far = (total + root) / 2
+    roots = np.stack([far, pull / far])
+    return float(np.min(2 * roots.real - np.abs(roots) ** 2))
 
 
 @jax.jit
 def settled(rule: Updates, noise: ArrayLike) -> Second:
     """The second moments that label noise keeps up for ever, on the range of M; docs/theory.md (54)."""
-    return solve(rule, 1.0, 0.0, noise)
+    return solve(rule, 0.0, 0.0, noise)
 
 
-def solve(rule: Updates, ceiling: ArrayLike, own: ArrayLike, noise: ArrayLike) -> Second:
-    """The solution S of (ceiling - L) S = own · I + the kicks of label noise."""
+def solve(rule: Updates, beyond: ArrayLike, own: ArrayLike, noise: ArrayLike) -> Second:
+    """The solution S of (1 + beyond - L) S = own · I + the kicks of label noise."""
     n = rule.eigenvalues.size
     i, j = np.triu_indices(n)
     diagonal = np.flatnonzero(i == j)
     pairs = pairs_of(rule)
     both = rule.mean[i] * rule.mean[j]
-    z = jnp.asarray(ceiling)[None]
+    distance = jnp.asarray(beyond)[None]
     alone = jnp.array([1.0, 0, 0, 1])[:, None] * own * (i == j)
-    moments = jnp.stack(resolvent(rule, z, z - 1, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1)))[:, :, 0]
+    moments = jnp.stack(resolvent(rule, 1 + distance, distance, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1)))[
+        :, :, 0
+    ]
     free, kicked = moments[:, 0], moments[:, 1]
     kick_level = jnp.where(i == j, pairs.first, 0.0) * kicked
     kick_centre = -2 * both * kicked

@@ -130,23 +130,14 @@ def step(rule: Updates, noise: ArrayLike, state: Second, rate: ArrayLike | None 
     noise is Σ_j σ_j² over the outputs that the state is summed over; rate replaces that of the rule.
     """
     rule = rule._replace(rate=rule.rate if rate is None else rate)
-    to_error, through = rule.throughs
-    modes, mean, kept = rule.eigenvalues, rule.mean, rule.momentum
+    modes, mean = rule.eigenvalues, rule.mean
     ee, ev, vv = state
     level = modes @ jnp.diagonal(ee) + noise
     focus = mean @ ee @ mean
-    through_modes = modes[:, None] * ee * modes
-    fourth = 2 * through_modes + jnp.diag(level * modes) - 2 * focus * jnp.outer(mean, mean)
-    gg = through_modes + rule.batch_noise * (fourth - through_modes)
-    eg = ee * modes
-    vg = ev.T * modes
-    # The moments of e + φ v, v and g, then of e' = (e + φ v) + b g and v' = β v + g.
-    pushed_g = eg + to_error * vg
-    pushed = ee + to_error * (ev + ev.T) + to_error**2 * vv
-    new_ee = pushed + through * (pushed_g + pushed_g.T) + through**2 * gg
-    new_ev = kept * (ev + to_error * vv) + pushed_g + through * (kept * vg.T + gg)
-    new_vv = kept**2 * vv + kept * (vg + vg.T) + gg
-    return Second((new_ee + new_ee.T) / 2, new_ev, (new_vv + new_vv.T) / 2)
+    pairs = _Pairs(modes[:, None], modes, rule.batch_noise)
+    kick = jnp.diag(level * modes) - 2 * focus * jnp.outer(mean, mean)
+    ee, ev, _, vv = _moved(rule, pairs, kick, _Moments(ee, ev, ev.T, vv))
+    return Second((ee + ee.T) / 2, ev, (vv + vv.T) / 2)
 
 
 @functools.partial(jax.jit, static_argnames="steps")
@@ -160,10 +151,64 @@ def expected(
 ) -> tuple[Second, Float[Array, "steps k"]]:
     """The reference: `steps` updates, and tr(Q E) before each of them for every quadratic form Q.
 
-    rates are those of every step, if they change.
+    rates are those of every step, if they change. Iterates the pairs of modes i ≤ k alone, which are half of all, and
+    in which nothing is transposed: wide data wait for the memory.
     """
+    modes, mean = rule.eigenvalues, rule.mean
+    i, k = np.triu_indices(modes.size)
+    diagonal = np.flatnonzero(i == k)
+    pairs = _Pairs(modes[i], modes[k], rule.batch_noise[i, k])
+    both = mean[i] * mean[k]
+    seen = jnp.concatenate([jnp.outer(mean, mean)[None], forms])
+    seen = jnp.where(i == k, seen[:, i, k], seen[:, i, k] + seen[:, k, i])
 
-    def body(state: Second, rate: Array | None) -> tuple[Second, Array]:
-        return step(rule, noise, state, rate), jnp.einsum("kij,ij->k", forms, state.ee)
+    def body(moments: _Moments, rate: Array | None) -> tuple[_Moments, Array]:
+        now = rule._replace(rate=rule.rate if rate is None else rate)
+        values = seen @ moments.ee
+        level = modes @ moments.ee[diagonal] + noise
+        kick = (-2 * values[0] * both).at[diagonal].add(level * modes)
+        return _moved(now, pairs, kick, moments), values[1:]
 
-    return jax.lax.scan(body, state, rates, length=steps)
+    start = _Moments(*(part[i, k] for part in (state.ee, state.ev, state.ev.T, state.vv)))
+    (ee, ev, ve, vv), values = jax.lax.scan(body, start, rates, length=steps)
+
+    def square(upper: Array, lower: Array) -> Array:
+        return jnp.zeros_like(state.ee).at[i, k].set(upper).at[k, i].set(lower)
+
+    return Second(square(ee, ee), square(ev, ve), square(vv, vv)), values
+
+
+class _Pairs(NamedTuple):
+    """Pairs of modes i, k: λ_i, λ_k and ν_ik, of shapes that broadcast."""
+
+    first: Array
+    second: Array
+    noise: Array
+
+
+class _Moments(NamedTuple):
+    """E[e_i e_k], E[e_i v_k], E[v_i e_k] and E[v_i v_k] of pairs of modes."""
+
+    ee: Array
+    ev: Array
+    ve: Array
+    vv: Array
+
+
+def _moved(rule: Updates, pairs: _Pairs, kick: Array, moments: _Moments) -> _Moments:
+    """Each pair after an update; kick is (tr(ΛE) + σ²) Λ - 2 (μᵀEμ) μμᵀ, what all pairs make together."""
+    first, second, noise = pairs
+    ee, ev, ve, vv = moments
+    to_error, through = rule.throughs
+    kept = rule.momentum
+    through_modes = first * ee * second
+    gg = through_modes + noise * (through_modes + kick)
+    vg, gv = ve * second, ev * first
+    # The moments of u = e + φ v and g, then of e' = u + b g and v' = β v + g.
+    ug, gu = ee * second + to_error * vg, ee * first + to_error * gv
+    return _Moments(
+        ee + to_error * (ev + ve) + to_error**2 * vv + through * (ug + gu) + through**2 * gg,
+        kept * (ev + to_error * vv) + ug + through * (kept * gv + gg),
+        kept * (ve + to_error * vv) + gu + through * (kept * vg + gg),
+        kept**2 * vv + kept * (vg + gv) + gg,
+    )

@@ -26,7 +26,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     causes = tuple(f.code for f in found if f.code in ("mean-dominated", "adam-bounce"))
     if case.learned or case.before is None or not causes:
         return None
-    groups = {group.name: group for group in case.before.mode_groups}
+    groups = {group.name: group for group in case.times_of_groups}
     bias = groups.get("bias")
     if bias is None or bias.steps <= case.budget * case.steps_per_epoch:
         return None
