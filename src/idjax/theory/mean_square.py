@@ -38,9 +38,8 @@ def growth_is_below(ceiling: float, rule: Updates) -> bool:
 def _signed_margin(rule: Updates, beyond: float) -> float:
     """Positive where ρ < 1 + `beyond`, negative elsewhere, and 1/tr(M S) in size; see `sgd`."""
     solved = _solved(rule, beyond)
-    second = Second(*map(np.asarray, solved))
-    level = float(np.asarray(rule.eigenvalues) @ np.diagonal(second.ee))
-    return signed(_is_positive(second), 1 / level if level else 0.0)
+    level = float(np.asarray(rule.eigenvalues) @ np.diagonal(np.asarray(solved.ee)))
+    return signed(_is_positive(solved), 1 / level if level else 0.0)
 
 
 @jax.jit
@@ -50,7 +49,7 @@ def _solved(rule: Updates, beyond: ArrayLike) -> Second:
 
 def _is_positive(second: Second) -> bool:
     """Whether these second moments of error and velocity, seen as one matrix, are positive definite."""
-    ee, ev, vv = second
+    ee, ev, vv = map(np.asarray, second)
     square = np.append(np.diagonal(ee), np.diagonal(vv))
     if not (square > 0).all():  # NaN is not, either
         return False
