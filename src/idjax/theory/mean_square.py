@@ -77,12 +77,17 @@ def best_rate(rule: Updates, limit: float) -> float:
     rule = on_range(rule)
 
     def log_decay(share: float) -> float:
-        """The logarithm of 1 - ρ."""
-        at = rule._replace(rate=jnp.asarray(share * limit))
-        most = mean_decay(at)
-        return np.log(last_where(lambda decay: _signed_margin(at, -decay), 0.0, most, CLOSE_GROWTH * most))
+        return np.log(loss_decay(rule._replace(rate=jnp.asarray(share * limit))))
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -log_decay(share), 0.0, 1.0, xtol=1e-3)))
+
+
+def loss_decay(rule: Updates) -> float:
+    """1 - ρ, by what share the expected loss shrinks a step in the long run, of a stable rate without null modes."""
+    most = mean_decay(rule)
+    # Just there is a pole of the slowest pair, where rounding alone gives the sign: the search goes a little beyond it.
+    found = last_where(lambda decay: _signed_margin(rule, -decay), 0.0, 1.0001 * most, CLOSE_GROWTH * most)
+    return min(found, most)
 
 
 def mean_decay(rule: Updates) -> float:
