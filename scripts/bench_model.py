@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 import idjax
-from idjax.report.terminal import progress_bar
+from idjax.report.progress import progress_bar
 
 
 class MLP(nn.Module):

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars
 import pyarrow
 import pyarrow.parquet
 
@@ -35,8 +36,14 @@ def timed(work: Callable[[], object]) -> float:
 def decode(path: Path) -> None:
     """What pyarrow takes to make columns of the file in bounded memory, which bounds any pass over it."""
     with pyarrow.parquet.ParquetFile(path, buffer_size=2**16, pre_buffer=False) as file:
-        for _ in file.iter_batches(2**22 // file.metadata.num_columns):
+        for _ in file.iter_batches(2**23 // file.metadata.num_columns):
             pass
+
+
+def decode_by_polars(path: Path) -> None:
+    """The same by polars, which takes a row group at a time into memory."""
+    for batch in polars.scan_parquet(path).collect_batches(maintain_order=True):
+        batch.to_numpy(order="fortran")
 
 
 def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> None:
@@ -60,8 +67,10 @@ def compare(rows: int, columns: int, dtype: str, rounds: int, folder: Path) -> N
         ".npy": lambda: measured(npy),
         ".parquet": lambda: measured(parquet),
         "pyarrow alone": lambda: decode(parquet),
+        "polars alone": lambda: decode_by_polars(parquet),
         ".parquet, plain": lambda: measured(plain),
         "plain, pyarrow alone": lambda: decode(plain),
+        "plain, polars alone": lambda: decode_by_polars(plain),
         ".npy + columns": lambda: measured(npy, columns=True),
         ".parquet + columns": lambda: measured(parquet, columns=True),
     }

@@ -44,8 +44,9 @@ def pool(a: BlockMoments, b: BlockMoments) -> BlockMoments:
     with np.errstate(over="ignore", invalid="ignore"):
         step = b.columns.mean - a.columns.mean
         covariance = np.outer(share_a * share_b * step, step)
-        covariance += share_a * a.covariance
-        covariance += share_b * b.covariance
+        share = share_a * a.covariance
+        covariance += share
+        covariance += np.multiply(share_b, b.covariance, out=share)
     return BlockMoments(columns, covariance)
 
 
@@ -105,9 +106,11 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
             third += unfold(np.einsum("ij,ij->j", squares, folded)).sum(axis=0)
             fourth += unfold(np.einsum("ij,ij->j", squares, squares)).sum(axis=0)
         products += np.matmul(room.T, room, out=product)
-    products, third, fourth = products / rows, third[:-1] / rows, fourth[:-1] / rows
-    mean, second = products[:-1, -1], np.diagonal(products)[:-1]
-    covariance = products[:-1, :-1] - np.outer(mean, mean)
+    products /= rows  # in place, as what follows: new memory of this size takes longer than the numbers in it
+    third, fourth = third[:-1] / rows, fourth[:-1] / rows
+    mean, second = products[:-1, -1].copy(), np.diagonal(products)[:-1].copy()
+    covariance = np.outer(mean, mean)
+    np.subtract(products[:-1, :-1], covariance, out=covariance)
     variance = np.maximum(np.diagonal(covariance), 0)  # none is less, rounding aside
     np.fill_diagonal(covariance, variance)
     unknown = 0.0 if shapes else np.nan

@@ -4,9 +4,7 @@ import contextlib
 import math
 import os
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -14,7 +12,9 @@ import cyclopts
 from cyclopts import App, Parameter
 
 import idjax
-from idjax.settings import DiagnosisSettings, Settings, check
+from idjax.diagnosis_cli import diagnose, explain
+from idjax.flags import Data, Json, Target, sayer
+from idjax.settings import Settings, check
 from idjax.sweep_cli import sweep_app
 from idjax.types import IdjaxError
 
@@ -31,21 +31,11 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(sweep_app)
+app.command(diagnose)
+app.command(explain)
 
-Data = Annotated[
-    str,
-    Parameter(help="A built-in set (narrow-normal, unit-uniform, unit-uniform-5) or an .npy, .npz or .csv file."),
-]
-Target = Annotated[
-    str | None,
-    Parameter(
-        help="What to learn, if it is not the data: a file with as many rows, or column names separated by commas."
-    ),
-]
-Json = Annotated[bool, Parameter(help="Print one JSON object on standard output, and nothing else there.")]
 Flags = Annotated[Settings, Parameter(name="*")]
 DEFAULTS = Settings()
-DIAGNOSED = DiagnosisSettings()
 
 
 @app.command
@@ -80,7 +70,7 @@ def reproduce(
     for name in names:
         load_experiment(name)
     begin = time.perf_counter()
-    outcomes = run(names or ORDER, full=full, say=_sayer(quiet))
+    outcomes = run(names or ORDER, full=full, say=sayer(quiet))
     seconds = time.perf_counter() - begin
     provenance = store.provenance()
     html, figures = page.render(outcomes, provenance, seconds)
@@ -123,7 +113,7 @@ def predict(
         Print the summary without the epochs, and no progress.
     """
     from idjax import store
-    from idjax.report.terminal import progress_bar
+    from idjax.report.progress import progress_bar
 
     folder, dataset = _begin(data, target, settings, out)
     with progress_bar(quiet) as progress:
@@ -175,7 +165,7 @@ def train(
     if not checkpoint_every >= 0:
         raise IdjaxError(f"--checkpoint-every is {checkpoint_every}: give seconds, zero or more")
     folder, dataset = _begin(data, target, settings, out)
-    say = _sayer(quiet)
+    say = sayer(quiet)
     predicted, reason = None, None
     try:
         # Training waits for bands that take a moment, no longer.
@@ -222,156 +212,6 @@ def train(
 
 
 @app.command
-def diagnose(
-    data: Data | None = None,
-    *,
-    model: str | None = None,
-    target: Target = None,
-    columns: str | None = None,
-    labels: bool = False,
-    missing: Literal["refuse", "drop"] = "refuse",
-    settings: Annotated[DiagnosisSettings, Parameter(name="*")] = DIAGNOSED,
-    budget: float | None = None,
-    prove: bool = False,
-    select: str | None = None,
-    ignore: str | None = None,
-    out: Path | None = None,
-    json: Json = False,
-    quiet: bool = False,
-) -> int:
-    """Say why gradient descent will not learn these data, or this model, with these settings, and what would.
-
-    Exits 0 with nothing found, 1 with findings that are causes, 2 on bad input. Codes are explained by idjax explain.
-
-    Parameters
-    ----------
-    model:
-        A Flax model in place of data, as package.module:factory; the factory returns (model, params, batch, loss).
-    columns:
-        The columns of x by name, with commas; all that are no target if not given.
-    labels:
-        Take the target's one column for class labels, as words always are.
-    missing:
-        Refuse rows with missing values, or drop them.
-    budget:
-        Epochs that training may take; --epochs if not given. Fractions are fine.
-    prove:
-        Train the settings as given and the best three prescriptions under the same budget.
-    select:
-        Only the findings of these codes, with commas.
-    ignore:
-        All findings but those of these codes, with commas.
-    out:
-        Folder for report.html, diagnosis.json and the figures.
-    quiet:
-        Print no progress.
-    """
-    if (data is None) == (model is None):
-        raise IdjaxError("diagnose: give DATA, or --model package.module:factory")
-    if model is not None:
-        return _diagnose_model(model, settings, select, ignore, out, json, quiet)
-    from idjax import store
-    from idjax.diagnosis import EXPLANATIONS
-    from idjax.diagnosis import diagnose as look
-
-    folder = store.check_folder(out) if out else None
-    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
-    codes = chosen - _codes(ignore or "", EXPLANATIONS)
-    found = look(
-        data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
-        proven=prove, say=_sayer(quiet),
-    )  # fmt: skip
-    text = store.to_json(store.diagnosis_object(found))
-    if folder:
-        from idjax.report.diagnosis import render
-
-        html, figures = render(found, store.provenance())
-        files = {"report.html": html, "diagnosis.json": text, **{f"figures/{k}": v for k, v in figures.items()}}
-        store.write(folder, files)
-    if json:
-        print(text, end="")
-    else:
-        from rich.console import Console
-
-        from idjax.report.terminal import diagnosis_text
-
-        Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False).print(diagnosis_text(found))
-        if folder:
-            print(f"\nThe report: {folder / 'report.html'}")
-    return 1 if found.causes else 0
-
-
-def _diagnose_model(
-    name: str, settings: Settings, select: str | None, ignore: str | None, out: Path | None, json: bool, quiet: bool
-) -> int:
-    from rich.console import Console
-
-    from idjax import store
-    from idjax.models import EXPLANATIONS
-    from idjax.models.loading import load_factory
-    from idjax.report.model import render
-    from idjax.report.terminal import model_text, progress_bar
-
-    folder = store.check_folder(out) if out else None
-    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
-    codes = chosen - _codes(ignore or "", EXPLANATIONS)
-    given = load_factory(name)
-    with progress_bar(quiet) as progress:
-        found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
-    text = store.to_json(found)
-    if folder:
-        store.write(folder, {"report.html": render(found, store.provenance()), "diagnosis.json": text})
-    if json:
-        print(text, end="")
-    else:
-        width = None if sys.stdout.isatty() else 100
-        Console(width=width, markup=False, highlight=False).print(model_text(found))
-        if folder:
-            print(f"\nThe report: {folder / 'report.html'}")
-    return 1 if found.causes else 0
-
-
-def _codes(text: str, known: Mapping[str, Any]) -> frozenset[str]:
-    from idjax.data.dataset import suggestion
-
-    codes = frozenset(part.strip() for part in text.split(",") if part.strip())
-    for code in sorted(codes - known.keys()):
-        raise IdjaxError(f"{code}: no finding has this code; {suggestion(code, list(known))}")
-    return codes
-
-
-@app.command
-def explain(code: str | None = None) -> int:
-    """Print what a finding of idjax diagnose means: formula, source, example and fix; all codes if none is given.
-
-    Parameters
-    ----------
-    code:
-        Such as mean-dominated.
-    """
-    from idjax import diagnosis, models
-
-    explanations = {**diagnosis.EXPLANATIONS, **models.EXPLANATIONS}
-    if code is None:
-        for known in explanations.values():
-            print(f"{known.code:<20} {known.kind:<12} {known.title}")
-        return 0
-    (known,) = (explanations[name] for name in _codes(code, explanations))
-    print(f"{known.code} ({known.kind}): {known.title}\n")
-    for head, text in (
-        ("", known.means),
-        ("Decided by", known.formula),
-        ("Told apart", known.apart),
-        ("Fix", known.fix),
-        ("Example", known.example),
-        ("Source", known.source),
-    ):
-        if text:
-            print(textwrap.fill(f"{head}: {text}" if head else text, 100, subsequent_indent="  " if head else ""))
-    return 0
-
-
-@app.command
 def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
     """Print a completion script: eval "$(idjax completion bash)" makes the shell complete commands and flags.
 
@@ -399,11 +239,6 @@ def _save(folder: Path | None, files: dict[str, Any], predicted: "Curve | None",
     from idjax.report.figures import curve_figure, to_png
 
     store.write(folder, {**files, "curve.png": to_png(curve_figure(predicted, trained))})
-
-
-def _sayer(quiet: bool) -> Callable[[str], None]:
-    """Progress goes to standard error, so that standard output holds results alone."""
-    return (lambda _: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def _print_table(outcomes: "list[Outcome]") -> None:

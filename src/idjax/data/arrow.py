@@ -14,7 +14,7 @@ from idjax.types import IdjaxError
 ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
 
 _FILE_MAGIC = b"ARROW1"
-_BATCH_VALUES = 2**22
+_BATCH_VALUES = 2**23
 """Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
 
 

@@ -26,7 +26,8 @@ class Columns(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What messages and reports call them."""
-        return tuple(self.source.labels[i] for i in self.columns)
+        labels = self.source.labels
+        return tuple(labels[i] for i in self.columns)
 
     @property
     def dtypes(self) -> tuple[np.dtype, ...]:
@@ -63,7 +64,8 @@ def choose_columns(data: Any, target: Any, columns: str | Sequence[str] | None) 
     else:
         listed = columns if isinstance(columns, str) else ",".join(columns)
         chosen = find_columns(x.labels, listed, x.name, "x")
-        if both := [x.labels[i] for i in chosen if i in targets]:
+        labels = x.labels
+        if both := [labels[i] for i in chosen if i in targets]:
             raise IdjaxError(f"{x.name}: column {quote(both[0])} is both of x and the target; leave it out of one")
     if y is not None:
         return Columns(x, tuple(chosen)), Columns(y, tuple(range(len(y.dtypes))))

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,14 +21,12 @@ from idjax.probes import NORMALIZERS, predict_probe
 from idjax.problem import mode_groups
 from idjax.report.notebook import Shown
 from idjax.settings import DiagnosisSettings, Settings, check
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Report, silent
 
 SAMPLE_ROWS = 20_000
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
 SHOWN_ROWS = 3
-
-Say = Callable[[str], None]
 
 
 def diagnose(
@@ -43,7 +41,7 @@ def diagnose(
     codes: Iterable[str] | None = None,
     prescriptions: bool = True,
     proven: bool = False,
-    say: Say = lambda _: None,
+    progress: Report = silent,
 ) -> Diagnosis:
     """Why gradient descent will or will not learn these data with these settings, and what would.
 
@@ -54,7 +52,7 @@ def diagnose(
       codes: the findings to look for; all if not given.
       prescriptions: look for settings that would learn them, where there are findings.
       proven: train the settings as given and the best three prescriptions, and add what was measured.
-      say: hears of progress, a line at a time.
+      progress: hears of long work.
 
     Returns:
       The diagnosis. Epochs are fractional, and to an explained variance of learned_at times what a linear layer can
@@ -69,16 +67,16 @@ def diagnose(
         raise IdjaxError(f"--hidden is {settings.hidden}: a diagnosis is of one Dense layer; leave it out")
     wanted = _known(codes)
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
-    case = _examine(rows, settings, budget, say)
-    say("predicting")
+    case = _examine(rows, settings, budget, progress)
+    progress(0, 1, "predicting")
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         constant = not case.variance > 0
         findings = () if constant else find_all(case, wanted)
-        prescribed = prescribe(case, say) if findings and (prescriptions or proven) else ()
+        prescribed = prescribe(case, progress) if findings and (prescriptions or proven) else ()
     proof = None
     if proven and not constant:
-        proof, prescribed = _prove(rows, case, prescribed, say)
+        proof, prescribed = _prove(rows, case, prescribed, progress)
     raw = case.moments.raw
     spectrum, modes = case.problem.spectrum, _special_modes(case)
     before = None if constant else case.before
@@ -104,7 +102,7 @@ def diagnose(
         proof=proof,
         seconds=time.perf_counter() - begin,
         labels="" if rows.classes is None else _labels(case, len(rows.classes)),
-        probe=None if rows.classes is None or constant else _probe(case, len(rows.classes), say),
+        probe=None if rows.classes is None or constant else _probe(case, len(rows.classes), progress),
     )
 
 
@@ -115,7 +113,7 @@ def _known(codes: Iterable[str] | None) -> frozenset[str]:
     return wanted
 
 
-def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -> Case:
+def _examine(rows: Stream, settings: Settings, budget: float | None, progress: Report) -> Case:
     """The one pass over the rows."""
     sampled = Thinned(SAMPLE_ROWS)
     total = rows.rows
@@ -123,7 +121,6 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
 
     def blocks() -> Iterable[tuple[np.ndarray, np.ndarray | None]]:
         left = training if training is not None and settings.validation_split > 0 else math.inf
-        last = time.perf_counter()
         done = 0
         for x, y in rows.blocks(as_stored=True, unchecked=True):
             if left <= 0:
@@ -131,9 +128,7 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, say: Say) -
             x, y = x[: int(min(left, len(x)))], None if y is None else y[: int(min(left, len(x)))]
             left -= len(x)
             done += len(x)
-            if time.perf_counter() - last > 0.5:
-                last = time.perf_counter()
-                say(f"reading: {done:,} rows" + (f" of {total:,}" if total else ""))
+            progress(done, total or 0, "reading rows" if total else f"{done:,} rows read")
             sampled.add(x, y)
             yield x, y
 
@@ -197,9 +192,9 @@ def _labels(case: Case, classes: int) -> str:
     )
 
 
-def _probe(case: Case, classes: int, say: Say) -> Probe:
+def _probe(case: Case, classes: int, progress: Report) -> Probe:
     """The same features and labels under softmax cross-entropy, from the sample of the rows."""
-    say("racing learning rates of a linear probe")
+    progress(0, 1, "racing learning rates of a linear probe")
     settings = case.settings
     x, codes = case.sample
     ready = "pca" if settings.normalize == "zca" else settings.normalize
@@ -235,7 +230,7 @@ def _samples(case: Case) -> Samples | None:
 
 
 def _prove(
-    rows: Stream, case: Case, prescriptions: tuple[Prescription, ...], say: Say
+    rows: Stream, case: Case, prescriptions: tuple[Prescription, ...], progress: Report
 ) -> tuple[Proof, tuple[Prescription, ...]]:
     """What training comes to with the settings as given and with the best three prescriptions, same budget."""
     raw = case.moments.raw
@@ -257,7 +252,8 @@ def _prove(
 
     def run(settings: Settings, name: str) -> Proof:
         def on_look(epochs: float, explained: float) -> None:
-            say(f"proving {name}: {count(epochs)} of {count(case.budget)} epochs, explained variance {explained:.4g}")
+            done = round(1000 * epochs / case.budget)
+            progress(min(done, 1000), 1000, f"proving {name}: explained variance {explained:.4g}")
 
         return prove(dataset, raw, settings, raw.count, case.budget, case.level, on_look)
 

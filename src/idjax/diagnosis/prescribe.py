@@ -5,7 +5,7 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from idjax.diagnosis.case import Case, two_digits
@@ -14,6 +14,7 @@ from idjax.outcomes import Prescription
 from idjax.report.recipes import flax_code, keras_code
 from idjax.settings import Settings
 from idjax.theory import adam_fast
+from idjax.types import Report, silent
 
 BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
@@ -38,14 +39,14 @@ class _Candidate(NamedTuple):
     """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
 
 
-def prescribe(case: Case, say: Callable[[str], None] = lambda _: None) -> tuple[Prescription, ...]:
+def prescribe(case: Case, progress: Report = silent) -> tuple[Prescription, ...]:
     """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
     tried = [
         found
-        for settings in _candidates(case, say)
+        for settings in _candidates(case, progress)
         if (found := _Candidate(settings, *_epochs_and_steps(case, settings))) and math.isfinite(found.epochs)
     ]
-    ranked = _followed(tried, case, say)
+    ranked = _followed(tried, case, progress)
     if not case.learned:
         ranked = [candidate for candidate in ranked if candidate.epochs < case.takes or math.isnan(case.takes)]
     raw = case.moments.raw
@@ -68,7 +69,7 @@ def _epochs_and_steps(case: Case, settings: Settings) -> tuple[float, float]:
     return epochs, epochs * -(-case.rows // settings.batch_size)
 
 
-def _candidates(case: Case, say: Callable[[str], None]) -> Iterator[Settings]:
+def _candidates(case: Case, progress: Report) -> Iterator[Settings]:
     """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
     given = case.settings
     linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
@@ -78,7 +79,7 @@ def _candidates(case: Case, say: Callable[[str], None]) -> Iterator[Settings]:
     batches = sorted({min(batch, case.rows) for batch in (*BATCHES, given.batch_size)})
     places = _places(case)
     for index, (normalize, space) in enumerate(places):
-        say(f"prescriptions: {index + 1} of {len(places)} normalisers and units")
+        progress(index, len(places), "prescriptions: normalisers and units")
         for batch in batches:
             changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
             yield dataclasses.replace(base, **case.tuned(**changes))
@@ -107,7 +108,7 @@ def _places(case: Case) -> list[tuple[str, str]]:
     return places
 
 
-def _followed(tried: list[_Candidate], case: Case, say: Callable[[str], None]) -> list[_Candidate]:
+def _followed(tried: list[_Candidate], case: Case, progress: Report) -> list[_Candidate]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
     budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, case)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
@@ -115,7 +116,7 @@ def _followed(tried: list[_Candidate], case: Case, say: Callable[[str], None]) -
         known.add(settings)
         runs = affordable_runs(case, settings, steps, budget)
         if runs:
-            say(f"prescriptions: {runs} runs of each of the best, {len(known)} so far")
+            progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far")
             budget -= runs * products_of(case, settings, steps)
             mean = mean_steps(case, settings, steps, runs)
             tried.remove(candidate)

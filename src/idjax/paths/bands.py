@@ -12,12 +12,14 @@ from idjax.paths.adam import adam_of_output
 from idjax.paths.choose import path_for, seconds_of
 from idjax.paths.deep import left_by_bottleneck
 from idjax.paths.full_batch import FullBatchPath
-from idjax.paths.minibatch import MinibatchPath
+from idjax.paths.minibatch import MinibatchPath, shuffled_updates
 from idjax.paths.orders import spread_over_orders
 from idjax.paths.path import Course, Losses, Path, Recorded, floor_of
 from idjax.paths.rounded import SlowedPath
 from idjax.paths.scheduled import ScheduledPath
+from idjax.theory.contour import window_over
 from idjax.theory.deep_linear import end_to_end
+from idjax.theory.fast_forward import shortest_jump
 from idjax.types import Band, Weights, silent
 
 MANY = 200
@@ -26,6 +28,8 @@ FEW = 8
 """Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
 MOST_WORK = 2e10
 """Products that a band may cost, well under a minute; longer runs and wider data have none."""
+PRODUCTS_OF_NODE, PRODUCTS_OF_STEP = 10, 20
+"""Products for each pair of modes and start: at a node of the z-transform, and in a step that is iterated."""
 MOST_SECONDS = 20.0
 """What following FEW starts may take."""
 SAMPLED, STARTS_EACH = 4, 2
@@ -156,8 +160,10 @@ def _of_linear(
         if work * count > MOST_WORK * 25:
             return None
         return [FullBatchPath(course._replace(start=start)).losses(epochs) for start in starts]
-    iterated = min(course.steps * len(epochs), 722 if course.settings.momentum else 32)
-    work = modes**2 * (outputs + groups * (33 * 3 * 10 + 20 * iterated))
+    last = float(course.steps * len(epochs))
+    iterated = min(last, shortest_jump(shuffled_updates(course, course.settings.step_size)))
+    nodes = window_over(iterated, last).nodes.size
+    work = modes**2 * (outputs + groups * (PRODUCTS_OF_NODE * nodes + PRODUCTS_OF_STEP * iterated))
     if count * len(epochs) > MOST_LOSSES or work * count > MOST_WORK:
         return _by_means(course, first, starts, epochs)
     at_once = max(1, NUMBERS_AT_ONCE // (2 * modes**2 * groups))

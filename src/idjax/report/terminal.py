@@ -1,13 +1,11 @@
 """A diagnosis → what a terminal shows, as a linter would say it: plain without colour, whatever names the data have."""
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.padding import Padding
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -141,14 +139,3 @@ def _prescriptions(diagnosis: Diagnosis) -> Table:
 def _text(text: str, style: str = "") -> Text:
     """Text that is taken as it is: no markup, no control characters."""
     return Text(words.visible(text), style)
-
-
-@contextlib.contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on standard error, if that is a terminal, moved by calls with the steps done, of how many, and what for."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda done, total, what: progress.update(
-            task, completed=done, total=total, description=_text(what).plain
-        )

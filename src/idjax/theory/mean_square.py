@@ -85,8 +85,9 @@ def best_rate(rule: Updates, limit: float) -> float:
 def loss_decay(rule: Updates) -> float:
     """1 - ρ, by what share the expected loss shrinks a step in the long run, of a stable rate without null modes."""
     most = mean_decay(rule)
-    # Just there is a pole of the slowest pair, where rounding alone gives the sign: the search goes a little beyond it.
-    found = last_where(lambda decay: _signed_margin(rule, -decay), 0.0, 1.0001 * most, CLOSE_GROWTH * most)
+    # Just there pairs of modes have a pole, where rounding alone gives the sign: the search goes a little beyond it.
+    beyond = min(1.01 * most, (1 + most) / 2)
+    found = last_where(lambda decay: _signed_margin(rule, -decay), 0.0, beyond, CLOSE_GROWTH * most)
     return min(found, most)
 
 
