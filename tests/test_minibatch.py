@@ -215,6 +215,18 @@ def test_the_stable_rates_with_momentum_against_the_dense_map(beta, nesterov, se
     assert others[1] <= min(others) + 1e-3 * (1 - min(others))
 
 
+@pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_how_fast_the_loss_shrinks_against_the_dense_map(beta, nesterov):
+    """To 1e-5. A search that ends at the pole of the slowest pair takes that for the answer at a third of the rates."""
+    eigenvalues = np.array([0.39, 0.047, 0.013])
+    mean = np.array([-0.3, 0.068, 0.046])
+    rule = minibatch.updates(eigenvalues, mean, 3.0, 1.0, beta, nesterov)
+    limit = mean_square.max_rate(rule, 2 * (1 + beta) / eigenvalues[0] / (1 + 2 * beta if nesterov else 1))
+    for share in np.linspace(0.05, 0.95, 13):
+        at = rule._replace(rate=jnp.asarray(share * limit))
+        assert mean_square.loss_decay(at) == pytest.approx(1 - dense_growth(at), rel=1e-5)
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize(("share", "beta"), [(0.02, 0.9), (0.5, 0.5), (0.98, 0.9), (0.3, 0.999), (0.7, 0.0)])
 def test_full_batch_momentum_against_optax(nesterov, share, beta):

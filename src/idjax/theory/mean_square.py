@@ -77,13 +77,18 @@ def best_rate(rule: Updates, limit: float) -> float:
     rule = on_range(rule)
 
     def log_decay(share: float) -> float:
-        """The logarithm of 1 - ρ."""
-        at = rule._replace(rate=jnp.asarray(share * limit))
-        most = mean_decay(at)
-        beyond = min(1.01 * most, (1 + most) / 2)  # at the bound itself pairs of modes have their poles
-        return np.log(last_where(lambda decay: _signed_margin(at, -decay), 0.0, beyond, CLOSE_GROWTH * most))
+        return np.log(loss_decay(rule._replace(rate=jnp.asarray(share * limit))))
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -log_decay(share), 0.0, 1.0, xtol=1e-3)))
+
+
+def loss_decay(rule: Updates) -> float:
+    """1 - ρ, by what share the expected loss shrinks a step in the long run, of a stable rate without null modes."""
+    most = mean_decay(rule)
+    # Just there pairs of modes have a pole, where rounding alone gives the sign: the search goes a little beyond it.
+    beyond = min(1.01 * most, (1 + most) / 2)
+    found = last_where(lambda decay: _signed_margin(rule, -decay), 0.0, beyond, CLOSE_GROWTH * most)
+    return min(found, most)
 
 
 def mean_decay(rule: Updates) -> float:
