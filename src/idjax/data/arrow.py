@@ -1,5 +1,6 @@
 """Columns of Apache Arrow: .arrow and .feather files, and data frames; pyarrow is imported when one is read."""
 
+import collections
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,11 +55,12 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
     names = tuple(schema.names)
     if not names:
         raise IdjaxError(f"{source}: it has no columns; give at least 1")
+    times = collections.Counter(names)
 
     def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
         wanted = [*numbers, *words]
         chosen = [names[i] for i in wanted]
-        by_name = all(names.count(name) == 1 for name in chosen)
+        by_name = all(times[name] == 1 for name in chosen)
 
         def column(batch: Any, i: int) -> Any:
             return batch.column(batch.schema.get_field_index(names[i]) if by_name else i)
