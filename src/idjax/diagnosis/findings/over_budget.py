@@ -33,12 +33,13 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         message = f"not learned within {count(case.budget)} epochs, and as far as is predicted"
     else:
         message = f"it takes {count(epochs)} epochs, of {count(case.budget)} that were given"
+    more = f"--budget {math.ceil(1.1 * epochs)}" if math.isfinite(epochs) else "more epochs"
     return Finding(
         code="over-budget",
         kind="consequence" if causes else "cause",
         message=message,
         evidence={"epochs to learn": epochs, "budget": case.budget},
         cost=epochs / case.budget,
-        fix=f"--budget {math.ceil(1.1 * epochs)}" if math.isfinite(epochs) else "more epochs",
+        fix=f"cure the cause; as it is, {more}" if causes else more,
         causes=causes,
     )
