@@ -88,7 +88,10 @@ def of_the_mean_gradient(inputs, ee, eg):
     return jnp.zeros_like(ee)
 
 
-@pytest.mark.parametrize("wrong", ["no mean term", "b1 forgotten", "v of the mean gradient only"])
+@pytest.mark.parametrize(
+    "wrong",
+    [pytest.param("no mean term", marks=pytest.mark.slow), "b1 forgotten", "v of the mean gradient only"],
+)
 def test_wrong_theories_fail_against_simulation(wrong, monkeypatch):
     """What the theory would be without one of its parts."""
     for seed in QUICK:

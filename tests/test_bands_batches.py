@@ -84,7 +84,7 @@ SPREADS = [
     pytest.param(
         SCALED, SCALED @ MIX, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine, no noise", marks=slow
     ),
-    pytest.param(RARE, RARE @ MIX + NOISE, WARM, id="warm-up on slow modes"),
+    pytest.param(RARE, RARE @ MIX + NOISE, WARM, id="warm-up on slow modes", marks=slow),
     pytest.param(
         RARE,
         RARE @ MIX + NOISE,
@@ -127,6 +127,7 @@ def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_pat
     assert spreads.ratio() < 0.5
 
 
+@pytest.mark.slow
 def test_a_constant_rate_is_a_schedule_of_equal_rates(tmp_path):
     """Its states come from steps that are iterated, and from the transform: the bands are the same."""
     settings = dataclasses.replace(BASE, learning_rate=0.01, momentum=0.5, start=one_start(tmp_path, 10, 3))

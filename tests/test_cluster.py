@@ -133,6 +133,7 @@ def dask(folder: pathlib.Path, workers: int = 2):
             process.wait()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_worker_gives_the_same_bytes(tmp_path, reference):
     pytest.importorskip("distributed")
     x = np.random.default_rng(0).normal(5, 1, (900, 3))

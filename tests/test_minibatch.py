@@ -65,7 +65,7 @@ def test_expected_loss_against_simulation_of_all_problems():
 @pytest.mark.parametrize(
     "wrong",
     [
-        pytest.param({"batch_size": lambda problem: 2.0 * problem.batch}, id="B wrong"),
+        pytest.param({"batch_size": lambda problem: 2.0 * problem.batch}, id="B wrong", marks=pytest.mark.slow),
         pytest.param({"batch_size": lambda problem: 1e12}, id="no noise at all", marks=pytest.mark.slow),
         pytest.param({"mean": lambda problem: np.zeros(len(problem.mean) + 1)}, id="no mean term, as for zero mean"),
         pytest.param({"rate": lambda problem: 0.97 * problem.rate}, id="rate wrong by 3%", marks=pytest.mark.slow),
