@@ -158,8 +158,9 @@ def _curve(course: Course, path: Path) -> Curve:
         correlation = learned.shape_correlation(problem.shape_moments, *seen_as)
     return Curve(
         epoch=epochs,
-        train=losses.train + floor_of(problem),
-        validation=losses.validation + problem.penalty[1],
+        # No loss is negative, but rounding can leave one of 1e-23 below 0.
+        train=np.maximum(losses.train + floor_of(problem), 0.0),
+        validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
         explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
         shape_correlation=correlation,
         steps_per_epoch=course.steps,
