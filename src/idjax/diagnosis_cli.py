@@ -70,8 +70,7 @@ def diagnose(
     from idjax.report.progress import progress_bar
 
     folder = store.check_folder(out) if out else None
-    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
-    codes = chosen - _codes(ignore or "", EXPLANATIONS)
+    codes = _selected(select, ignore, EXPLANATIONS)
     with progress_bar(quiet) as progress:
         found = look(
             data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
@@ -110,8 +109,7 @@ def _diagnose_model(
     from idjax.report.terminal import model_text
 
     folder = store.check_folder(out) if out else None
-    chosen = _codes(select, EXPLANATIONS) if select is not None else frozenset(EXPLANATIONS)
-    codes = chosen - _codes(ignore or "", EXPLANATIONS)
+    codes = _selected(select, ignore, EXPLANATIONS)
     given = load_factory(name)
     with progress_bar(quiet) as progress:
         found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
@@ -126,6 +124,11 @@ def _diagnose_model(
         if folder:
             print(f"\nThe report: {folder / 'report.html'}")
     return 1 if found.causes else 0
+
+
+def _selected(select: str | None, ignore: str | None, known: Mapping[str, Any]) -> frozenset[str]:
+    chosen = _codes(select, known) if select is not None else frozenset(known)
+    return chosen - _codes(ignore or "", known)
 
 
 def _codes(text: str, known: Mapping[str, Any]) -> frozenset[str]:

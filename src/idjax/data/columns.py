@@ -26,8 +26,7 @@ class Columns(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What messages and reports call them."""
-        labels = self.source.labels
-        return tuple(labels[i] for i in self.columns)
+        return tuple(self.source.labels[i] for i in self.columns)
 
     @property
     def dtypes(self) -> tuple[np.dtype, ...]:
@@ -64,8 +63,7 @@ def choose_columns(data: Any, target: Any, columns: str | Sequence[str] | None) 
     else:
         listed = columns if isinstance(columns, str) else ",".join(columns)
         chosen = find_columns(x.labels, listed, x.name, "x")
-        labels = x.labels
-        if both := [labels[i] for i in chosen if i in targets]:
+        if both := [x.labels[i] for i in chosen if i in targets]:
             raise IdjaxError(f"{x.name}: column {quote(both[0])} is both of x and the target; leave it out of one")
     if y is not None:
         return Columns(x, tuple(chosen)), Columns(y, tuple(range(len(y.dtypes))))

@@ -1,6 +1,7 @@
 """Where rows come from, before anything is known of their values: what can be read in blocks, again and again."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -62,7 +63,7 @@ class Source:
                 return
             yield block
 
-    @property
+    @functools.cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of the columns, or x1, x2, ..."""
         return self.names or numbered("x", len(self.dtypes))

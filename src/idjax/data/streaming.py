@@ -137,7 +137,7 @@ def stream(
       columns: the columns of x by name; all that are no target if None.
       missing: refuse rows with missing values (NaN, null, empty cells), or drop them.
       labels: take the numbers in the target's one column for labels, as words always are: y is their one-hot code.
-      block_rows: the most rows in a block; so many that a block is about 2 MiB if None.
+      block_rows: the most rows in a block; so many as have 2 million numbers, and up to 8 if they are wide, if None.
 
     Raises:
       IdjaxError: if the data cannot be opened or have no such columns, with the place and the remedy. Values are

@@ -118,9 +118,8 @@ def solve(rule: Updates, beyond: ArrayLike, own: ArrayLike, noise: ArrayLike) ->
     both = rule.mean[i] * rule.mean[j]
     distance = jnp.asarray(beyond)[None]
     alone = jnp.array([1.0, 0, 0, 1])[:, None] * own * (i == j)
-    moments = jnp.stack(resolvent(rule, 1 + distance, distance, pairs, jnp.stack([alone, kick(rule, pairs)], axis=1)))[
-        :, :, 0
-    ]
+    right = jnp.stack([alone, kick(rule, pairs)], axis=1)
+    moments = jnp.stack(resolvent(rule, 1 + distance, distance, pairs, right))[:, :, 0]
     free, kicked = moments[:, 0], moments[:, 1]
     kick_level = jnp.where(i == j, pairs.first, 0.0) * kicked
     kick_centre = -2 * both * kicked
