@@ -1,12 +1,11 @@
 """mean-dominated: the mean of the inputs owns the condition number."""
 
-import numpy as np
-
 from idjax.diagnosis.case import Case
 from idjax.diagnosis.conditioning import ORDER, before_and_after, epochs_with
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.wording import count
 from idjax.outcomes import Finding
+from idjax.spectrum import largest_eigenvalue
 
 DOMINANT = 3.0
 """|m|² over the largest variance from which the mean has the largest eigenvalue, well apart from the others."""
@@ -65,4 +64,4 @@ def cure(case: Case) -> str:
 def dominance(case: Case) -> float:
     """|m|² over the largest eigenvalue of the covariance, of the inputs as the layer sees them."""
     train = case.problem.train
-    return float(train.mean_x @ train.mean_x / np.linalg.norm(train.covariance_xx, 2))
+    return float(train.mean_x @ train.mean_x / largest_eigenvalue(train.covariance_xx))
