@@ -32,12 +32,12 @@ import numpy as np
 import optax
 
 import idjax
-from idjax.block_epochs import ROWS_IN_A_BLOCK
 from idjax.data import keras_split
 from idjax.settings import Settings
-from idjax.side_by_side import SideBySide
-from idjax.stacked import MOST_COLUMNS, THREADS, most_runs
-from idjax.training import prepare
+from idjax.training.block_epochs import ROWS_IN_A_BLOCK
+from idjax.training.ensemble import SideBySide
+from idjax.training.many import MOST_COLUMNS, THREADS, most_runs
+from idjax.training.train import prepare
 
 RATE = 0.01
 SETTINGS = Settings(learning_rate=RATE, batch_size=8, epochs=200, validation_split=0.0)

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.theory import adam, adam_fast
+from idjax.theory.adam import jumps as adam_fast
+from idjax.theory.adam import recursion as adam
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ import pyarrow
 import pyarrow.parquet
 
 from idjax.data import stream
-from idjax.moments import measure_stream
+from idjax.moments.moments import measure_stream
 
 
 def timed(work: Callable[[], object]) -> float:

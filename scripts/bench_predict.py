@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import idjax
 from idjax.data import training_rows
-from idjax.moments import measure
-from idjax.prediction import predict_from_moments
+from idjax.moments.moments import measure
+from idjax.prediction.predict import predict_from_moments
 
 
 def least(call: Callable[[], object], times: int = 5) -> float:

@@ -18,13 +18,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from sklearn import datasets
 
-from idjax.moments import moments_of
-from idjax.normalize import encode, fit
-from idjax.outcomes import ProbeRun
-from idjax.probes import predict_probe, softmax
-from idjax.probes.flow import flow_to
-from idjax.probes.predict import MOST_JUDGED, SHARE, features
-from idjax.probes.race import Race, Rows, race
+from idjax.moments.moments import moments_of
+from idjax.moments.normalize import encode, fit
+from idjax.prediction.probe import predict_probe, softmax
+from idjax.prediction.probe.flow import flow_to
+from idjax.prediction.probe.predict import MOST_JUDGED, SHARE, features
+from idjax.prediction.probe.race import Race, Rows, race
+from idjax.results.outcomes import ProbeRun
 
 RATES = 2.0 ** (np.arange(-8, 9) / 4)
 

@@ -17,9 +17,9 @@ import numpy as np
 from sklearn import datasets
 from statsmodels.datasets import elnino
 
-from idjax.model import start_weights
-from idjax.theory import fourth_moment, mean_square, minibatch
-from idjax.theory.fourth_moment import Rows, Rule
+from idjax.nn.model import start_weights
+from idjax.theory.sgd import fourth_moment, mean_square, minibatch
+from idjax.theory.sgd.fourth_moment import Rows, Rule
 
 RUNS = 400
 POINTS = 60

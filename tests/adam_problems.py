@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from idjax.theory import adam
+from idjax.theory.adam import recursion as adam
 
 
 class GaussianProblem(NamedTuple):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.prediction import predict
+from idjax.prediction.predict import predict
 from idjax.settings import Settings
-from idjax.training import train
+from idjax.training.train import train
 from idjax.types import Curve
 
 EPOCH_STEPS = 500

@@ -1,11 +1,18 @@
-"""What all tests share: generated problems with fixed seeds."""
+"""What all tests share: generated problems with fixed seeds, and programs that are compiled once."""
 
 import dataclasses
+import os
+import pathlib
 
 import numpy as np
 import pytest
 
 from idjax.data import prescribed
+
+# Compiled programs are kept on disk: workers, the processes that tests start, and later runs share them.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.diagnosis import DiagnosisSettings
+from idjax.diagnosis.data import DiagnosisSettings
 
 ALONE = (
     "mean-dominated", "unequal-scales", "collinear", "step-too-small", "step-too-large", "noise-floor", "null-modes",

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.theory import mean_square, minibatch
-from idjax.theory.fast_forward import Expectation
+from idjax.theory.sgd import mean_square, minibatch
+from idjax.theory.sgd.horizons import Expectation
 
 
 class Problem(NamedTuple):

@@ -1,7 +1,7 @@
 """Is it the mean or the learning rate? Time to learn over both, with and without a normaliser, theory and training."""
 
-from idjax.axes import Gaussian, Grid, LogGrid, Sweep
 from idjax.settings import Settings
+from idjax.sweeps.axes import Gaussian, Grid, LogGrid, Sweep
 
 sweep = Sweep(
     name="mean_and_rate",

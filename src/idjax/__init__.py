@@ -17,43 +17,43 @@ import typing
 __version__ = "0.1.0"
 
 if typing.TYPE_CHECKING:
-    from idjax.anatomy import Model
     from idjax.data import Dataset, load
-    from idjax.diagnosis import diagnose
-    from idjax.differences import what_differs
-    from idjax.model_outcomes import ModelDiagnosis
-    from idjax.models import diagnose_model
-    from idjax.moments import moments_of
-    from idjax.outcomes import Diagnosis
-    from idjax.prediction import predict
-    from idjax.prediction_grid import predict_grid
+    from idjax.diagnosis.data import diagnose
+    from idjax.diagnosis.program import diagnose_model
+    from idjax.moments.moments import moments_of
+    from idjax.moments.spectrum import spectrum_of
+    from idjax.nn.inspect import Model
+    from idjax.prediction.compare import what_differs
+    from idjax.prediction.grid import predict_grid
+    from idjax.prediction.predict import predict
+    from idjax.results.outcomes import Diagnosis
+    from idjax.results.program import ModelDiagnosis
     from idjax.settings import DiagnosisSettings, Settings
-    from idjax.spectrum import spectrum_of
-    from idjax.stacked import train_many
-    from idjax.training import train
+    from idjax.training.many import train_many
+    from idjax.training.train import train
     from idjax.types import Curve, IdjaxError, Moments, Spectrum
 
 _HOMES = {
     "Curve": "types",
-    "Diagnosis": "outcomes",
-    "DiagnosisSettings": "settings",
     "Dataset": "data",
+    "Diagnosis": "results.outcomes",
+    "DiagnosisSettings": "settings",
     "IdjaxError": "types",
-    "Model": "anatomy",
-    "ModelDiagnosis": "model_outcomes",
+    "Model": "nn.inspect",
+    "ModelDiagnosis": "results.program",
     "Moments": "types",
     "Settings": "settings",
     "Spectrum": "types",
-    "diagnose": "diagnosis",
-    "diagnose_model": "models",
+    "diagnose": "diagnosis.data",
+    "diagnose_model": "diagnosis.program",
     "load": "data",
-    "moments_of": "moments",
-    "predict": "prediction",
-    "predict_grid": "prediction_grid",
-    "spectrum_of": "spectrum",
-    "train": "training",
-    "train_many": "stacked",
-    "what_differs": "differences",
+    "moments_of": "moments.moments",
+    "predict": "prediction.predict",
+    "predict_grid": "prediction.grid",
+    "spectrum_of": "moments.spectrum",
+    "train": "training.train",
+    "train_many": "training.many",
+    "what_differs": "prediction.compare",
 }
 
 __all__ = [

@@ -21,6 +21,23 @@ def silent(_done: int, _total: int, _what: str) -> None:
     """A `Report` to nobody."""
 
 
+Value = bool | int | float | str | None
+"""What an axis of a sweep sets."""
+
+
+class Progress(NamedTuple):
+    """One epoch's news, as `on_epoch` hears it; times in seconds."""
+
+    epoch: int
+    epochs: int
+    steps: int
+    train: float
+    validation: float
+    explained_variance: float
+    seconds: float
+    seconds_left: float
+
+
 class IdjaxError(ValueError):
     """Bad input: one line that names the place and the remedy. The command line prints it and exits with 2."""
 
@@ -68,6 +85,14 @@ class Weights(NamedTuple):
 
 Layers = tuple[Weights, ...]
 """Kernel and bias of every layer, in the order in which a row meets them."""
+
+
+def end_to_end(layers: Layers) -> Weights:
+    """The one affine map that linear layers make: W = W₁ W₂ ⋯ W_L, b = (b₁ W₂ + b₂) ⋯ W_L + b_L (D1)."""
+    kernel, bias = layers[0]
+    for weight, shift in layers[1:]:
+        kernel, bias = kernel @ weight, bias @ weight + shift
+    return Weights(kernel, bias)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from idjax.data.dataset import printable
-from idjax.data.refusing import needed
+from idjax.data.errors import needed
 from idjax.data.source import OTHER, TEXT, Block, Source
 from idjax.types import IdjaxError
 

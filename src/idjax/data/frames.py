@@ -7,7 +7,7 @@ import numpy as np
 
 from idjax.data.arrow import of_batches
 from idjax.data.dataset import check_form, printable
-from idjax.data.refusing import refusing
+from idjax.data.errors import refusing
 from idjax.data.source import Source, of_array
 from idjax.types import IdjaxError
 

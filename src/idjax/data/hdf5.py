@@ -9,8 +9,8 @@ import numpy as np
 
 from idjax.data import dataset
 from idjax.data.dataset import quote
+from idjax.data.errors import needed
 from idjax.data.numpy_files import choose
-from idjax.data.refusing import needed
 from idjax.data.source import TEXT, Block, Source, pick
 from idjax.types import IdjaxError
 

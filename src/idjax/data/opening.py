@@ -8,10 +8,10 @@ from typing import NamedTuple
 from idjax.data.arrow import ARROW_REMEDY, arrow_source
 from idjax.data.builtin import BUILTINS, builtin_table
 from idjax.data.dataset import printable, suggestion
+from idjax.data.errors import refusing
 from idjax.data.hdf5 import HDF5_REMEDY, hdf5_source
 from idjax.data.numpy_files import NPY_REMEDY, NPZ_REMEDY, npy_source, npz_source
 from idjax.data.parquet import PARQUET_REMEDY, files_in, parquet_source
-from idjax.data.refusing import refusing
 from idjax.data.source import Source, of_array
 from idjax.data.text import TAB_REMEDY, TEXT_REMEDY, text_source
 from idjax.types import IdjaxError

@@ -6,7 +6,7 @@ from typing import Any
 
 from idjax.data.arrow import of_batches
 from idjax.data.dataset import printable, quote
-from idjax.data.refusing import needed, refusing
+from idjax.data.errors import needed, refusing
 from idjax.data.source import Source
 from idjax.types import IdjaxError
 

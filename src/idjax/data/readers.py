@@ -7,9 +7,9 @@ from idjax.data import dataset
 from idjax.data.arrays import table_of
 from idjax.data.builtin import BUILTINS, builtin_table
 from idjax.data.dataset import Dataset, Table
+from idjax.data.errors import refusing
 from idjax.data.numpy_files import read_npy, read_npz
 from idjax.data.opening import OF_ARRAYS, REMEDIES, UNNAMED, kind_of, locate, means_file, open_source
-from idjax.data.refusing import refusing
 from idjax.data.source import collect
 from idjax.data.text import read_text
 from idjax.settings import Dtype

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from idjax.data.dataset import Table, numbered, quote
-from idjax.data.refusing import refusing
+from idjax.data.errors import refusing
 from idjax.types import IdjaxError
 
 TEXT = np.dtype(str)

@@ -9,13 +9,7 @@ from jaxtyping import Float
 
 from idjax.data.columns import Columns, choose_columns, find_classes, label_name, names_of_target
 from idjax.data.dataset import count_of, place
-from idjax.data.source import (
-    TEXT,
-    Block,
-    block_rows_for,
-    broken_promise,
-    check_numbers,
-)
+from idjax.data.source import TEXT, Block, block_rows_for, broken_promise, check_numbers
 from idjax.types import IdjaxError
 
 Missing = Literal["refuse", "drop"]

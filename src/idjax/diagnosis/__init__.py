@@ -1,7 +1,1 @@
-"""Why gradient descent will not learn these data, and a fix that is proven: findings, prescriptions, proof."""
-
-from idjax.diagnosis.examination import diagnose
-from idjax.diagnosis.findings import EXPLANATIONS
-from idjax.settings import DiagnosisSettings
-
-__all__ = ["EXPLANATIONS", "DiagnosisSettings", "diagnose"]
+"""Why training will not learn, with the cause and its cure: of data, and of a program that trains."""

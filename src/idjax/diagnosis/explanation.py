@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from idjax.outcomes import Kind
+from idjax.results.outcomes import Kind
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from idjax.outcomes import Diagnosis
 from idjax.report import diagnosis_figures as figures
-from idjax.report import words
-from idjax.report.figures import to_png
+from idjax.report import formatting as words
+from idjax.report.drawing import to_png
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.report.templates import templates
+from idjax.results.outcomes import Diagnosis
 
 
 def render(diagnosis: Diagnosis, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:

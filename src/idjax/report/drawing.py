@@ -1,10 +1,12 @@
 """The pieces that figures are made of: a palette, loss curves on a logarithmic axis, marks, frames."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from idjax.types import Curve
@@ -86,3 +88,10 @@ def tidy(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.2, lw=0.6)
     ax.set_axisbelow(True)
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as PNG, without dates or versions, so that the bytes repeat."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150, facecolor="white", metadata={"Software": None})
+    return buffer.getvalue()

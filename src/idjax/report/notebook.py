@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from idjax.outcomes import Diagnosis
+from idjax.results.outcomes import Diagnosis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,6 +10,6 @@ class Shown(Diagnosis):
     """A `Diagnosis` in every respect, which notebooks draw rather than print."""
 
     def _repr_html_(self) -> str:
-        from idjax.report.diagnosis import notebook_html  # templates and figures are loaded when first shown
+        from idjax.report.diagnosis import notebook_html
 
         return notebook_html(self)

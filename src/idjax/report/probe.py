@@ -2,8 +2,8 @@
 
 import math
 
-from idjax.outcomes import Probe, ProbeRun
-from idjax.report import words
+from idjax.report import formatting as words
+from idjax.results.outcomes import Probe, ProbeRun
 
 HEADER = ("features", "learning\nrate", "predicted\nepochs", "stable at\nthe start", "stable\nthroughout")
 NORMALIZERS = words.NORMALIZERS | {"feature": "batch-normalised"}

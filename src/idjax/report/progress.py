@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from idjax.report.words import visible
+from idjax.report.formatting import visible
 from idjax.types import Report, silent
 
 SECONDS_BETWEEN_LINES = 10.0

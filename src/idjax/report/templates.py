@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from idjax.report import words
+from idjax.report import formatting as words
 
 
 def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:

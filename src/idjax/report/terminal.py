@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from idjax.model_outcomes import ModelDiagnosis
-from idjax.outcomes import Diagnosis, Finding, Probe
-from idjax.report import words
+from idjax.report import formatting as words
 from idjax.report.probe import HEADER, probe_rows, probe_words
+from idjax.results.outcomes import Diagnosis, Finding, Probe
+from idjax.results.program import ModelDiagnosis
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
 INDENT = 4

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from idjax.data import stream
-from idjax.moments import measure_stream, merge
-from idjax.outcomes import SweepPoint
+from idjax.moments.moments import measure_stream, merge
+from idjax.results.outcomes import SweepPoint
 from idjax.sweeps.compute import outcomes_of
 from idjax.sweeps.plan import Shard
 from idjax.sweeps.run import Compute

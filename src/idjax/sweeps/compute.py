@@ -5,15 +5,15 @@ import functools
 import numpy as np
 from jaxtyping import Float
 
-from idjax.axes import Gaussian, Point
 from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
-from idjax.moments import MomentSet, measure
-from idjax.outcomes import Agreement, SweepPoint
-from idjax.paths import Sample
-from idjax.prediction import NoTheoryError, predict_from_moments
+from idjax.moments.moments import MomentSet, measure
+from idjax.prediction.dynamics import Sample
+from idjax.prediction.predict import NoTheoryError, predict_from_moments
+from idjax.results.outcomes import Agreement, SweepPoint
 from idjax.settings import Settings
-from idjax.stacked import train_many
+from idjax.sweeps.axes import Gaussian, Point
 from idjax.sweeps.plan import Shard
+from idjax.training.many import train_many
 from idjax.types import Curve
 
 EXACT = {"float64": 1e-8, "float32": 1e-3}

@@ -3,10 +3,10 @@
 import difflib
 import pathlib
 
-from idjax.axes import Gaussian, Point, Sweep
-from idjax.config_files import configs_folder, run_config
 from idjax.data import load, training_rows
+from idjax.data.config_files import configs_folder, run_config
 from idjax.settings import check
+from idjax.sweeps.axes import Gaussian, Point, Sweep
 from idjax.types import IdjaxError
 
 

@@ -13,9 +13,9 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from idjax import store
-from idjax.axes import Point, Sweep
-from idjax.outcomes import SweepOutcome, SweepPoint
+from idjax.results import store
+from idjax.results.outcomes import SweepOutcome, SweepPoint
+from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.plan import Shard
 from idjax.sweeps.table import from_parquet, to_parquet
 from idjax.types import IdjaxError

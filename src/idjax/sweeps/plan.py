@@ -5,9 +5,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from idjax import store
-from idjax.axes import Gaussian, Point, Sweep
+from idjax.results import store
 from idjax.settings import Settings
+from idjax.sweeps.axes import Gaussian, Point, Sweep
 
 STACKED = (
     "start", "seed", "learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at",

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from idjax.axes import Point, Sweep
 from idjax.data import BUILTINS, load
-from idjax.outcomes import SweepOutcome, SweepPoint
+from idjax.results.outcomes import SweepOutcome, SweepPoint
+from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.compute import outcomes_of
 from idjax.sweeps.folder import Folder
 from idjax.sweeps.plan import Shard, cut

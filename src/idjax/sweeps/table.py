@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from idjax import store
-from idjax.data.refusing import needed, refusing
-from idjax.outcomes import SweepPoint
+from idjax.data.errors import needed, refusing
+from idjax.results import store
+from idjax.results.outcomes import SweepPoint
 
 CURVES = tuple(f"{who}_{what}" for what in ("train", "validation", "explained") for who in ("predicted", "trained"))
 _KEY = b"idjax"

@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from idjax.spectrum import least_squares, second_moment_factor
+from idjax.moments.spectrum import least_squares, second_moment_factor
 from idjax.types import Moments, Weights
 
 

@@ -1,0 +1,171 @@
+"""`idjax diagnose` and `idjax explain`: findings of data or of a Flax model, in the terminal, as JSON and as a page."""
+
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+import idjax
+from idjax.cli.flags import Data, Json, Target
+from idjax.settings import DiagnosisSettings, Settings
+from idjax.types import IdjaxError
+
+DEFAULTS = DiagnosisSettings()
+
+
+def diagnose(
+    data: Data | None = None,
+    *,
+    model: str | None = None,
+    target: Target = None,
+    columns: str | None = None,
+    labels: bool = False,
+    missing: Literal["refuse", "drop"] = "refuse",
+    settings: Annotated[DiagnosisSettings, Parameter(name="*")] = DEFAULTS,
+    budget: float | None = None,
+    prove: bool = False,
+    select: str | None = None,
+    ignore: str | None = None,
+    out: Path | None = None,
+    json: Json = False,
+    quiet: bool = False,
+) -> int:
+    """Say why gradient descent will not learn these data, or this model, with these settings, and what would.
+
+    Exits 0 with nothing found, 1 with findings that are causes, 2 on bad input. Codes are explained by idjax explain.
+
+    Parameters
+    ----------
+    model:
+        A Flax model in place of data, as package.module:factory; the factory returns (model, params, batch, loss).
+    columns:
+        The columns of x by name, with commas; all that are no target if not given.
+    labels:
+        Take the target's one column for class labels, as words always are.
+    missing:
+        Refuse rows with missing values, or drop them.
+    budget:
+        Epochs that training may take; --epochs if not given. Fractions are fine.
+    prove:
+        Train the settings as given and the best three prescriptions under the same budget.
+    select:
+        Only the findings of these codes, with commas.
+    ignore:
+        All findings but those of these codes, with commas.
+    out:
+        Folder for report.html, diagnosis.json and the figures.
+    quiet:
+        Print no progress.
+    """
+    if (data is None) == (model is None):
+        raise IdjaxError("diagnose: give DATA, or --model package.module:factory")
+    if model is not None:
+        return _diagnose_model(model, settings, select, ignore, out, json, quiet)
+    from idjax.diagnosis.data import EXPLANATIONS
+    from idjax.diagnosis.data import diagnose as look
+    from idjax.report.progress import progress_bar
+    from idjax.results import store
+
+    folder = store.check_folder(out) if out else None
+    codes = _selected(select, ignore, EXPLANATIONS)
+    with progress_bar(quiet) as progress:
+        found = look(
+            data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
+            proven=prove, progress=progress,
+        )  # fmt: skip
+    text = store.to_json(store.diagnosis_object(found))
+    if folder:
+        from idjax.report.diagnosis import render
+
+        html, figures = render(found, store.provenance())
+        files = {"report.html": html, "diagnosis.json": text, **{f"figures/{k}": v for k, v in figures.items()}}
+        store.write(folder, files)
+    if json:
+        print(text, end="")
+    else:
+        from rich.console import Console
+
+        from idjax.report.terminal import diagnosis_text
+
+        Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False).print(diagnosis_text(found))
+        if folder:
+            print(f"\nThe report: {folder / 'report.html'}")
+    return 1 if found.causes else 0
+
+
+def _diagnose_model(
+    name: str, settings: Settings, select: str | None, ignore: str | None, out: Path | None, json: bool, quiet: bool
+) -> int:
+    from rich.console import Console
+
+    from idjax.diagnosis.program import EXPLANATIONS
+    from idjax.diagnosis.program.loading import load_factory
+    from idjax.report.program import render
+    from idjax.report.progress import progress_bar
+    from idjax.report.terminal import model_text
+    from idjax.results import store
+
+    folder = store.check_folder(out) if out else None
+    codes = _selected(select, ignore, EXPLANATIONS)
+    given = load_factory(name)
+    with progress_bar(quiet) as progress:
+        found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
+    text = store.to_json(found)
+    if folder:
+        store.write(folder, {"report.html": render(found, store.provenance()), "diagnosis.json": text})
+    if json:
+        print(text, end="")
+    else:
+        width = None if sys.stdout.isatty() else 100
+        Console(width=width, markup=False, highlight=False).print(model_text(found))
+        if folder:
+            print(f"\nThe report: {folder / 'report.html'}")
+    return 1 if found.causes else 0
+
+
+def _selected(select: str | None, ignore: str | None, known: Mapping[str, Any]) -> frozenset[str]:
+    chosen = _codes(select, known) if select is not None else frozenset(known)
+    return chosen - _codes(ignore or "", known)
+
+
+def _codes(text: str, known: Mapping[str, Any]) -> frozenset[str]:
+    from idjax.data.dataset import suggestion
+
+    codes = frozenset(part.strip() for part in text.split(",") if part.strip())
+    for code in sorted(codes - known.keys()):
+        raise IdjaxError(f"{code}: no finding has this code; {suggestion(code, list(known))}")
+    return codes
+
+
+def explain(code: str | None = None) -> int:
+    """Print what a finding of idjax diagnose means: formula, source, example and fix; all codes if none is given.
+
+    Parameters
+    ----------
+    code:
+        Such as mean-dominated.
+    """
+    from idjax.diagnosis import data as diagnosis
+    from idjax.diagnosis import program as models
+
+    explanations = {**diagnosis.EXPLANATIONS, **models.EXPLANATIONS}
+    if code is None:
+        for known in explanations.values():
+            print(f"{known.code:<20} {known.kind:<12} {known.title}")
+        return 0
+    (known,) = (explanations[name] for name in _codes(code, explanations))
+    print(f"{known.code} ({known.kind}): {known.title}\n")
+    for head, text in (
+        ("", known.means),
+        ("Decided by", known.formula),
+        ("Told apart", known.apart),
+        ("Fix", known.fix),
+        ("Example", known.example),
+        ("Source", known.source),
+    ):
+        if text:
+            print(textwrap.fill(f"{head}: {text}" if head else text, 100, subsequent_indent="  " if head else ""))
+    return 0

@@ -1,0 +1,176 @@
+"""`idjax sweep`: theory against training over a grid, with a progress bar, a table and figures."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cyclopts import App
+
+from idjax.types import IdjaxError
+
+if TYPE_CHECKING:
+    from idjax.results.outcomes import SweepOutcome
+    from idjax.sweeps.run import Progress
+
+sweep_app = App(name="sweep", help="Hold theory against training at every point of a grid, or show what came of it.")
+
+
+@sweep_app.default
+def sweep(
+    config: str,
+    *,
+    out: Path,
+    cluster: str | None = None,
+    coordinator: str | None = None,
+    process: str | None = None,
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
+    """Predict and train every point of a sweep; go on where an earlier run of it was stopped.
+
+    Exits 0 if every point keeps its bound, 1 if one does not, 2 on bad input.
+
+    Parameters
+    ----------
+    config:
+        A sweep that comes with idjax (mean_and_rate), or a Python file that ends in sweep = Sweep(...).
+    out:
+        Folder for the results (results.parquet) and the figures. The same folder goes on with the same sweep.
+    cluster:
+        Address of a dask scheduler, as tcp://10.0.0.1:8786: its workers compute.
+    coordinator:
+        Host and port of the first of several processes, joined by jax.distributed, that share the folder.
+    process:
+        Which of them this one is, as 0/2; found out by itself under Slurm and the like.
+    quiet:
+        Print no progress.
+    json:
+        Print the points as one JSON object on standard output, and nothing else there.
+    """
+    from idjax.results import store
+    from idjax.sweeps.config import load_sweep
+    from idjax.sweeps.folder import Folder
+    from idjax.sweeps.plan import costs
+    from idjax.sweeps.run import here, run_sweep
+
+    folder = Folder(store.check_folder(out))
+    asked, points = load_sweep(config)
+    if not quiet:
+        for line in costs(asked, points):
+            print(line, file=sys.stderr)
+    compute = here
+    if cluster:
+        from idjax.sweeps.cluster import on_cluster
+
+        compute = on_cluster(cluster)
+    part = _join(coordinator, process)
+    try:
+        with _progress(quiet) as on_progress:
+            outcome = run_sweep(asked, points, folder, compute=compute, part=part, on_progress=on_progress)
+    except KeyboardInterrupt:
+        print(f"\nidjax: interrupted; finished points are kept in {out}: run it again to go on", file=sys.stderr)
+        return 130
+    return _show(folder.path, outcome, json)
+
+
+@sweep_app.command
+def show(folder: Path, *, json: bool = False) -> int:
+    """Print the table of a finished sweep and draw its figures again.
+
+    Parameters
+    ----------
+    folder:
+        Where idjax sweep wrote its results.
+    json:
+        Print the points as one JSON object on standard output, and nothing else there.
+    """
+    from idjax.sweeps.folder import Folder
+
+    return _show(folder, Folder(folder).read(), json)
+
+
+def _join(coordinator: str | None, process: str | None) -> tuple[int, int]:
+    """Joins the processes of jax.distributed; the number of this one and of all."""
+    if coordinator is None:
+        if process is not None:
+            raise IdjaxError("--process needs --coordinator, as localhost:1234")
+        return 0, 1
+    index, count = None, None
+    if process is not None:
+        try:
+            index, count = map(int, process.split("/"))
+        except ValueError:
+            index, count = 0, 0
+        if not 0 <= index < count:
+            raise IdjaxError(f"--process is {process}: give its number from 0, and that of all, as 0/2")
+    import jax
+
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except (RuntimeError, ValueError) as error:
+        raise IdjaxError(f"--coordinator {coordinator}: {' '.join(str(error).split())}") from error
+    return jax.process_index(), jax.process_count()
+
+
+def _show(folder: Path, outcome: "SweepOutcome", json: bool) -> int:
+    from idjax.results import store
+    from idjax.sweeps import report as report
+
+    store.write(folder, {f"figures/{name}": content for name, content in report.figures(outcome).items()})
+    if json:
+        print(store.to_json(outcome), end="")
+    else:
+        _print_table(outcome)
+        print(f"{report.summary(outcome)}\nThe figures: {folder / 'figures'}")
+    return 0 if outcome.holds else 1
+
+
+def _print_table(outcome: "SweepOutcome") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from idjax.sweeps import report as report
+
+    table = Table(title=outcome.title, box=box.SIMPLE_HEAD)
+    for name in report.header(outcome):
+        table.add_column(Text(name), justify="right", no_wrap=True)
+    for row in report.rows(outcome):
+        table.add_row(*map(Text, row))
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> "Iterator[Callable[[Progress], None]]":
+    """What draws the progress on standard error: a bar on a terminal, lines in a file."""
+    if quiet:
+        yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda progress: print(_line(progress), file=sys.stderr, flush=True)
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    columns = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}"))
+    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=None)
+
+        def draw(progress: "Progress") -> None:
+            bar.update(task, total=progress.total, completed=progress.done, description=_rate(progress))
+
+        yield draw
+
+
+def _line(progress: "Progress") -> str:
+    return f"{progress.done}/{progress.total} points  {_rate(progress)}".rstrip()
+
+
+def _rate(progress: "Progress") -> str:
+    if not progress.own:
+        return ""
+    left = f", {progress.seconds_left:,.0f} s left" if progress.done < progress.total else ""
+    return f"{progress.rate:,.2f} points/s{left}"

@@ -1,0 +1,39 @@
+"""The Python files that experiments and sweeps are written in: where they are, and what they define."""
+
+import importlib.util
+import pathlib
+import traceback
+from typing import Any
+
+from idjax.types import IdjaxError
+
+
+def configs_folder() -> pathlib.Path:
+    """Where the published files are: inside an installed package, or at the top of a checkout."""
+    package = pathlib.Path(__file__).parents[1]
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parents[1] / "configs"
+
+
+def run_config(path: pathlib.Path, name: str) -> Any:
+    """What a config file calls `name`, by running the file.
+
+    Raises:
+      IdjaxError: if there is no file, if it fails, with the line, or if it defines no such name.
+    """
+    try:
+        spec = importlib.util.spec_from_file_location(f"idjax_configs_{path.stem}", path)
+        if spec is None or spec.loader is None or not path.is_file():
+            raise IdjaxError(f"{path}: there is no such file of Python; check the path")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    except IdjaxError as error:
+        raise error if str(error).startswith(str(path)) else IdjaxError(f"{path}: {error}") from error
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise IdjaxError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}; mend the file") from error
+    if not hasattr(module, name):
+        raise IdjaxError(f"{path}: it defines no {name}; end it with {name} = ...")
+    return getattr(module, name)

@@ -1,0 +1,287 @@
+"""What a diagnosis looks at: data as moments and a sample of rows, settings, and the predictions asked of them."""
+
+import dataclasses
+import functools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.moments.columns import ColumnStats
+from idjax.moments.moments import MomentSet
+from idjax.moments.normalize import encode, fit
+from idjax.moments.spectrum import largest_eigenvalue
+from idjax.nn.model import start_weights
+from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
+from idjax.prediction.problem import Problem, max_learning_rate, pose
+from idjax.settings import Settings
+from idjax.types import Curve, ModeGroup, Weights
+
+TUNED = 0.2
+"""Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
+HEAVY = 0.5
+"""Stable rate, over that of Gaussian rows, below which tails are heavy; sampling alone gives down to 0.8."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """The columns of x and of the target: names, what they are stored as, ranges and moments of each by itself."""
+
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    feature_dtypes: tuple[np.dtype, ...]
+    target_dtypes: tuple[np.dtype, ...]
+    inputs: ColumnStats
+    targets: ColumnStats
+
+
+@dataclasses.dataclass(eq=False)
+class Case:
+    """Data and settings under examination; findings are pure functions of it.
+
+    source:   how messages call the data.
+    moments:  of all training rows.
+    columns:  of x and the target.
+    sample:   some rows (x, y), float64; y is x for an autoencoder.
+    settings: of the run, learned_at being the share of what a linear layer can explain.
+    budget:   epochs that training may take.
+    """
+
+    source: str
+    moments: MomentSet
+    columns: Columns
+    sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
+    settings: Settings
+    budget: float
+    _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
+    _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
+    _fourths: dict[str, "FourthMoment"] = dataclasses.field(default_factory=dict, repr=False)
+    _problems: dict[tuple[str, str, float], Problem] = dataclasses.field(default_factory=dict, repr=False)
+
+    @property
+    def rows(self) -> int:
+        """Training rows."""
+        return self.moments.raw.count
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Updates in an epoch of the settings as given."""
+        return -(-self.rows // self.settings.batch_size)
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether the optimizer divides by the size of its gradients."""
+        return self.settings.optimizer != "sgd"
+
+    @functools.cached_property
+    def start(self) -> Weights:
+        """The weights before training."""
+        return start_weights(self.settings.start, self.moments.raw.inputs, self.moments.raw.outputs, self.settings.seed)
+
+    @functools.cached_property
+    def variance(self) -> float:
+        """Mean variance of the targets, original units."""
+        return float(np.mean(np.diagonal(self.moments.raw.covariance_yy)))
+
+    @functools.cached_property
+    def reachable(self) -> float:
+        """The explained variance of the best linear layer; 1 for an autoencoder."""
+        problem = self.posed(dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
+        floor = float(problem.on_judged.residual @ problem.judged_shares)
+        return 1 - floor / self.variance if self.variance > 0 else math.nan
+
+    @property
+    def level(self) -> float:
+        """The explained variance that counts as learned: the asked share of what is reachable."""
+        return self.settings.learned_at * self.reachable
+
+    @property
+    def before(self) -> Curve | None:
+        """The prediction for the settings as given, over the budget; None if no theory covers them."""
+        return self._given if isinstance(self._given, Curve) else None
+
+    @property
+    def no_prediction(self) -> str:
+        """Why there is none."""
+        return "" if isinstance(self._given, Curve) else str(self._given)
+
+    @functools.cached_property
+    def learned(self) -> bool:
+        """Whether the settings as given reach the level within the budget, tails of the rows considered."""
+        return self.takes <= self.budget
+
+    @property
+    def takes(self) -> float:
+        """Epochs to the level with the settings as given, tails of the rows considered."""
+        return math.inf if self.tails_diverge else self.epochs()
+
+    @functools.cached_property
+    def tails_diverge(self) -> bool:
+        """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
+        if self.adaptive or self.before is None or self.tails(self.settings) > HEAVY:
+            return False
+        limit = self.max_rate()
+        return limit <= self.settings.step_size < limit / self.tails(self.settings)
+
+    def epochs(self, **changes: object) -> float:
+        """Predicted epochs to the level with these changes to the settings; inf if never, NaN without a theory."""
+        return self.epochs_of(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
+
+    def epochs_of(self, settings: Settings) -> float:
+        """The same with these settings."""
+        if settings == self.settings:
+            return self.before.epochs_to_learn if self.before else math.nan
+        judged = self._judged(settings)
+        if settings.optimizer == "sgd" and settings.schedule == "constant" and settings.dtype != "bfloat16":
+            # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
+            judged = dataclasses.replace(judged, epochs=1)
+        if judged not in self._epochs:
+            try:
+                self._epochs[judged] = epochs_to_learn(self.moments, judged, self.posed(judged))
+            except NoTheoryError:
+                self._epochs[judged] = math.nan
+        return self._epochs[judged]
+
+    @functools.cached_property
+    def times_of_groups(self) -> tuple[ModeGroup, ...]:
+        """What each group of modes takes with the settings as given, which a theory covers."""
+        return times_of_groups(self.moments, self._judged(self.settings), self.problem)
+
+    @functools.cached_property
+    def _given(self) -> Curve | NoTheoryError:
+        judged = self._judged(self.settings)
+        try:
+            return predict_from_moments(self.moments, None, judged, band=False, details=False, problem=self.problem)
+        except NoTheoryError as error:
+            return error
+
+    def _judged(self, settings: Settings) -> Settings:
+        return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
+
+    @functools.cached_property
+    def problem(self) -> Problem:
+        """The quadratic problem that the settings as given pose."""
+        return self.posed(self.settings)
+
+    def posed(self, settings: Settings) -> Problem:
+        """The problem that these settings pose, the same for all optimizers and batches."""
+        key = (settings.normalize, settings.loss_space, settings.activity_l2)
+        if key not in self._problems:
+            self._problems[key] = pose(self.moments, None, settings)
+        return self._problems[key]
+
+    def max_rate(self, **changes: object) -> float:
+        """The largest stable learning rate with these changes, in mean square over the batches."""
+        settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
+        problem = self.posed(settings)
+        limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
+        return limit * self.tails(settings)
+
+    def tuned(self, **changes: object) -> dict[str, object]:
+        """The same changes with plain SGD and a well-chosen learning rate, of two digits."""
+        changes = {"optimizer": "sgd", **plain_numbers(), "momentum": 0.0, "nesterov": False} | changes
+        rate = TUNED * self.max_rate(**changes)
+        return {**changes, "learning_rate": two_digits(rate), "schedule": "constant"}
+
+    def tails(self, settings: Settings) -> float:
+        """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""
+        if settings.batch_size >= self.rows:
+            return 1.0
+        key = (settings.normalize, settings.batch_size)
+        if key not in self._tails:
+            if settings.normalize not in self._fourths:
+                self._fourths[settings.normalize] = fourth_moment_of(self._encoded(settings.normalize)[0])
+            self._tails[key] = self._fourths[settings.normalize].tails(settings.batch_size)
+        return self._tails[key]
+
+    def normalized_targets(self) -> Float[np.ndarray, "k q"]:
+        """The sample's targets as the layer sees them."""
+        return self._encoded(self.settings.normalize)[1]
+
+    def _encoded(self, normalize: str) -> tuple[np.ndarray, np.ndarray]:
+        """The sample's inputs and targets as the layer sees them."""
+        x, y = self.sample
+        z, target, _ = encode(normalize, fit(normalize, self.moments.raw), x, None if self.autoencoder else y)
+        return np.asarray(z), np.asarray(target)
+
+    @property
+    def autoencoder(self) -> bool:
+        """Whether the target is x itself."""
+        return self.moments.raw.autoencoder
+
+
+def plain_numbers() -> dict[str, object]:
+    """No optimizer's own numbers."""
+    return {"beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None}
+
+
+def two_digits(value: float) -> float:
+    """The value, rounded down to two digits: what a person would type."""
+    if not (0 < value < math.inf):
+        return value
+    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
+    return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
+
+
+class FourthMoment(NamedTuple):
+    """The rows' own fourth moment and that of Gaussian rows, on the range of their second moment M.
+
+    curvature: eigenvalues of M, (r,).
+    own, gaussian: T and T_G in coordinates in which M is the identity, (r, r), T = E[|a|² a aᵀ] and for Gaussian rows
+    T_G = 2 M² + tr(M) M - 2 |μ|² μμᵀ.
+    """
+
+    curvature: Float[np.ndarray, " r"]
+    own: Float[np.ndarray, "r r"]
+    gaussian: Float[np.ndarray, "r r"]
+
+    def tails(self, batch: int) -> float:
+        """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in these rows, M̂ the second moment of a batch.
+
+        An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B.
+        docs/theory.md (131).
+        """
+
+        def largest(fourth: np.ndarray) -> float:
+            return largest_eigenvalue(np.diag((1 - 1 / batch) * self.curvature) + fourth / batch)
+
+        return min(1.0, largest(self.gaussian) / largest(self.own))
+
+
+def fourth_moment_of(z: Float[np.ndarray, "k p"]) -> FourthMoment:
+    """That of the rows a = [z; 1]."""
+    a = np.append(z, np.ones((len(z), 1)), axis=1)
+    values, vectors = np.linalg.eigh(a.T @ a / len(a))
+    keep = values > 1e-10 * values[-1]
+    curvature, whitener = values[keep], vectors[:, keep] / np.sqrt(values[keep])
+    mean = a.mean(axis=0)
+    centre = mean @ whitener
+    gaussian = np.diag(2 * curvature + values.sum()) - 2 * (mean @ mean) * np.outer(centre, centre)
+    white = a @ whitener
+    white *= np.sqrt(np.einsum("kp,kp->k", a, a) / len(a))[:, None]
+    return FourthMoment(curvature, white.T @ white, gaussian)
+
+
+class Thinned:
+    """At most `most` rows (x, y), evenly spaced over all that are added; y is x where there is no target."""
+
+    def __init__(self, most: int):
+        self._most, self._stride, self._seen, self._count = most, 1, 0, 0
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
+        """A block of rows."""
+        first = -self._seen % self._stride
+        kept = x[first :: self._stride].astype(np.float64)
+        self._kept.append((kept, kept if y is None else y[first :: self._stride].astype(np.float64)))
+        self._seen, self._count = self._seen + len(x), self._count + len(kept)
+        while self._count > self._most:
+            x, y = self.rows()
+            self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride
+            self._count = len(self._kept[0][0])
+
+    def rows(self) -> tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]:
+        """Those that were kept."""
+        x, y = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        return x, y

@@ -1,0 +1,32 @@
+"""Whether better-conditioned inputs would learn in time: predicted epochs, each with a well-chosen rate of its own."""
+
+import math
+
+from idjax.diagnosis.data.context import Case
+
+ORDER = ("none", "center", "feature", "pca")
+"""Each normaliser cures what the one before it does, and more."""
+CLEARLY, MUCH = 2.0, 10.0
+"""How many times faster it has to be to count as a cure, where it is then learned in time and where not."""
+
+
+def epochs_with(case: Case, normalize: str) -> float:
+    """Predicted epochs to learn with plain SGD, this normaliser and a well-chosen rate; loss in normalised units."""
+    space = case.settings.loss_space if normalize == case.settings.normalize else "normalized"
+    return case.epochs(**case.tuned(normalize=normalize, loss_space=space))
+
+
+def before_and_after(case: Case, cure: str) -> tuple[float, float] | None:
+    """Epochs with the best of all that comes before this cure, and with it; None where the settings have it already,
+    where something simpler is fast enough, and where it is no cure.
+    """
+    given = case.settings.normalize
+    if given == "sample":
+        simpler = [given] if cure == "pca" else []
+    else:
+        simpler = list(ORDER[ORDER.index(given) : ORDER.index(cure)]) if given in ORDER else []
+    if not simpler or case.tails_diverge or (slow := min(epochs_with(case, each) for each in simpler)) <= case.budget:
+        return None
+    fast = epochs_with(case, cure)
+    enough = CLEARLY if fast <= case.budget else MUCH
+    return (slow, fast) if math.isfinite(fast) and fast * enough <= slow else None

@@ -1,0 +1,61 @@
+"""adam-bounce: under Adam the mean of the inputs keeps the layer at the edge of stability."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.findings.mean_dominated import cure, dominance
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+DOMINANT = 10.0
+
+EXPLANATION = Explanation(
+    code="adam-bounce",
+    kind="cause",
+    title="Adam moves all weights together and bounces along the mean of the inputs",
+    means="Inputs with a large mean pull all weights into an output the same way, so Adam moves them together and the "
+    "output overshoots by about η |m|_1, until the size of its gradients has grown to hold it at the edge of "
+    "stability. That size then slows every other direction, whatever the variance and whatever the learning rate.",
+    formula="loss stalls at (η |m|_1 (1 - β1)/(2 (1 + β1)))²; slow modes keep the rate 2 (1 + β1) λ/((1 - β1) |m|_1), "
+    "without η; theory (81)-(85).",
+    source="Cohen et al. 2022 on the adaptive edge of stability",
+    example="idjax diagnose narrow-normal --optimizer adam --batch-size 8",
+    fix="--normalize center, feature or sample; a decaying --schedule lowers the stall but not the time.",
+    apart="mean-dominated is the same mean under SGD, adam-epsilon and noise-floor need no mean.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Not learned by an adaptive optimizer, and the mean's curvature dominates."""
+    if case.learned or not case.adaptive or case.before is None:
+        return None
+    ratio = dominance(case)
+    if ratio < DOMINANT:
+        return None
+    beta = case.settings.numbers.get("beta_1", 0.0)
+    train = case.problem.train
+    size = float(np.sum(np.abs(train.mean_x)) + 1)
+    stall = (case.settings.step_size * size * (1 - beta) / (2 * (1 + beta))) ** 2
+    variance = float(np.mean(np.diagonal(train.covariance_yy)))
+    slowest = float(np.linalg.eigvalsh(train.covariance_xx)[0])
+    rate = 2 * (1 + beta) * slowest / ((1 - beta) * size)
+    steps = math.log(1 / max(1 - case.level, 1e-12)) / (2 * rate) if rate > 0 else math.inf
+    return Finding(
+        code="adam-bounce",
+        kind="cause",
+        message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes {case.settings.optimizer} "
+        f"bounce: the loss stalls near {stall:.2g}, {count(stall / variance)} times the variance of the targets, and "
+        f"what varies needs about {count(steps)} steps at any learning rate",
+        evidence={
+            "mean squared over largest variance": ratio,
+            "predicted stall of the loss": stall,
+            "variance of the targets": variance,
+            "steps for the slowest direction": steps,
+            "beta_1": beta,
+        },
+        cost=case.epochs() / case.budget,
+        fix=f"--normalize {cure(case)}, which is undone at the output",
+    )

@@ -1,0 +1,47 @@
+"""adam-epsilon: epsilon is larger than the gradients."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="adam-epsilon",
+    kind="cause",
+    title="Epsilon swamps the gradients, and Adam is a slow SGD",
+    means="Adam divides by the size of a weight's gradient plus epsilon. Where gradients are smaller than epsilon, as "
+    "for data of small size, the step is η/ε times the gradient: plain SGD with a rate that nobody chose.",
+    formula="root mean square gradient of a weight while nothing is explained, (2/q) √(Var(y) E[a²]), "
+    "against ε; theory (71)-(75).",
+    source="Kingma and Ba 2014; Keras adds ε before the correction for the start",
+    example="idjax diagnose tiny.npy --optimizer adam",
+    fix="--normalize feature, or a smaller --epsilon.",
+    apart="adam-bounce has gradients far above epsilon.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """The gradients are under epsilon, of what is left to learn."""
+    if case.learned or case.before is None or "epsilon" not in case.settings.numbers or not case.adaptive:
+        return None
+    train, shares = case.problem.train, case.problem.output_shares
+    epsilon = case.settings.numbers["epsilon"]
+    # A weight's gradient over rows while all of the targets' variance is unexplained.
+    power = train.weight * (np.diagonal(train.covariance_xx) + train.mean_x**2)
+    variance = np.mean(np.diagonal(train.covariance_yy))
+    gradient = float(2 * shares.max() * math.sqrt(variance) * math.sqrt(float(power.max(initial=0.0))))
+    if gradient >= epsilon:
+        return None
+    return Finding(
+        code="adam-epsilon",
+        kind="cause",
+        message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, "
+        f"{gradient:.2g}: {case.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
+        evidence={"epsilon": epsilon, "gradient of a weight": gradient},
+        cost=epsilon / max(gradient, 1e-300),
+        fix=f"--normalize feature, or --epsilon {gradient / 100:.1g}",
+    )

@@ -1,0 +1,39 @@
+"""better-solved: a direct solve gives the answer at once."""
+
+import time
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.moments.spectrum import least_squares
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="better-solved",
+    kind="note",
+    title="No training is needed: least squares has a direct solution",
+    means="One linear layer with a squared error is least squares. The pass over the data that this diagnosis makes "
+    "has all that is needed, and the solution takes a factorisation of a matrix as wide as the inputs.",
+    formula="W = Σ_xx⁺ Σ_xy, b = m_y - Wᵀ m_x; theory section 1.",
+    source="Gauss 1809",
+    example="idjax diagnose narrow-normal",
+    fix="numpy.linalg.lstsq, sklearn.linear_model.LinearRegression, or the weights that the report gives.",
+    apart="A note beside causes, never alone.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Beside a cause: how long the direct solution takes, measured."""
+    if case.before is None or not any(finding.kind == "cause" and finding.cost > 1 for finding in found):
+        return None
+    begin = time.perf_counter()
+    least_squares(case.moments.raw.covariance_xx, case.moments.raw.covariance_xy)
+    milliseconds = 1e3 * (time.perf_counter() - begin)
+    answer = "the identity is the answer" if case.autoencoder else "least squares has a direct solution"
+    return Finding(
+        code="better-solved",
+        kind="note",
+        message=f"{answer}: explained variance {case.reachable:.4g} in {milliseconds:.1f} ms, without training",
+        evidence={"milliseconds": milliseconds, "explained variance": case.reachable},
+        cost=1.0,
+        fix="numpy.linalg.lstsq on centred data, unless the point is to learn about training",
+    )

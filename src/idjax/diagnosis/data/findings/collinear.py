@@ -1,0 +1,56 @@
+"""collinear: features that nearly depend on each other, whatever their scale."""
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.counterfactual import before_and_after
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="collinear",
+    kind="cause",
+    title="Features are so nearly dependent that scaling them is not enough",
+    means="Combinations of features hardly vary although each feature does. What the target owes to such a combination "
+    "is learned slower by the ratio of the largest to the smallest eigenvalue of the correlation matrix.",
+    formula="epochs whitened against epochs with each feature standardised, each at a well-chosen rate; evidence is "
+    "the condition number of the correlation matrix; theory sections 3 and 6.",
+    source="Hoerl and Kennard 1970 on the regression; LeCun, Bottou, Orr and Müller 1998 on its speed",
+    example="idjax diagnose spectra.parquet --target protein",
+    fix="--normalize pca (whitening inside the model), or a direct solve.",
+    apart="unequal-scales goes away by standardising each feature. Exactly dependent features are null-modes, and slow "
+    "nothing down.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Standardised features are still too slow, and whitening cures most of it."""
+    if case.learned or case.before is None:
+        return None
+    epochs = before_and_after(case, "pca")
+    if epochs is None:
+        return None
+    slow, fast = epochs
+    covariance = case.moments.raw.covariance_xx
+    deviation = np.sqrt(np.diagonal(covariance))
+    kept = deviation > 0
+    scale = deviation[kept]
+    values, vectors = np.linalg.eigh(covariance[np.ix_(kept, kept)] / np.outer(scale, scale))
+    condition = float(values[-1] / max(values[0], len(values) * np.finfo(float).eps * values[-1]))
+    names = [name for name, keep in zip(case.columns.feature_names, kept, strict=True) if keep]
+    nearly = [names[index] for index in np.argsort(-np.abs(vectors[:, 0]))[:4]]
+    return Finding(
+        code="collinear",
+        kind="cause",
+        message=f"features nearly depend on each other (condition number {count(condition)} once standardised): "
+        f"{count(slow)} epochs at a well-chosen rate, whitened {count(fast)}",
+        evidence={
+            "condition number of the correlations": condition,
+            "most in the thinnest direction": nearly,
+            "epochs, each standardised": slow,
+            "epochs, whitened": fast,
+        },
+        cost=slow / fast,
+        fix="--normalize pca, which is undone at the output, or a direct solve",
+    )

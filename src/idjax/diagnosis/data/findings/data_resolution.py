@@ -1,0 +1,70 @@
+"""data-resolution: columns whose numbers are too coarse for what varies in them."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import listed
+from idjax.results.outcomes import Finding
+
+UNITS = 16.0
+"""Standard deviations of fewer units than this are not resolved."""
+
+EXPLANATION = Explanation(
+    code="data-resolution",
+    kind="cause",
+    title="The floating point type cannot hold what varies in a column",
+    means="Numbers near m are u(m) = 2^(⌊log2 m⌋ + 1 - digits) apart. A column that varies by a few units around a "
+    "large mean has been rounded to a few different values, in the file or when it is cast for training, and no "
+    "learning rate brings back what was lost.",
+    formula="standard deviation < 16 u(largest |x|), u of the coarser of the stored type and the one trained in; "
+    "theory (121).",
+    source="Goldberg 1991",
+    example="idjax diagnose timestamps.npy --dtype float32",
+    fix="Subtract the mean in float64 before storing or training, or use --dtype float64 if the file has the digits.",
+    apart="float-stall is about weights, this is about the data.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Columns of x or of the target that vary by less than 16 units in the last place."""
+    columns = case.columns
+    parts = [(columns.feature_names, columns.feature_dtypes, columns.inputs)]
+    if not case.autoencoder:
+        parts.append((columns.target_names, columns.target_dtypes, columns.targets))
+    coarse, units, stored = [], [], False
+    trained = np.dtype(case.settings.data_dtype)
+    for names, dtypes, stats in parts:
+        largest = np.maximum(np.abs(stats.low), np.abs(stats.high))
+        for index, name in enumerate(names):
+            if stats.low[index] == stats.high[index]:
+                continue
+            # A one-hot code has one dtype for all its columns.
+            dtype = dtypes[min(index, len(dtypes) - 1)]
+            in_file = _unit(largest[index], dtype)
+            deviation = float(stats.deviation[index])
+            if deviation < UNITS * max(in_file, _unit(largest[index], trained)):
+                coarse.append(name)
+                units.append(deviation / max(in_file, _unit(largest[index], trained)))
+                stored |= deviation < UNITS * in_file
+    if not coarse:
+        return None
+    where = "stored" if stored else f"cast to {trained}"
+    return Finding(
+        code="data-resolution",
+        kind="cause",
+        message=f"{listed(coarse)} {'varies' if len(coarse) == 1 else 'vary'} by {min(units):.2g} units in the last "
+        f"place once {where}: what differs is lost to rounding",
+        evidence={"columns": coarse, "smallest deviation in units": float(min(units)), "lost when": where},
+        cost=math.inf,
+        fix="subtract the mean in float64 before storing it"
+        if stored
+        else "subtract the mean in float64 first, or train with --dtype float64",
+    )
+
+
+def _unit(largest: float, dtype: np.dtype) -> float:
+    """The spacing of this type's numbers there; 0 for whole numbers, which are exact."""
+    return float(np.spacing(np.asarray(largest).astype(dtype))) if np.dtype(dtype).kind == "f" else 0.0

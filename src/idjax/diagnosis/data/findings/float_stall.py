@@ -1,0 +1,50 @@
+"""float-stall: updates are rounded away."""
+
+import math
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="float-stall",
+    kind="cause",
+    title="Updates are smaller than the spacing of the weights, and are rounded away",
+    means="Numbers near w are u(w) apart; an update below u/2 leaves the weight as it was. With noisy batches part of "
+    "the mean update gets through, in a full batch nothing does.",
+    formula="|η g| < u(w)/2; with batches the share p(ζ/u) passes; theory (121)-(125).",
+    source="Goldberg 1991; Gupta et al. 2015",
+    example="idjax diagnose unit-uniform --dtype bfloat16 --learning-rate 0.001",
+    fix="--dtype float32 or float64, --rounding stochastic, or --rounding master (a float32 copy of the weights).",
+    apart="A cause where the same run in float64 learns in time; else the consequence of what makes the steps small.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Rounding of the weights stops training, or makes it miss the budget."""
+    settings = case.settings
+    if case.learned or case.before is None or settings.dtype == "float64":
+        return None
+    now, exact = case.epochs(), case.epochs(dtype="float64", rounding="nearest")
+    stall = case.before.stall
+    in_time = exact <= case.budget < now
+    if not in_time and not (stall and math.isinf(now) and math.isfinite(exact)):
+        return None
+    causes = tuple(finding.code for finding in found if finding.kind == "cause")
+    at = f" from step {count(stall.steps)} on, at a loss of {stall.loss:.3g}" if stall else ""
+    return Finding(
+        code="float-stall",
+        kind="cause" if in_time or not causes else "consequence",
+        message=f"updates are rounded away in {settings.dtype}{at}: {count(exact)} epochs to learn in float64",
+        evidence={
+            "epochs in float64": exact,
+            "epochs": now,
+            **({"stalls at step": stall.steps, "stalls at loss": stall.loss} if stall else {}),
+        },
+        cost=math.inf if math.isinf(now) else now / exact,
+        fix="--dtype float32, or --rounding stochastic or master"
+        if settings.dtype == "bfloat16"
+        else "--dtype float64, smaller batches, or what makes the updates larger",
+        causes=() if in_time else causes,
+    )

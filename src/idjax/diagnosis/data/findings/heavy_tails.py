@@ -1,0 +1,47 @@
+"""heavy-tails: rare large rows make minibatches unstable."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case, two_digits
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count, listed
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="heavy-tails",
+    kind="cause",
+    title="Rare large rows make minibatches unstable at a rate that is fine for normal data",
+    means="A batch's curvature is that of its largest row. Where a few rows are many deviations out, the learning rate "
+    "that is stable on average over batches is lower than mean and covariance say.",
+    formula="largest ρ with (1 - 1/B) M² + E[|a|² a aᵀ]/B ≤ ρ M against that of Gaussian rows; theory (131). Evidence "
+    "names the columns of largest kurtosis (3 for normal data).",
+    source="Defossez and Bach 2015 for E[|a|² a aᵀ]",
+    example="idjax diagnose returns.csv --target next --batch-size 4 --learning-rate 0.5",
+    fix="A smaller --learning-rate, a larger --batch-size, or clip or transform the columns named.",
+    apart="step-too-large is raised where Gaussian rows would diverge too.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Stable for Gaussian rows at this rate and batch, and not for these."""
+    if not case.tails_diverge:
+        return None
+    limit = case.max_rate()
+    kurtosis = np.nan_to_num(case.columns.inputs.kurtosis)
+    worst = [case.columns.feature_names[index] for index in np.argsort(-kurtosis)[:4]]
+    return Finding(
+        code="heavy-tails",
+        kind="cause",
+        message=f"rare large rows (kurtosis up to {count(float(kurtosis.max()))}, in {listed(worst, 2)}) make batches "
+        f"of {case.settings.batch_size} unstable above a rate of {limit:.2g}, and it is {case.settings.step_size:.3g}",
+        evidence={
+            "largest kurtosis": float(kurtosis.max()),
+            "columns": worst,
+            "stable learning rate": limit,
+            "stable for normal rows": limit / case.tails(case.settings),
+        },
+        cost=math.inf,
+        fix=f"--learning-rate {two_digits(limit / 5):.2g}, a larger --batch-size, or clip these columns",
+    )

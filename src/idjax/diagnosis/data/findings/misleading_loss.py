@@ -1,0 +1,49 @@
+"""misleading-loss: the loss looks small and the outputs look nothing like the targets."""
+
+import math
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+SMALL = 0.01
+"""Share of the mean square of the targets under which a loss looks small."""
+UNEXPLAINED = 0.9
+"""Share of what counts as learned under which it misleads."""
+
+EXPLANATION = Explanation(
+    code="misleading-loss",
+    kind="consequence",
+    title="The loss looks small, but the layer does no better than the mean would",
+    means="Always answering the mean of the targets has a loss of their variance. Where they vary little around a "
+    "large mean that is a small number, and a small loss says nothing.",
+    formula="explained variance 1 - MSE/mean_j Var(y_j), against what counts as learned; theory section 4.",
+    source="",
+    example="idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.01",
+    fix="Look at the explained variance; cure the cause that is named.",
+    apart="Always because of what keeps the explained variance down.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """An error far below the targets' mean square at the end, and an explained variance under the target."""
+    causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+    if case.learned or case.before is None or not causes:
+        return None
+    raw = case.moments.raw
+    power = case.variance + float(raw.mean_y @ raw.mean_y) / raw.outputs
+    explained = float(case.before.explained_variance[-1])
+    error = (1 - explained) * case.variance
+    if not math.isfinite(explained) or explained >= UNEXPLAINED * case.level or error > SMALL * power:
+        return None
+    return Finding(
+        code="misleading-loss",
+        kind="consequence",
+        message=f"a squared error of {error:.2g} looks small, but always answering the mean has {case.variance:.2g}: "
+        f"explained variance {explained:.2g}, {count(case.level)} is learned",
+        evidence={"squared error": error, "variance of the targets": case.variance, "explained variance": explained},
+        cost=1.0,
+        fix="judge by explained variance, and cure the cause",
+        causes=causes,
+    )

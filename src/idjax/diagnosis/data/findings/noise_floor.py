@@ -1,0 +1,58 @@
+"""noise-floor: the noise of minibatches keeps the error above the target."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.results.outcomes import Finding
+
+FLAT = 1.2
+"""Fall of the error over the second half of the run under which it counts as settled."""
+
+EXPLANATION = Explanation(
+    code="noise-floor",
+    kind="cause",
+    title="The batches' noise keeps the error above the target",
+    means="Label noise kicks the weights at every update. They settle where kicks and learning balance, at an error "
+    "that goes with the learning rate over the batch size: with a constant rate no number of epochs gets below it.",
+    formula="S = (1 - L)⁻¹ (σ²/B) noise; to first order the excess error is η σ² tr(M)/(2 B q) times 2; theory (54).",
+    source="Robbins and Monro 1951; Bottou, Curtis and Nocedal 2018, section 4.2",
+    example="idjax diagnose noisy.csv --target y --batch-size 1 --learning-rate 0.1",
+    fix="A smaller --learning-rate, a larger --batch-size, or --schedule cosine, which ends at a rate of 0.",
+    apart="With the full batch at the same rate the target is reached, and the rate is far from its stable limit.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Never reaches the target with these batches, and would with all rows at once."""
+    if (
+        case.learned
+        or case.before is None
+        or case.steps_per_epoch == 1
+        or any(f.kind == "cause" and f.cost > 1 for f in found)
+    ):
+        return None
+    settings = case.settings
+    floor = 1 - float(case.before.explained_variance[-1])
+    if case.adaptive:
+        error = 1 - case.before.explained_variance
+        if not np.isfinite(error).all() or error[len(error) // 2] > FLAT * error[-1]:
+            return None
+    elif math.isfinite(case.epochs()) or case.before.stall or math.isinf(case.epochs(batch_size=case.rows)):
+        return None
+    return Finding(
+        code="noise-floor",
+        kind="cause",
+        message=f"the noise of batches of {settings.batch_size} keeps the error at {floor:.3g} of the variance, where "
+        f"{1 - case.level:.3g} is the target: at this constant rate no number of epochs is enough",
+        evidence={
+            "error it settles at, share of the variance": floor,
+            "target": 1 - case.level,
+            "batch size": settings.batch_size,
+            "learning rate": settings.step_size,
+        },
+        cost=math.inf,
+        fix="a smaller --learning-rate, a larger --batch-size, or --schedule cosine",
+    )

@@ -1,0 +1,78 @@
+"""null-modes: constant, duplicate or dependent columns."""
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.moments.spectrum import covariance_factor
+from idjax.report.formatting import listed
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="null-modes",
+    kind="cause",
+    title="Some directions of the inputs never move, and their weights are never learned",
+    means="A constant column, a copy of another one, or a column that is a combination of others leaves a direction in "
+    "which the data do not differ. Nothing pulls on the weights along it: they stay as they started, and on new "
+    "rows that do move there the outputs are arbitrary.",
+    formula="rank of the covariance, from its correlation matrix, below the number of columns; theory section 2.",
+    source="Penrose 1955 on what least squares leaves open",
+    example="idjax diagnose table.csv",
+    fix="Drop the columns named; more rows, if there are fewer than columns.",
+    apart="It costs no speed: nearly dependent columns are collinear. --normalize sample makes one such direction by "
+    "design (each row then sums to zero), which is not reported.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """The covariance has a lower rank than there are columns."""
+    covariance = case.moments.raw.covariance_xx
+    rank = covariance_factor(covariance).shape[1]
+    missing = len(covariance) - rank
+    if not missing:
+        return None
+    names = case.columns.feature_names
+    constant = [name for name, same in zip(names, constant_columns(case), strict=True) if same]
+    copies = _copies(case)
+    evidence: dict[str, float | int | str | list[str]] = {"directions without data": missing, "columns": len(names)}
+    parts = []
+    if constant:
+        evidence["constant columns"] = constant
+        parts.append(f"{listed(constant)} never {'changes' if len(constant) == 1 else 'change'}")
+    if copies:
+        evidence["copies"] = [f"{copy} of {original}" for copy, original in copies]
+        parts.append(f"{listed([f'{copy} copies {original}' for copy, original in copies])}")
+    others = missing - len(constant) - len(copies)
+    if others > 0:
+        if case.rows <= len(names):
+            parts.append(f"{case.rows:,} rows cannot tell {len(names):,} columns apart")
+        else:
+            parts.append(f"{others} more {'is' if others == 1 else 'are'} combinations of other columns")
+    return Finding(
+        code="null-modes",
+        kind="cause",
+        message=f"{missing} of {len(names)} directions of the inputs never move, nor are learned: {'; '.join(parts)}",
+        evidence=evidence,
+        cost=1.0,
+        fix="leave those columns out, or give more rows if they are fewer than columns",
+    )
+
+
+def constant_columns(case: Case) -> np.ndarray:
+    """Which columns do not vary, mere rounding of their sums apart."""
+    stats = case.columns.inputs
+    return stats.low == stats.high
+
+
+def _copies(case: Case) -> list[tuple[str, str]]:
+    """Columns that are a multiple of an earlier one plus a constant: (copy, original)."""
+    covariance, names = case.moments.raw.covariance_xx, case.columns.feature_names
+    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * ~constant_columns(case)
+    scale = np.where(deviation > 0, deviation, np.inf)
+    same = np.abs(np.abs(covariance / np.outer(scale, scale)) - 1) < 1e-12
+    pairs = []
+    for copy in range(1, len(names)):
+        earlier = np.flatnonzero(same[copy, :copy])
+        if len(earlier):
+            pairs.append((names[copy], names[earlier[0]]))
+    return pairs

@@ -1,0 +1,45 @@
+"""over-budget: nothing is wrong, but it takes more epochs than it was given."""
+
+import math
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="over-budget",
+    kind="consequence",
+    title="It will be learned, but not within the epochs given",
+    means="The prediction says how many epochs it takes. Where another finding makes it slow, this is its consequence; "
+    "where none does, more epochs are all that is needed.",
+    formula="predicted epochs to learn against --budget (--epochs if not given); theory section 4.",
+    source="",
+    example="idjax diagnose unit-uniform --budget 20",
+    fix="More epochs, or what the other findings say.",
+    apart="A cause only where there is no other.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """More epochs than given, though finitely many."""
+    if case.learned or case.before is None or case.tails_diverge:
+        return None
+    epochs = case.epochs()
+    causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+    if not math.isfinite(epochs):
+        if causes or not math.isfinite(case.before.explained_variance[-1]):
+            return None
+        message = f"not learned within {count(case.budget)} epochs, and as far as is predicted"
+    else:
+        message = f"it takes {count(epochs)} epochs, of {count(case.budget)} that were given"
+    more = f"--budget {math.ceil(1.1 * epochs)}" if math.isfinite(epochs) else "more epochs"
+    return Finding(
+        code="over-budget",
+        kind="consequence" if causes else "cause",
+        message=message,
+        evidence={"epochs to learn": epochs, "budget": case.budget},
+        cost=epochs / case.budget,
+        fix=f"cure the cause; as it is, {more}" if causes else more,
+        causes=causes,
+    )

@@ -1,0 +1,45 @@
+"""slow-bias: the bias is the slowest of all under a large mean."""
+
+import math
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="slow-bias",
+    kind="consequence",
+    title="The bias is learned last of all",
+    means="Under a large mean a change of the bias is nearly made up for by a change of the weights along the mean. "
+    "What tells them apart is the smallest curvature of all, so bias and mean offset stay wrong together.",
+    formula="the bias mode's eigenvalue is about 1/(1 + mᵀ Σ⁻¹ m); theory section 1.",
+    source="LeCun, Kanter and Solla 1991",
+    example="idjax diagnose narrow-normal --batch-size 8",
+    fix="Centre the inputs: the bias is then a direction of its own, with curvature 2/q.",
+    apart="Always because of a large mean, which has its own finding.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """A bias mode slower than all others and than the budget, with a cause in the mean."""
+    causes = tuple(f.code for f in found if f.code in ("mean-dominated", "adam-bounce"))
+    if case.learned or case.before is None or not causes:
+        return None
+    groups = {group.name: group for group in case.times_of_groups}
+    bias = groups.get("bias")
+    if bias is None or bias.steps <= case.budget * case.steps_per_epoch:
+        return None
+    if "slow" in groups and bias.steps < groups["slow"].steps:
+        return None
+    epochs = bias.steps / case.steps_per_epoch
+    return Finding(
+        code="slow-bias",
+        kind="consequence",
+        message=f"the bias {f'needs {count(epochs)} epochs' if math.isfinite(epochs) else 'is not learned'}: under a "
+        "large mean it is hard to tell from the weights",
+        evidence={"epochs for the bias": epochs, "its share of the loss at the start": bias.share},
+        cost=1.0,
+        fix="centre the inputs",
+        causes=causes,
+    )

@@ -1,0 +1,61 @@
+"""step-too-large: training diverges, or is carried by its noise."""
+
+import math
+
+from idjax.diagnosis.data.context import TUNED, Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+NEAR = 0.5
+"""Share of the largest stable learning rate from which slowness is put down to the rate."""
+
+EXPLANATION = Explanation(
+    code="step-too-large",
+    kind="cause",
+    title="The learning rate is beyond what is stable, or so near that noise decides",
+    means="Above 2 over the largest curvature full-batch descent diverges. With minibatches the noise of the batches "
+    "makes it diverge earlier: the smaller the batch, the lower the limit.",
+    formula="η against the largest rate stable in mean square; theory (30), (53).",
+    source="Mulayoff and Michaeli 2024; Ma, Bassily and Belkin 2018",
+    example="idjax diagnose unit-uniform --learning-rate 5 --batch-size 8",
+    fix="--learning-rate as the message says, or a larger --batch-size.",
+    apart="heavy-tails is raised instead where Gaussian rows would be stable; noise-floor where the rate is stable by "
+    "far and label noise keeps the loss up.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Beyond the stable rate, or so near it that a smaller one is three times faster."""
+    if case.learned or case.adaptive or case.before is None or case.tails_diverge:
+        return None
+    limit = case.max_rate() / case.tails(case.settings)
+    rate = case.settings.step_size
+    momentum = {"momentum": case.settings.momentum, "nesterov": case.settings.nesterov}
+    tuned = case.tuned(**momentum)
+    now, then = case.epochs(), case.epochs(**tuned)
+    better = float(tuned["learning_rate"])  # type: ignore[arg-type]
+    if rate >= limit:
+        message = f"training diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g}"
+        cost = math.inf
+    elif rate > NEAR * limit and then * 3 <= now:
+        message = (
+            f"the learning rate {rate:.3g} is so near the largest stable one, {limit:.3g}, that noise decides: "
+            f"{count(now)} epochs to learn rather than {count(then)} at {better:.3g}"
+        )
+        cost = now / then
+    else:
+        return None
+    return Finding(
+        code="step-too-large",
+        kind="cause",
+        message=message,
+        evidence={
+            "learning rate": rate,
+            "largest stable learning rate": limit,
+            "well-chosen learning rate": better,
+            "epochs at the well-chosen rate": then,
+        },
+        cost=cost,
+        fix=f"--learning-rate {better:.2g} ({TUNED:.0%} of the largest stable one)",
+    )

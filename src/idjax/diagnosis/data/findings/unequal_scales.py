@@ -1,0 +1,61 @@
+"""unequal-scales: features of very different size."""
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.counterfactual import before_and_after
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+UNEQUAL = 3.0
+"""Largest over smallest standard deviation from which scales count as unequal."""
+
+EXPLANATION = Explanation(
+    code="unequal-scales",
+    kind="cause",
+    title="Features differ so much in size that no learning rate suits all",
+    means="Each feature's variance is a curvature. The largest limits the learning rate; features of small variance "
+    "then learn slower by the ratio of the variances. The bias is a feature of size 1.",
+    formula="epochs with each feature standardised against epochs with features centred, each at a well-chosen rate; "
+    "evidence is the largest and smallest standard deviation; theory section 3.",
+    source="LeCun, Bottou, Orr and Müller 1998, section 4.3",
+    example="idjax diagnose measurements.csv --target price --learning-rate 0.01",
+    fix="--normalize feature: divide every feature by its standard deviation inside the model.",
+    apart="mean-dominated goes away by centring, collinear stays after scaling. Adam divides each weight's gradient by "
+    "its size, and is not slowed by scales.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """Scales differ, centring is not enough, and standardising each feature cures most of it."""
+    if case.learned or case.adaptive or case.before is None:
+        return None
+    deviation = np.sqrt(np.diagonal(case.moments.raw.covariance_xx))
+    names = [*case.columns.feature_names, "the bias"]
+    # The bias is the weight of an input of 1, and that input has a scale too. Under a large mean it is the mean's.
+    bias = 0.0 if any(finding.code == "mean-dominated" for finding in found) else 1.0
+    scale = np.append(deviation, bias if 0 < UNEQUAL * deviation.max() < bias else 0.0)
+    largest, smallest = int(scale.argmax()), int(np.where(scale > 0, scale, np.inf).argmin())
+    if not scale[largest] >= UNEQUAL * scale[smallest] > 0:
+        return None
+    epochs = before_and_after(case, "feature")
+    if epochs is None:
+        return None
+    slow, fast = epochs
+    return Finding(
+        code="unequal-scales",
+        kind="cause",
+        message=f"{names[largest]} has {count(float(scale[largest] / scale[smallest]))} times the scale of "
+        f"{names[smallest]}: {count(slow)} epochs at a well-chosen rate, each feature standardised {count(fast)}",
+        evidence={
+            "largest deviation": float(scale[largest]),
+            "smallest deviation": float(scale[smallest]),
+            "largest in": names[largest],
+            "smallest in": names[smallest],
+            "epochs as they are or centred": slow,
+            "epochs, each standardised": fast,
+        },
+        cost=slow / fast,
+        fix="--normalize feature, which is undone at the output",
+    )

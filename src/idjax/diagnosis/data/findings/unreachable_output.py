@@ -1,0 +1,53 @@
+"""unreachable-output: targets outside the range of the activation."""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.explanation import Explanation
+from idjax.nn.model import RANGES
+from idjax.report.formatting import count
+from idjax.results.outcomes import Finding
+
+EXPLANATION = Explanation(
+    code="unreachable-output",
+    kind="cause",
+    title="The output's activation cannot produce the targets",
+    means="ReLU has no negative outputs, a sigmoid none outside 0 to 1, tanh none outside -1 to 1. Targets beyond are "
+    "never reached, and towards the ends gradients vanish.",
+    formula="mean squared distance of the targets from the activation's range, over their variance, against "
+    "1 - (what counts as learned).",
+    source="Glorot and Bengio 2010 on saturation",
+    example="idjax diagnose narrow-normal --activation sigmoid",
+    fix="--activation linear, or scale the targets into the range.",
+    apart="It does not depend on rate or budget.",
+)
+
+
+def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+    """The targets' distance from the activation's range alone is more than may be left."""
+    activation = case.settings.activation
+    if activation not in RANGES:
+        return None
+    low, high = RANGES[activation]
+    targets = case.normalized_targets()
+    beyond = np.maximum(low - targets, 0) + np.maximum(targets - high, 0)
+    variance = float(np.mean(np.var(targets, axis=0)))
+    share = float(np.mean(beyond**2)) / variance if variance > 0 else 0.0
+    if share <= 1 - case.settings.learned_at:
+        return None
+    return Finding(
+        code="unreachable-output",
+        kind="cause",
+        message=f"{np.mean(beyond > 0):.1%} of the targets lie outside the range of {activation}, which leaves an "
+        f"error of at least {count(share)} of their variance",
+        evidence={
+            "activation": activation,
+            "smallest target": float(targets.min()),
+            "largest target": float(targets.max()),
+            "least error, share of the variance": share,
+        },
+        cost=math.inf,
+        fix="--activation linear, or scale the targets into its range",
+    )

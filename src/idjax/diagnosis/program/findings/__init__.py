@@ -1,0 +1,70 @@
+"""One module for each finding in a model: its explanation, and a pure function of a case and what was found before."""
+
+import dataclasses
+from types import ModuleType
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.findings import (
+    layer_epsilon,
+    layer_float_stall,
+    layer_init,
+    layer_mean,
+    layer_null,
+    layer_outliers,
+    layer_rate,
+    layer_scale,
+)
+from idjax.results.program import LayerFinding
+
+MODULES: tuple[ModuleType, ...] = (
+    layer_init,
+    layer_null,
+    layer_mean,
+    layer_outliers,
+    layer_scale,
+    layer_epsilon,
+    layer_float_stall,
+    layer_rate,
+)
+"""In the order they are looked for: what makes others show comes before them."""
+
+EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
+
+
+INPUTS = frozenset({"layer-null", "layer-mean", "layer-outliers", "layer-scale"})
+"""Findings about what a layer is given, which layers before it may be the cause of."""
+SPREADING = INPUTS | {"layer-init"}
+"""Causes that show in layers further on, and in the gradients of all."""
+
+
+def find_all(case: ModelCase) -> tuple[LayerFinding, ...]:
+    """All findings: causes first, the costliest first, then consequences in the order of the layers."""
+    found: tuple[LayerFinding, ...] = ()
+    for module in MODULES:
+        found = (*found, *module.find(case, found))
+    order = {layer.path: index for index, layer in enumerate(case.layers)}
+    told = [_with_causes(finding, found, order) for finding in found]
+    return tuple(
+        sorted(told, key=lambda finding: (finding.kind != "cause", -finding.cost if not finding.causes else 0))
+    )
+
+
+def _with_causes(finding: LayerFinding, found: tuple[LayerFinding, ...], order: dict[str, int]) -> LayerFinding:
+    """The finding as a consequence, if what spreads from a layer before it explains it."""
+    if finding.code == "layer-init":
+        return finding
+    first, everywhere = order[finding.layers[0]], finding.code not in INPUTS
+    # Dead units under a large mean are constants of its size.
+    of_mean = finding.code == "layer-null"
+    causes = dict.fromkeys(
+        other.code
+        for other in found
+        if other.code in SPREADING
+        and (
+            everywhere
+            or order[other.layers[0]] < first
+            or (of_mean and other.code == "layer-mean" and order[other.layers[0]] == first)
+        )
+    )
+    return dataclasses.replace(finding, kind="consequence", causes=tuple(causes)) if causes else finding

@@ -1,0 +1,40 @@
+"""layer-epsilon: an adaptive optimizer's epsilon swamps a layer's gradients."""
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.context import ModelCase
+from idjax.report.formatting import count
+from idjax.results.program import LayerFinding
+
+EXPLANATION = Explanation(
+    code="layer-epsilon",
+    kind="cause",
+    title="Epsilon is larger than a layer's gradients, which then moves slower than the others",
+    means="Adam and its relatives divide by the size of a weight's gradient plus epsilon, so that all layers move "
+    "alike. A layer whose gradients are below epsilon does not: it takes steps of η g/ε.",
+    formula="root mean square gradient of the kernel over all rows < ε; docs/models.md (M11).",
+    source="Kingma and Ba 2014",
+    example="idjax diagnose --model mypackage.models:factory --optimizer adam --epsilon 1e-3",
+    fix="A smaller epsilon, or what makes the gradients small.",
+    apart="layer-float-stall is about updates against the spacing of the weights.",
+)
+
+
+def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+    """Layers with gradients under epsilon, if the optimizer has one."""
+    epsilon = case.settings.numbers.get("epsilon")
+    if epsilon is None:
+        return []
+    small = [layer for layer in case.layers if 0 < layer.gradient < epsilon]
+    return [
+        LayerFinding(
+            code="layer-epsilon",
+            kind="cause",
+            message=f"{layer.path}: epsilon, {epsilon:.2g}, is {count(epsilon / layer.gradient)} times the gradient, "
+            f"{layer.gradient:.2g}: its weights move by {layer.gradient / epsilon:.2g} of the learning rate a step",
+            evidence={"epsilon": epsilon, "root mean square gradient": layer.gradient},
+            cost=epsilon / layer.gradient,
+            fix=f"--epsilon {layer.gradient / 100:.1g}",
+            layers=(layer.path,),
+        )
+        for layer in small
+    ]

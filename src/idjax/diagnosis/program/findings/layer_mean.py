@@ -1,0 +1,57 @@
+"""layer-mean: the mean of a layer's inputs owns its curvature."""
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.cures import centred, effect, layer_normed
+from idjax.diagnosis.program.layer_moments import ends
+from idjax.report.formatting import count, listed
+from idjax.results.program import LayerFacts, LayerFinding
+
+DOMINANT = 10.0
+"""|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8. And what
+centring has to gain: of small inputs with a bias, whose own input is 1, it gains nothing."""
+
+EXPLANATION = Explanation(
+    code="layer-mean",
+    kind="cause",
+    title="The mean of a layer's inputs has more curvature than all that varies in them",
+    means="The layer's inputs are the same large vector plus a little that differs. The direction of that vector has a "
+    "curvature which sets the largest stable learning rate, and what differs is learned as many times more slowly.",
+    formula="|m|²/tr Σ ≥ 10 and λ_max(M)/λ_max(M_c) ≥ 10, M_c with the mean subtracted: by the latter the layer's "
+    "largest stable rate falls; docs/models.md (M1), (M8).",
+    source="LeCun, Kanter and Solla 1991; Martens and Grosse 2015",
+    example="idjax diagnose --model mypackage.models:factory",
+    fix="Subtract the mean before the layer (and add Wᵀm to the bias), or put a LayerNorm or BatchNorm there.",
+    apart="layer-scale is about size around the mean. A ReLU's own mean, 0.47 times what varies, is not reported.",
+)
+
+
+def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+    """Each input, shared by several layers or not, whose mean outweighs what varies and the bias's own input, 1."""
+    told = [_finding(case, layers) for layers in case.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
+    return [finding for finding in told if finding.cost >= DOMINANT]
+
+
+def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+    first = layers[0]
+    moments = case.moments[first.path]
+    cured = effect("mean subtracted", case.ends(first), centred(moments), moments.noise)
+    names = listed(list(named(layers)))
+    return LayerFinding(
+        code="layer-mean",
+        kind="cause",
+        message=f"{names}: the mean of the inputs is {count(first.mean_share)} times all that varies, and its "
+        f"curvature {count(1 / cured.top)} times what it is once centred",
+        evidence={
+            "mean squared over variance": first.mean_share,
+            "root mean square of the mean": float((moments.mean @ moments.mean / len(moments.mean)) ** 0.5),
+            "root mean square deviation": float((moments.covariance.trace() / len(moments.mean)) ** 0.5),
+            "condition number": first.condition_number,
+            "condition number, mean subtracted": cured.condition_after,
+            "condition number, LayerNorm": ends(layer_normed(moments), moments.noise).condition_number,
+        },
+        cost=1 / cured.top,
+        fix=f"subtract the mean of the inputs before {names}, or put nn.LayerNorm (or BatchNorm) there",
+        layers=named(layers),
+        effect=cured,
+    )

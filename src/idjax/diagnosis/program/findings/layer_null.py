@@ -1,0 +1,56 @@
+"""layer-null: channels that never move."""
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.cures import effect, without
+from idjax.report.formatting import listed
+from idjax.results.program import LayerFacts, LayerFinding
+
+MOSTLY = 0.5
+"""Share of a layer's channels that may be 0 everywhere: of more, half of its weights are never learned."""
+
+EXPLANATION = Explanation(
+    code="layer-null",
+    kind="cause",
+    title="Channels of a layer's input are the same number everywhere",
+    means="A constant channel tells the layer nothing: it is a second bias, and its weights learn only what the bias "
+    "learns. A channel that is 0 everywhere (a dead unit, a border) has weights that never get a gradient, which is "
+    "harmless where they are few.",
+    formula="smallest = largest number of a channel over all rows and positions: other than 0 in any channel, or 0 in "
+    "at least half of them; docs/models.md (M7).",
+    source="LeCun, Kanter and Solla 1991; Lu et al. 2019 on dead ReLU units",
+    example="idjax diagnose --model mypackage.models:factory",
+    fix="Drop the constant channels; for dead units a smaller learning rate, leaky ReLU, or the cause before them.",
+    apart="It costs no speed but through the mean that it adds: layer-mean leaves constant channels out.",
+)
+
+
+def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+    """Each input with constant channels, or mostly dead ones."""
+    return [_finding(case, layers) for layers in case.shown_by(_shows)]
+
+
+def _shows(layer: LayerFacts) -> bool:
+    return bool(layer.constant) or len(layer.dead) >= MOSTLY * layer.channels
+
+
+def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+    first = layers[0]
+    moments = case.moments[first.path]
+    which = first.constant or first.dead
+    size = "the same number" if first.constant else "0"
+    # Channels of 0 add nothing to M, and of constant ones alone nothing is left.
+    changed = bool(first.constant) and not moments.constant.all()
+    return LayerFinding(
+        code="layer-null",
+        kind="cause",
+        message=f"{listed(list(named(layers)))}: {len(which)} of {first.channels} channels of the input are {size} in "
+        "every row",
+        evidence={"channels": [str(channel) for channel in which], "null modes": first.null_modes},
+        cost=1.0,
+        fix="drop these channels before the layer" if first.constant else "look for what makes them 0",
+        layers=named(layers),
+        effect=effect("constant channels dropped", case.ends(first), without(moments, moments.constant), moments.noise)
+        if changed
+        else None,
+    )

@@ -1,0 +1,61 @@
+"""layer-outliers: one feature outweighs all others of a layer's input."""
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.cures import effect, standardised
+from idjax.report.formatting import count, listed
+from idjax.results.program import LayerFacts, LayerFinding
+
+HALF = 0.5
+"""Share of E|a|² that one feature has."""
+ABOVE = 100.0
+"""Its mean square over the median of the others: ten times the size."""
+FEWEST = 8
+"""Of fewer channels one may well be the largest."""
+
+EXPLANATION = Explanation(
+    code="layer-outliers",
+    kind="cause",
+    title="One feature of a layer's input is so large that it alone decides the learning rate",
+    means="The largest eigenvalue of the second moment is at least the mean square of the largest feature. One feature "
+    "ten times the size of the others makes all others learn a hundred times more slowly.",
+    formula="a feature with at least half of E|a|² and 100 times the median of the others, of at least 8; "
+    "docs/models.md (M10).",
+    source="Dettmers et al. 2022, LLM.int8(); LeCun, Bottou, Orr and Müller 1998, section 4.3",
+    example="idjax diagnose --model mypackage.models:factory",
+    fix="Standardise each feature before the layer (BatchNorm, or a constant scale), or clip the feature.",
+    apart="layer-scale is all of the input; a constant feature is layer-null.",
+)
+
+
+def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+    """Each input with an outlier that varies."""
+    return [_finding(case, layers) for layers in case.shown_by(_shows)]
+
+
+def _shows(layer: LayerFacts) -> bool:
+    large = layer.outlier >= HALF and layer.outlier_ratio >= ABOVE and layer.channels >= FEWEST
+    return large and layer.outlier_feature not in layer.constant
+
+
+def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+    first = layers[0]
+    cured = effect("each feature standardised", case.ends(first), standardised(case.moments[first.path]))
+    names = listed(list(named(layers)))
+    return LayerFinding(
+        code="layer-outliers",
+        kind="cause",
+        message=f"{names}: feature {first.outlier_feature} has {first.outlier:.0%} of the mean square of the inputs, "
+        f"{count(first.outlier_ratio)} times the median of the others",
+        evidence={
+            "feature": first.outlier_feature,
+            "share of the mean square": first.outlier,
+            "times the median": first.outlier_ratio,
+            "condition number": first.condition_number,
+            "condition number, standardised": cured.condition_after,
+        },
+        cost=1 / cured.top,
+        fix=f"standardise each feature before {names}, or scale feature {first.outlier_feature} down",
+        layers=named(layers),
+        effect=cured,
+    )

@@ -1,0 +1,1 @@
+"""Data as moments: mean, covariance and spectrum, and the normalisers that they give."""

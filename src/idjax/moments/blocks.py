@@ -1,0 +1,126 @@
+"""One block of rows → the covariance and the statistics of its columns, in pieces that stay in the cache.
+
+Each piece is cast to float64, a constant close to the mean is taken from each column, and its product with itself is
+added up: x.T @ x, for which NumPy takes half the flops of a product and lets go of the interpreter's lock, so that
+blocks can be worked on side by side.
+
+Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, section 7.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Real
+
+from idjax.moments.columns import ColumnStats, merge_columns
+
+_PIECE_VALUES = 2**15
+"""Numbers in a piece, a quarter of a MiB, which the second cache holds through all passes over them."""
+_LEAST_ROWS = 2
+"""Rows in a piece for each column, at least: a product of fewer spends its time on the sums that it adds to."""
+_INNER_VALUES = 1024
+"""Rows of few columns are taken several at a time, which keeps the inner loops of NumPy as long as this."""
+
+
+class BlockMoments(NamedTuple):
+    """What is known of some rows v: means of v - c for a c of each column, and what no c changes.
+
+    columns:     of v - c, but for the range, which is that of v.
+    covariance:  E (v - mean)(v - mean)ᵀ.
+    """
+
+    columns: ColumnStats
+    covariance: Float[np.ndarray, "k k"]
+
+    def shifted(self, by: Float[np.ndarray, " k"]) -> "BlockMoments":
+        """The same with c - by in the place of c."""
+        return self._replace(columns=self.columns.shifted(by))
+
+
+def pool(a: BlockMoments, b: BlockMoments) -> BlockMoments:
+    """Both sets of rows, of one c: Σ = s_a Σ_a + s_b Σ_b + s_a s_b δ δᵀ, with shares s = N_·/N and δ = m_b - m_a."""
+    columns = merge_columns(a.columns, b.columns)
+    share_a, share_b = a.columns.count / columns.count, b.columns.count / columns.count
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = b.columns.mean - a.columns.mean
+        covariance = np.outer(share_a * share_b * step, step)
+        share = share_a * a.covariance
+        covariance += share
+        covariance += np.multiply(share_b, b.covariance, out=share)
+    return BlockMoments(columns, covariance)
+
+
+def block_moments(
+    x: Real[np.ndarray, "n p"], y: Real[np.ndarray, "n q"] | None = None, shapes: bool = True
+) -> tuple[BlockMoments, Float[np.ndarray, " k"]]:
+    """The moments of the k columns of x and y, side by side, and their c; not finite where squares overflow float64.
+
+    c is the mean of the first rows: of all, it is off by less than √(n / those) deviations, so that taking what is
+    left out of sums of powers, which saves a pass over the rows, costs a few digits at most. A constant is its own c,
+    and so has moments of exactly 0.
+
+    Args:
+      x, y: of any memory order and real dtype; y is None if there is none.
+      shapes: gather ranges and the third and fourth moments as well; NaN if not.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _block_moments(x, y, shapes)
+
+
+def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[BlockMoments, np.ndarray]:
+    rows, p = x.shape
+    width = p + (0 if y is None else y.shape[1]) + 1  # with a column of ones, whose products are sums
+    by_columns = x.strides[0] < x.strides[1]
+    fold = 1 if by_columns else max(1, _INNER_VALUES // width)
+    pieces = -(-rows // max(_LEAST_ROWS * width, _PIECE_VALUES // width))
+    step = -(-rows // (pieces * fold)) * fold
+    room = np.ones((step, width), order="F" if by_columns else "C")
+    folded = room if by_columns else room.reshape(-1, fold * width)
+
+    def fill(start: int) -> np.ndarray:
+        """A piece cast into the room."""
+        piece = room[: min(step, rows - start)]
+        piece[:, :p] = x[start : start + step]
+        if y is not None:
+            piece[:, p:-1] = y[start : start + step]
+        return piece
+
+    def unfold(per_column: np.ndarray) -> np.ndarray:
+        return per_column.reshape(fold, width)
+
+    first = fill(0)
+    low, high = first.min(axis=0), first.max(axis=0)
+    center = np.clip(first.mean(axis=0), low, high)  # a mean of equal numbers can be off by its rounding
+    center[-1] = 0
+    shift = np.tile(center, fold)
+    products, product = np.zeros((2, width, width))
+    third, fourth = np.zeros((2, width))
+    for start in range(0, rows, step):
+        room[len(fill(start)) :] = center  # what lacks at the end counts as 0
+        if shapes:
+            low = np.minimum(low, unfold(folded.min(axis=0)).min(axis=0))
+            high = np.maximum(high, unfold(folded.max(axis=0)).max(axis=0))
+        np.subtract(folded, shift, out=folded)
+        if shapes:
+            squares = folded * folded
+            third += unfold(np.einsum("ij,ij->j", squares, folded)).sum(axis=0)
+            fourth += unfold(np.einsum("ij,ij->j", squares, squares)).sum(axis=0)
+        products += np.matmul(room.T, room, out=product)
+    products /= rows  # in place, as what follows: new memory of this size takes longer than the numbers in it
+    third, fourth = third[:-1] / rows, fourth[:-1] / rows
+    mean, second = products[:-1, -1].copy(), np.diagonal(products)[:-1].copy()
+    covariance = np.outer(mean, mean)
+    np.subtract(products[:-1, :-1], covariance, out=covariance)
+    variance = np.maximum(np.diagonal(covariance), 0)  # none is less, rounding aside
+    np.fill_diagonal(covariance, variance)
+    unknown = 0.0 if shapes else np.nan
+    columns = ColumnStats(
+        count=rows,
+        low=low[:-1] + unknown,
+        high=high[:-1] + unknown,
+        mean=mean,
+        second=variance,
+        third=third - 3 * mean * second + 2 * mean**3 + unknown,
+        fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
+    )
+    return BlockMoments(columns, covariance), center[:-1]

@@ -1,0 +1,268 @@
+"""Rows → Moments: one pass in float64 over blocks, shifted by each block's mean, and mergeable.
+
+Blocks of a pass are merged about one common shift, close to the mean, so that the rounding of a large mean does not
+reach the covariances, however the rows are cut or ordered.
+
+`merge` makes Moments a monoid, so any engine can fold it over any grouping of the rows. Source: Chan, Golub and
+LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, section 7.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Real
+from threadpoolctl import ThreadpoolController
+
+from idjax.moments.blocks import BlockMoments, block_moments, pool
+from idjax.moments.columns import ColumnStats
+from idjax.moments.normalize import standardize_samples
+from idjax.types import IdjaxError, Moments
+
+BLOCK_ROWS = 8192
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+WORKERS = min(CORES, 8)
+"""Threads that multiply, each on a core of its own."""
+
+Result = TypeVar("Result")
+
+
+@dataclasses.dataclass(frozen=True)
+class MomentSet:
+    """The three moments that every normaliser and loss space derive from, gathered in one pass.
+
+    raw:              of (x, y).
+    sample:           of (z, t), each row of x standardised by itself; t = z for an autoencoder, else y.
+    sample_weighted:  the same with each row weighted by its own variance s², as a loss in original units
+                      weighs it: M = E[s² a aᵀ]. Equal to `sample` where y is not x.
+
+    The last two triple the work, and are there if they were asked for.
+    """
+
+    raw: Moments
+    samples: tuple[Moments, Moments] | None
+
+    @property
+    def sample(self) -> Moments:
+        """Moments of rows standardised each by itself."""
+        return self._asked_for[0]
+
+    @property
+    def sample_weighted(self) -> Moments:
+        """The same, each row weighted by its variance."""
+        return self._asked_for[1]
+
+    @property
+    def _asked_for(self) -> tuple[Moments, Moments]:
+        if self.samples is None:
+            raise ValueError("these moments were measured without samples=True")
+        return self.samples
+
+
+class Measured(NamedTuple):
+    """What one pass over the rows gathers: their moments, and statistics of the columns of x and of the target."""
+
+    moments: MomentSet
+    inputs: ColumnStats
+    targets: ColumnStats
+
+
+def moments_of(
+    x: Float[np.ndarray, "N p"],
+    y: Float[np.ndarray, "N q"] | None = None,
+    weights: Float[np.ndarray, " N"] | None = None,
+) -> Moments:
+    """Moments of one block of rows; y is None for an autoencoder, whose target is x.
+
+    Raises:
+      IdjaxError: if squares of the numbers overflow float64.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        moments = _moments_of(x, y, weights)
+    finite = (np.isfinite(part).all() for part in (moments.weight, moments.covariance_xx, moments.covariance_yy))
+    if not all(finite):
+        raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
+    return moments
+
+
+def _moments_of(x: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None) -> Moments:
+    x = np.asarray(x, np.float64)
+    share = None if weights is None else np.asarray(weights, np.float64)
+    total = float(len(x)) if share is None else float(share.sum())
+    share = np.full(len(x), 1 / len(x)) if share is None or total == 0 else share / total
+
+    def center(v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # The first row is a cheap shift that keeps a large mean from rounding the sum; the second
+        # subtraction removes what the first estimate of the mean left over.
+        mean = v[0] + share @ (v - v[0])
+        residue = share @ (v - mean)
+        return mean + residue, v - (mean + residue)
+
+    mean_x, dx = center(x)
+    weighted = dx * share[:, None]
+    covariance_xx = _symmetric(weighted.T @ dx)
+    if y is None:
+        mean_y, covariance_xy, covariance_yy = mean_x, covariance_xx, covariance_xx
+    else:
+        mean_y, dy = center(np.asarray(y, np.float64))
+        covariance_xy = weighted.T @ dy
+        covariance_yy = _symmetric((dy * share[:, None]).T @ dy)
+    return Moments(
+        count=len(x),
+        weight=total / len(x),
+        mean_x=mean_x,
+        mean_y=mean_y,
+        covariance_xx=covariance_xx,
+        covariance_xy=covariance_xy,
+        covariance_yy=covariance_yy,
+        autoencoder=y is None,
+    )
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """Moments of both sets of rows together: Σ = (W_a Σ_a + W_b Σ_b)/W + (W_a W_b / W²) δ δᵀ, δ = m_b - m_a."""
+    count = a.count + b.count
+    total_a, total_b = a.count * a.weight, b.count * b.weight
+    total = total_a + total_b
+    # Rows that weigh nothing together still have moments: count them by number.
+    share_a, share_b = (total_a / total, total_b / total) if total > 0 else (a.count / count, b.count / count)
+    step_x, step_y = b.mean_x - a.mean_x, b.mean_y - a.mean_y
+
+    def pool(first: np.ndarray, second: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return share_a * first + share_b * second + share_a * share_b * np.outer(left, right)
+
+    mean_x = a.mean_x + share_b * step_x
+    covariance_xx = pool(a.covariance_xx, b.covariance_xx, step_x, step_x)
+    if a.autoencoder:
+        mean_y, covariance_xy, covariance_yy = mean_x, covariance_xx, covariance_xx
+    else:
+        mean_y = a.mean_y + share_b * step_y
+        covariance_xy = pool(a.covariance_xy, b.covariance_xy, step_x, step_y)
+        covariance_yy = pool(a.covariance_yy, b.covariance_yy, step_y, step_y)
+    return Moments(
+        count=count,
+        weight=total / count,
+        mean_x=mean_x,
+        mean_y=mean_y,
+        covariance_xx=covariance_xx,
+        covariance_xy=covariance_xy,
+        covariance_yy=covariance_yy,
+        autoencoder=a.autoencoder,
+    )
+
+
+def measure(x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None = None, samples: bool = True) -> MomentSet:
+    """All moments of the rows, block by block; those of standardised samples if they are asked for."""
+    blocks = (
+        (x[i : i + BLOCK_ROWS], None if y is None else y[i : i + BLOCK_ROWS]) for i in range(0, len(x), BLOCK_ROWS)
+    )
+    return measure_stream(blocks, samples, float(np.finfo(x.dtype).eps), columns=False).moments
+
+
+def measure_stream(
+    blocks: Iterable[tuple[Real[np.ndarray, "_ p"], Real[np.ndarray, "_ q"] | None]],
+    samples: bool = False,
+    spacing: float | None = None,
+    columns: bool = True,
+    check: Callable[[], object] = lambda: None,
+) -> Measured:
+    """All moments of the rows (x, y) in the blocks, in one pass; y is None for an autoencoder, whose target is x.
+
+    Blocks can be of any memory order, length and real dtype. Threads work on them while the next ones are taken, so
+    their arrays must not be written to again. The result is the same for any cut and order of the rows, to 1e-12 of
+    the columns' own deviations where their means are up to 1e6 times those.
+
+    Args:
+      samples: gather the moments of rows standardised each by itself as well.
+      spacing: the relative spacing of the numbers that x holds, if it was cast from a coarser dtype.
+      columns: gather the ranges and the third and fourth moments of the columns, which double the work; NaN if not.
+      check: called where the moments are not finite, to say which number is not; `Stream.check` does.
+
+    Raises:
+      IdjaxError: if there are no rows, or if squares of the numbers overflow float64.
+    """
+
+    def work(x: np.ndarray, y: np.ndarray | None) -> _Part:
+        rows, center = block_moments(x, y, columns)
+        finite = np.isfinite(rows.covariance).all()  # of no more numbers than were finite themselves
+        return _Part(rows, center, _samples(x, y, spacing) if samples and finite else None, x.shape[1], y is None)
+
+    whole: _Part | None = None
+    for part in _in_order(work, blocks):
+        whole = part if whole is None else _merge_parts(whole, part)
+    if whole is None:
+        raise IdjaxError("there are no rows to measure: give at least 2")
+    if not np.isfinite(whole.rows.covariance).all():
+        check()
+        raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
+    rows = whole.rows.shifted(whole.center)
+    covariance = rows.covariance
+    x, y = slice(whole.inputs), slice(0 if whole.autoencoder else whole.inputs, None)
+    inputs = rows.columns.of(x)
+    targets = inputs if whole.autoencoder else rows.columns.of(y)
+    raw = Moments(
+        count=inputs.count,
+        weight=1.0,
+        mean_x=inputs.mean,
+        mean_y=targets.mean,
+        covariance_xx=covariance[x, x],
+        covariance_xy=covariance[x, y],
+        covariance_yy=covariance[y, y],
+        autoencoder=whole.autoencoder,
+    )
+    return Measured(MomentSet(raw, whole.samples), inputs, targets)
+
+
+class _Part(NamedTuple):
+    """What is known of some rows of x and y, side by side; their means are from `center`."""
+
+    rows: BlockMoments
+    center: np.ndarray
+    samples: tuple[Moments, Moments] | None
+    inputs: int
+    autoencoder: bool
+
+
+def _merge_parts(a: _Part, b: _Part) -> _Part:
+    """Both together, about the center of the first."""
+    rows = pool(a.rows, b.rows.shifted(b.center - a.center))
+    samples = a.samples and b.samples and (merge(a.samples[0], b.samples[0]), merge(a.samples[1], b.samples[1]))
+    return a._replace(rows=rows, samples=samples)
+
+
+def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    """What the work makes of each item, done in threads while the next items are taken; few are held at a time."""
+    held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+    # Products of one thread each: those of all cores would wait for each other.
+    with _libraries().limit(limits=1, user_api="blas"), concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+        for item in items:
+            held.append(threads.submit(work, *item))
+            if len(held) > WORKERS:
+                yield held.popleft().result()
+        while held:
+            yield held.popleft().result()
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _samples(x: np.ndarray, y: np.ndarray | None, spacing: float | None) -> tuple[Moments, Moments]:
+    """Moments of the rows standardised each by itself, and of those weighted by their variances."""
+    if spacing is None:
+        spacing = float(np.finfo(x.dtype if x.dtype.kind == "f" else np.float64).eps)
+    with np.errstate(over="ignore", invalid="ignore"):  # `moments_of` refuses what overflows
+        z, affine = standardize_samples(x.astype(np.float64), spacing=spacing)
+        variance = affine.scale[:, 0] ** 2
+    sample = moments_of(z, y)
+    return sample, moments_of(z, None, variance) if y is None else sample
+
+
+def _symmetric(a: np.ndarray) -> np.ndarray:
+    return (a + a.T) / 2

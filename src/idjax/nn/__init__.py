@@ -1,0 +1,1 @@
+"""The Flax model, its losses, optimizers and the compiled steps that train it."""

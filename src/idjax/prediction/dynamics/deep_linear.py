@@ -1,0 +1,88 @@
+"""Hidden linear layers: every update taken with the gradient of the full batch, on the moments of the data."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from idjax.nn.step import Plan, hyper_for, plan_for
+from idjax.prediction.dynamics.trajectory import Course, Recorded, floor_of
+from idjax.theory.networks import deep_linear
+from idjax.theory.networks.regularised import component_angles
+from idjax.types import end_to_end
+
+AT_ONCE = 1024
+"""Epochs in one call."""
+
+
+def deep_path(course: Course) -> Recorded:
+    """Deep linear layers from any start, with any optimizer and schedule; docs/deep.md (D6).
+
+    Exact for the full batch. With minibatches their noise is left out, the number of updates is not.
+    """
+    settings, problem = course.settings, course.problem
+    outputs = problem.train.outputs
+    rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=course.rows))
+    hyper = hyper_for(settings)
+    single = course.layer()
+    watched, constants = course.watched()
+    layers = jax.tree.map(jnp.asarray, course.layers)
+    state = deep_linear.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)
+    record = np.empty((1 + len(constants), settings.epochs))
+    for done in range(0, settings.epochs, AT_ONCE):
+        size = min(AT_ONCE, settings.epochs - done)
+        state, losses, seen = deep_linear.follow(
+            rule, hyper, single, hyper.hidden_l2, state, watched, size, course.steps, rounding=settings.rounding
+        )
+        *seen, penalty = np.asarray(seen)
+        record[:, done : done + size] = np.vstack([losses, np.stack(seen) + constants[:, None]])
+        record[1, done : done + size] += penalty
+    ends = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
+    path = Recorded(course, record, end_to_end(ends))
+    path.layers = ends
+    path.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
+    path.how += ", exact" if course.full_batch else ", the noise of the batches left out"
+    if settings.dtype != "float64":
+        path.how += f", weights in {settings.dtype}"
+    path.notes = _notes(course, path)
+    return path
+
+
+def _notes(course: Course, path: Recorded) -> tuple[str, ...]:
+    """What the narrowest layer leaves, and how far the span of the outputs is from the principal axes."""
+    problem, (kernel, _) = course.problem, end_to_end(path.layers)
+    rank = min(course.settings.widths)
+    if rank >= min(kernel.shape):
+        return ()
+    least = left_by_bottleneck(course) + floor_of(problem)
+    notes = [f"a bottleneck of {rank} leaves a training loss of at least {least:.6g}"]
+    if problem.train.autoencoder and np.isfinite(kernel).all():
+        angle = np.degrees(deep_linear.principal_angles(kernel, problem.train.covariance_xx, rank).max())
+        notes.append(f"at the end the outputs span the first {rank} principal axes to within {angle:.3g} degrees")
+        penalty = course.settings.unit_penalties[-1:]
+        if penalty and len(path.layers) == 2:
+            angles = component_angles(path.layers[-1].kernel, problem.train.covariance_xx, np.array(penalty[0]))
+            notes.append(f"its units lie along these axes, one each, to within {np.degrees(angles.max()):.3g} degrees")
+    return tuple(notes)
+
+
+def left_by_bottleneck(course: Course) -> float:
+    """The training loss that the narrowest layer leaves above that of the best single layer, docs/deep.md (D4)."""
+    problem, rank = course.problem, min(course.settings.widths)
+    return deep_linear.discarded(
+        problem.train.covariance_xx, problem.reference.kernel, problem.output_shares, rank, problem.train.weight
+    )
+
+
+@functools.lru_cache(maxsize=32)
+def rule_of(plan: Plan) -> deep_linear.Rule:
+    """One object for each plan: programs are compiled for it, whatever the learning rate."""
+    return plan.optimizer_of
+
+
+def seconds_of(course: Course) -> float:
+    """About how long following all layers takes on two cores."""
+    inputs, outputs = course.start.kernel.shape
+    products = inputs * outputs * (inputs + 4 * sum(layer.bias.size for layer in course.layers))
+    return course.settings.epochs * course.steps * (1e-5 + 2e-9 * products)

@@ -1,0 +1,123 @@
+"""Minibatch SGD and momentum on given rows: the expected loss with the rows' own fourth moment, shuffles included."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idjax.moments.normalize import standardize, standardize_samples
+from idjax.prediction.dynamics.minibatch import group_rates
+from idjax.prediction.dynamics.trajectory import Course, NoTheoryError, Recorded, Sample
+from idjax.prediction.problem import Problem
+from idjax.settings import Settings
+from idjax.theory.sgd import fourth_moment
+from idjax.theory.sgd.fourth_moment import Epochs, Rows
+from idjax.types import IdjaxError
+
+MOST_SECONDS = 120.0
+"""What a prediction may take."""
+SECONDS_A_NUMBER = 1.2e-8
+"""Measured on two cores: an update of one number of the second moments that every row keeps."""
+LARGEST_PULL = 1.0
+"""What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""
+
+
+def own_rows_path(course: Course) -> Recorded:
+    """Every epoch in steps; docs/theory.md, "Data that are not Gaussian" in section 11.
+
+    Rounding is left out.
+    """
+    settings, problem = course.settings, course.problem
+    if course.sample is None:
+        raise IdjaxError("--moments data needs the rows: predict from the data, not from their moments")
+    watched, constants = course.watched()
+    vectors, forms = problem.spectrum.eigenvectors, np.asarray(watched.forms)
+    forms = np.einsum("ni,knm,mj->kij", vectors, forms, vectors, optimize=True)
+    slopes = np.einsum("ni,knq->kiq", vectors, np.asarray(watched.slopes))
+    shares = np.asarray(watched.shares)
+    kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
+    _require_affordable(course, len(kinds))
+    course.report(0, 1, "the rows' own fourth moment, epoch by epoch")
+    rows = rows_seen(course.problem, settings, course.sample)
+    record = np.zeros((1 + len(forms), settings.epochs))
+    errors = np.zeros_like(course.coefficients)
+    pull = 0.0
+    for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
+        runs = [_run(course, rows, rate, share, outputs) for share in kinds]
+        record[0] += _epoch_means(course, np.asarray(runs[kind_of[-1]].batch))
+        for k, kind in enumerate(kind_of):
+            record[1 + k] += np.einsum("ij,eij->e", forms[k], np.asarray(runs[kind].second))
+            # The mean does not depend on how outputs are weighed.
+            linear = slopes[k][:, outputs] * shares[k][outputs]
+            record[1 + k] += 2 * np.einsum("nq,enq->e", linear, np.asarray(runs[kind].mean))
+        errors[:, outputs] = np.asarray(runs[kind_of[-1]].mean)[-1]
+        largest = float(np.max(np.sum(np.asarray(rows.inputs) ** 2, axis=1)))
+        pull = max(pull, rate / (1 - settings.momentum) * largest / settings.batch_size)
+    record[0] -= float(problem.on_train.residual @ problem.output_shares)
+    record[1:] += constants[:, None]
+    path = Recorded(course, record, course.weights_of(vectors @ errors))
+    name = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
+    path.how = (
+        f"{name} on these rows, with their own fourth moment: exact in expectation over shuffled epochs, to third "
+        "order in the learning rate"
+    )
+    if not np.isfinite(record).all():
+        record[:, ~np.isfinite(record).all(axis=0)] = np.nan
+        path.how += "; diverges"
+    elif pull > LARGEST_PULL:
+        path.how += f"; outside its range: batches change what their largest row sees by {pull:.0%}"
+    return path
+
+
+def _require_affordable(course: Course, kinds: int) -> None:
+    """Raises NoTheoryError where the moments that every row keeps would take minutes."""
+    settings, problem = course.settings, course.problem
+    if course.rows < 3:
+        raise NoTheoryError("--moments data needs 3 training rows or more")
+    modes = len(problem.spectrum.eigenvalues) * (2 if settings.momentum else 1)
+    steps = settings.epochs * course.steps * problem.groups * kinds
+    seconds = SECONDS_A_NUMBER * steps * course.rows * modes**2
+    if seconds > MOST_SECONDS:
+        raise NoTheoryError(
+            f"--moments data would take about {seconds / 60:,.0f} minutes for {steps:,} steps of {course.rows:,} rows: "
+            "give fewer --epochs or rows, or predict with --moments gaussian"
+        )
+
+
+def rows_seen(problem: Problem, settings: Settings, sample: Sample) -> Rows:
+    """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
+
+    The sample may be some of the rows that the problem was posed for.
+    """
+    x = sample.x.astype(np.float64)
+    y = x if sample.y is None else sample.y.astype(np.float64)
+    # What an L2 penalty adds to a squared error: docs/theory.md, section 8.
+    penalized = 1 + settings.activity_l2 * y.shape[1]
+    root = np.full((len(x), 1), np.sqrt(penalized))
+    if problem.fold_with is None:
+        z, affine = standardize_samples(x, spacing=float(np.finfo(sample.x.dtype).eps))
+        targets = z if sample.y is None else y
+        if sample.y is None and settings.loss_space == "original":
+            root = root * affine.scale
+    else:
+        z, targets = standardize(x, problem.fold_with.inputs), standardize(y, problem.fold_with.targets)
+    residuals = targets / penalized - z @ problem.reference.kernel - problem.reference.bias
+    inputs = np.concatenate([z, np.ones((len(z), 1))], axis=1) @ problem.spectrum.eigenvectors
+    return Rows(*map(jnp.asarray, (root * inputs, root * residuals, problem.spectrum.eigenvalues)))
+
+
+def _run(course: Course, rows: Rows, rate: float, share: Float[np.ndarray, " q"], outputs: slice) -> Epochs:
+    """One group of outputs, each counted by its share in what is summed over outputs."""
+    settings = course.settings
+    root = np.sqrt(share[outputs])
+    rule = fourth_moment.rule_of(rate, settings.momentum, settings.nesterov)
+    scaled = rows._replace(residuals=rows.residuals[:, outputs] * root)
+    start = course.coefficients[:, outputs]
+    found = fourth_moment.shuffled(scaled, rule, jnp.asarray(start * root), settings.batch_size, settings.epochs)
+    mean = np.where(root > 0, np.asarray(found.mean) / np.where(root > 0, root, 1.0), start)
+    return found._replace(mean=jnp.asarray(mean))
+
+
+def _epoch_means(course: Course, batch: Float[np.ndarray, "E s"]) -> Float[np.ndarray, " E"]:
+    """The mean of the batches' losses, each row counted once."""
+    share = course.last_share
+    return (1 - share) * batch[:, :-1].mean(axis=1) + share * batch[:, -1]

@@ -1,0 +1,53 @@
+"""The learning rate that learns fastest, for optimizers without a closed form: searched among predictions."""
+
+import dataclasses
+
+import numpy as np
+import scipy.optimize
+
+from idjax.prediction.dynamics.theories import path_for, seconds_of
+from idjax.prediction.dynamics.trajectory import Course
+from idjax.types import FastestRate
+
+REACH = 2.5
+"""Decades up and down from the rate given that are searched."""
+POINTS = 7
+"""Rates that are looked at before the best of them is refined."""
+MOST_SECONDS = 20.0
+"""What the search may take."""
+REFINED = 6
+
+
+def fastest_rate(course: Course) -> FastestRate | None:
+    """The rate with the fewest predicted updates to learned_at within the run; if none gets there, the one that ends
+    closest, with infinitely many. None where the search would take long, or all rates are outside the theory's range.
+    """
+    if seconds_of(course) * (POINTS + REFINED) > MOST_SECONDS:
+        return None
+    settings, problem = course.settings, course.problem
+    level = (1 - settings.learned_at) * problem.variance - problem.lost
+    end = float(settings.epochs * course.steps)
+    last = np.array([float(settings.epochs)])
+    found: dict[float, float] = {}
+
+    def score(log_rate: float) -> float:
+        """log of the updates; beyond the run, as if what is left fell by e in a run."""
+        rate = float(f"{10**log_rate:.3g}")
+        path = path_for(course._replace(settings=dataclasses.replace(settings, learning_rate=rate)))
+        steps = path.steps_to(level)
+        found[rate] = steps
+        if np.isfinite(steps):
+            return float(np.log(max(steps, 1.0)))
+        left = float(path.losses(last).error[0])
+        return float(np.log(end) + np.log(max(left / max(level, 1e-300), 1.0))) if np.isfinite(left) else 1e9
+
+    rates = np.log10(settings.step_size) + np.linspace(-REACH, REACH, POINTS)
+    scores = np.array([score(rate) for rate in rates])
+    best = int(np.argmin(scores))
+    if scores[best] >= 1e9:
+        return None
+    around = rates[max(best - 1, 0)], rates[min(best + 1, POINTS - 1)]
+    refined = scipy.optimize.minimize_scalar(score, bounds=around, method="bounded", options={"maxiter": REFINED})
+    chosen = refined.x if refined.fun < scores[best] else rates[best]
+    rate = float(f"{10**chosen:.3g}")
+    return FastestRate(rate, found[rate])

@@ -1,0 +1,107 @@
+"""Full-batch descent with a constant learning rate, with or without momentum: exact, in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idjax.prediction.dynamics.search import first_step
+from idjax.prediction.dynamics.trajectory import Course, Losses, evaluate
+from idjax.theory.full_batch import gradient_descent, momentum
+from idjax.theory.quadratic import Quadratic
+from idjax.types import Stall, Weights
+
+NUMBERS_AT_ONCE = 2**24
+"""Shrink factors held at once, 128 MiB of them."""
+
+
+class FullBatchPath:
+    """Every mode shrinks by a factor of its own a step; docs/theory.md (12), and (52) with momentum."""
+
+    stall: Stall | None = None
+
+    def __init__(self, course: Course):
+        self._course = course
+        self._judged, self._validation, self._power = course.judged(), course.validation(), course.power()
+        self._rates = jnp.asarray(course.problem.rates)
+        settings = course.settings
+        self.how = "full-batch gradient descent, exact"
+        if settings.momentum:
+            self.how = f"full batch with {'Nesterov ' if settings.nesterov else ''}momentum, exact"
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs, of one update each."""
+        size = max(1, NUMBERS_AT_ONCE // self._rates.size)
+        parts = [self._part(epochs[i : i + size]) for i in range(0, len(epochs), size)]
+        return Losses(*map(np.concatenate, zip(*parts, strict=True)))
+
+    def _part(self, epochs: np.ndarray) -> Losses:
+        before, after = self.factors(epochs - 1), self.factors(epochs)
+        validation = np.full(len(epochs), np.nan)
+        if self._validation is not None:
+            validation = np.asarray(evaluate(self._validation, after))
+        train = jnp.sum(self._power * before**2, axis=(-2, -1))
+        return Losses(np.asarray(train), validation, np.asarray(evaluate(self._judged, after)))
+
+    def factors(self, steps: Float[np.ndarray, " t"]) -> Float[Array, "t g n"]:
+        """What is left of each mode after these steps."""
+        settings = self._course.settings
+        return _factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, jnp.asarray(steps))
+
+    def linear_validation(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+        """The part of the validation loss that is linear in the error, with the constant; NaN without a split."""
+        return np.full(len(steps), np.nan) if self._validation is None else self._linear(self._validation, steps)
+
+    def linear_judged(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
+        """The same of the judged squared error."""
+        return self._linear(self._judged, steps)
+
+    def _linear(self, form: Quadratic, steps: np.ndarray) -> np.ndarray:
+        if not np.any(form.linear):
+            return np.full(len(steps), np.asarray(form.constant))
+        return np.asarray(form.constant + jnp.sum(2 * form.linear * self.factors(steps), axis=(-2, -1)))
+
+    def excess(self, step: float) -> float:
+        """The training loss above its floor before the update of this step."""
+        return float(jnp.sum(self._power * self.factors(np.array([step]))[0] ** 2))
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`."""
+        return first_step(lambda steps: np.asarray(evaluate(self._judged, self.factors(steps)) <= level))
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss."""
+
+        def power(mask: np.ndarray, steps: np.ndarray) -> np.ndarray:
+            return np.asarray(jnp.sum(mask * self._power * self.factors(steps) ** 2, axis=(-2, -1)))
+
+        levels = [left * power(mask, np.zeros(1))[0] for mask in masks]
+        return np.array(
+            [
+                first_step(lambda steps, mask=mask, level=level: power(mask, steps) <= level)
+                for mask, level in zip(masks, levels, strict=True)
+            ]
+        )
+
+    def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
+        """The stacked weights before the updates of these steps."""
+        coefficients = np.swapaxes(np.asarray(self.factors(steps)), 1, 2) * self._course.coefficients
+        return self._course.problem.reference.stacked + self._course.problem.spectrum.eigenvectors @ coefficients
+
+    def weights(self, step: float) -> Weights:
+        """The weights."""
+        return self._course.weights_at(np.asarray(self.factors(np.array([step]))[0]))
+
+
+@jax.jit
+def _plain(rates: Array, learning_rate: Array, steps: Array) -> Array:
+    return gradient_descent.shrink_factors(rates, learning_rate, steps)
+
+
+def _factors(rates: Array, learning_rate: float, beta: float, nesterov: bool, steps: Array) -> Array:
+    if beta == 0:
+        return _plain(rates, learning_rate, steps)
+    return _with_momentum(rates, learning_rate, beta, nesterov, steps)
+
+
+_with_momentum = jax.jit(momentum.shrink_factors, static_argnames="nesterov")

@@ -1,0 +1,147 @@
+"""Activations: the network linearised at its start, with what that rests on measured and said beside it."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idjax.nn.step import hyper_for, plan_for
+from idjax.prediction.dynamics.deep_linear import rule_of
+from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
+from idjax.prediction.dynamics.trajectory import Course, NoTheoryError, Recorded, floor_of
+from idjax.theory.networks import tangent
+
+MOST_MODES = 2500
+"""Weights, or outputs of all rows, whose eigenvectors are found: tens of seconds on two cores."""
+MOST_NUMBERS = 5e7
+"""Numbers of a Jacobian that is held at once."""
+CHUNK = 4e6
+CHECKS = 8
+"""Times in a run at which the drift of the kernel is measured."""
+DRIFT_OUTPUTS = 256
+"""Outputs on which it is measured."""
+TRUSTED = 0.1
+"""Drift up to which losses are within some percent; docs/deep.md."""
+
+
+def linearised_path(course: Course) -> Recorded:
+    """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
+
+    Sgd moves along the eigenvectors of the tangent kernel, found among the outputs or the weights, whichever are
+    fewer; other optimizers move the weights themselves. The noise of batches is left out.
+
+    Raises:
+      NoTheoryError: if the rows are not at hand, or the kernel is too large.
+    """
+    settings, problem = course.settings, course.problem
+    if course.sample is None:
+        raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
+    plan = plan_for(settings, autoencoder=course.sample.y is None, outputs=problem.train.outputs, rows=course.rows)
+    course.report(0, 1, "the network, linearised at its start")
+    network, training = network_of(plan, course.layers), seen(course, course.sample)
+    train, basis = _modes(network, training, settings.optimizer == "sgd")
+    held_out = seen(course, course.held_out) if course.held_out else None
+    watched = [_form(network, held_out or training, basis, original=True)]
+    if held_out:
+        same = bool((held_out.scale == 1).all())
+        watched.insert(0, watched[0] if same else _form(network, held_out, basis))
+    origin = network.start if basis is None else jnp.zeros_like(train.linear)
+    rule, hyper = rule_of(plan), hyper_for(settings)
+    state = tangent.begin(rule, hyper, origin)
+    record = np.full((3, settings.epochs), np.nan)
+    sample = training.z[: max(1, DRIFT_OUTPUTS // problem.train.outputs)]
+    before, weights = network.jacobian(network.start, sample), network.start
+    marks = [*range(0, settings.epochs, -(-settings.epochs // CHECKS)), settings.epochs]
+    drift = [0.0]
+    for done, end in pairwise(marks):
+        state, losses, values = tangent.follow(
+            rule, hyper, train, tuple(watched), origin, state, end - done, course.steps
+        )
+        record[0, done:end] = losses
+        record[3 - len(values) :, done:end] = np.stack(values)
+        moved = state.params - origin
+        weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
+        drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
+    path = Recorded(course, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
+    path.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
+    space = "the weights" if basis is None else f"{train.linear.size:,} modes of the tangent kernel"
+    path.how = f"linearised at the start, {settings.optimizer} on {space}"
+    path.how += "" if course.full_batch else ", the noise of the batches left out"
+    ends = network.layers(weights)
+    path.layers = ends if settings.widths else ()
+    path.notes = (
+        _trust(path.kernel_drift),
+        *unreachable(course, training),
+        *dead(course, training, course.layers, "at the start"),
+        *dead(course, training, ends, "at the predicted end"),
+    )
+    return path
+
+
+def seconds_of(course: Course) -> float:
+    """About how long a prediction takes on two cores: measured from 72 weights to 7,000 and up to 100,000 rows."""
+    groups = course.start.bias.size if len(course.layers) == 1 else 1
+    weights = sum(layer.stacked.size for layer in course.layers) / groups
+    outputs = course.rows * course.start.bias.size / groups
+    rotated = course.settings.optimizer == "sgd"
+    modes = min(weights, outputs) if rotated else weights
+    updates = course.settings.epochs * course.steps
+    work = outputs * weights * modes + 2 * modes**3 + updates * (modes if rotated else modes**2)
+    return 0.4 + 3e-10 * groups * work
+
+
+def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[Array, "g P m"] | None]:
+    """The training loss along the tangent kernel's eigenvectors, and these; or in the weights themselves."""
+    groups, weights = network.start.shape
+    outputs = rows.target.size // groups
+    if min(weights, outputs if rotate else weights) > MOST_MODES:
+        raise NoTheoryError(
+            f"the tangent kernel of {weights:,} weights and {outputs:,} outputs is too large: predict finds the "
+            f"eigenvectors of {MOST_MODES:,} at most; give fewer hidden units or fewer rows"
+        )
+    basis = None
+    if rotate and outputs < weights:
+        if outputs * weights > MOST_NUMBERS:
+            raise NoTheoryError(f"{outputs:,} outputs of {weights:,} weights are too many: give fewer hidden units")
+        shares = jnp.full((groups, outputs), 1 / rows.target.size)
+        basis = tangent.basis_of_outputs(network.jacobian(network.start, rows.z), shares)
+    form = _form(network, rows, basis)
+    if not rotate:
+        return form, None
+    form, vectors = tangent.diagonal(form)
+    return form, vectors if basis is None else jnp.einsum("gpm,gmk->gpk", basis, vectors)
+
+
+def _form(network: Network, rows: Seen, basis: Float[Array, "g P m"] | None, original: bool = False) -> tangent.Form:
+    """The mean squared error on these rows near the start, in the network's units or in original ones."""
+    total = None
+    for part in _chunks(rows, network.start.shape[1]):
+        jacobian = network.jacobian(network.start, part.z)
+        if basis is not None:
+            jacobian = jnp.einsum("grp,gpm->grm", jacobian, basis)
+        residual = network.output(network.start, part.z) - network.grouped(part.target)
+        shares = network.grouped(part.scale**2 if original else jnp.ones_like(part.scale)) / rows.target.size
+        form = tangent.form_of(jacobian, residual, shares)
+        total = form if total is None else tangent.Form(*(a + b for a, b in zip(total, form, strict=True)))
+    assert total is not None
+    return total
+
+
+def _chunks(rows: Seen, weights: int) -> Iterator[Seen]:
+    size = max(1, int(CHUNK / (rows.target.shape[1] * weights)))
+    for begin in range(0, len(rows.z), size):
+        yield Seen(*(part[begin : begin + size] for part in rows))
+
+
+def _trust(drift: Float[np.ndarray, " E"]) -> str:
+    if not np.isfinite(drift).all():
+        return "the linearised run diverges: the learning rate is too large for its start"
+    past = np.flatnonzero(drift > TRUSTED)
+    if not len(past):
+        return f"the tangent kernel drifts by {drift.max():.2g} of itself at most: the prediction can be trusted"
+    text = f"the tangent kernel has drifted by {drift[-1]:.2g} of itself at the end: "
+    if past[0] == 0:
+        return text + f"do not trust the losses, by {drift[0]:.2g} in the first epoch"
+    return text + f"trust the losses up to epoch {past[0]}, where it has drifted by {TRUSTED:g}"

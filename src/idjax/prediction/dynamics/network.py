@@ -1,0 +1,126 @@
+"""The network of a run as functions of flat weights, the rows as it sees them, and which of its units are of no use."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from idjax.moments.normalize import encode, fit
+from idjax.nn.model import ACTIVATIONS, RANGES, layers_of, to_params
+from idjax.nn.step import Plan
+from idjax.prediction.dynamics.trajectory import Course, Sample
+from idjax.types import Layers, Weights
+
+NAMED = 8
+"""Units that are named one by one."""
+
+
+class Seen(NamedTuple):
+    """Rows as the network sees them: inputs, targets and what its errors are multiplied by in original units."""
+
+    z: Float[Array, "N p"]
+    target: Float[Array, "N q"]
+    scale: Float[Array, "N q"]
+
+
+class Network(NamedTuple):
+    """Weights at the start (g, P), outputs (g, r) and derivatives (g, r, P) at weights and rows, and layers of weights.
+
+    The outputs of a single layer share no weights: g = q groups of n. A network with hidden layers is one group.
+    """
+
+    start: Float[Array, "g P"]
+    output: Callable[[Array, Array], Array]
+    jacobian: Callable[[Array, Array], Array]
+    layers: Callable[[Array], Layers]
+
+    def grouped(self, values: Float[Array, "N q"]) -> Float[Array, "g r"]:
+        """Numbers of every row and output in the order of `output`."""
+        return values.T if len(self.start) > 1 else values.reshape(1, -1)
+
+
+def network_of(plan: Plan, layers: Layers) -> Network:
+    """The Flax model of this plan, in float64."""
+    return _one_layer(ACTIVATIONS[plan.activation], layers[0]) if len(layers) == 1 else _deep(plan, layers)
+
+
+def _one_layer(activation: Callable[[Array], Array], layer: Weights) -> Network:
+    def inputs(z: Array) -> Array:
+        return jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
+
+    def jacobian(weights: Array, z: Array) -> Array:
+        slope = jax.vmap(jax.vmap(jax.grad(activation)))(weights @ inputs(z).T)
+        return slope[..., None] * inputs(z)
+
+    def layers(weights: Array) -> Layers:
+        stacked = np.asarray(weights).T
+        return (Weights(stacked[:-1], stacked[-1]),)
+
+    def output(weights: Array, z: Array) -> Array:
+        return activation(weights @ inputs(z).T)
+
+    return Network(jnp.asarray(layer.stacked.T), jax.jit(output), jax.jit(jacobian), layers)
+
+
+def _deep(plan: Plan, layers: Layers) -> Network:
+    model = plan._replace(dtype="float64").model()
+    flat, unravel = ravel_pytree(to_params(layers, "float64"))
+
+    def output(weights: Array, z: Array) -> Array:
+        return jnp.asarray(model.apply(unravel(weights[0]), z, method="layer")).reshape(1, -1)
+
+    def jacobian(weights: Array, z: Array) -> Array:
+        rows = jax.vmap(lambda row: jax.jacrev(lambda w: output(w[None], row[None])[0])(weights[0]))(z)
+        return rows.reshape(1, -1, len(flat))
+
+    return Network(flat[None], jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0])))
+
+
+def seen(course: Course, sample: Sample) -> Seen:
+    """The rows in the network's units."""
+    problem = course.problem
+    fitted = problem.fold_with or fit("none", problem.shape_moments)
+    x, y = (None if part is None else np.asarray(part, np.float64) for part in sample)
+    z, target, affine = encode(course.settings.normalize, fitted, x, y)
+    scale = np.broadcast_to(affine.scale, target.shape)
+    return Seen(jnp.asarray(z), jnp.asarray(target), jnp.asarray(scale))
+
+
+def unreachable(course: Course, rows: Seen) -> list[str]:
+    """Targets outside the range of the output's activation, and the loss that they leave."""
+    activation = course.settings.activation
+    if activation not in RANGES:
+        return []
+    low, high = RANGES[activation]
+    beyond = np.maximum(low - np.asarray(rows.target), 0) + np.maximum(np.asarray(rows.target) - high, 0)
+    if not beyond.any():
+        return []
+    outputs = _named("output", np.flatnonzero((beyond > 0).any(axis=0)), beyond.shape[1])
+    return [
+        f"unreachable: {np.mean(beyond > 0):.2%} of the targets lie outside the range of {activation}, which leaves a "
+        f"loss of at least {np.mean(beyond**2):.4g} ({outputs})"
+    ]
+
+
+def dead(course: Course, rows: Seen, layers: Layers, when: str) -> list[str]:
+    """Units of relu that are 0 on every row, where no gradient reaches them."""
+    settings, z, notes = course.settings, np.asarray(rows.z), []
+    kinds = [settings.hidden_activation] * len(settings.widths) + [settings.activation]
+    for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
+        z = z @ layer.kernel + layer.bias
+        if kind == "relu" and len(units := np.flatnonzero((z <= 0).all(axis=0))):
+            where = f"hidden layer {index + 1}" if index < len(settings.widths) else "the output layer"
+            notes.append(f"dead {when}, 0 on every training row: {_named('unit', units, z.shape[1])} of {where}")
+        z = np.asarray(ACTIVATIONS[kind](jnp.asarray(z)))
+    return notes
+
+
+def _named(what: str, units: np.ndarray, total: int) -> str:
+    if len(units) == total:
+        return f"all {total} {what}s"
+    names = ", ".join(map(str, units[:NAMED])) + (", …" if len(units) > NAMED else "")
+    return f"{what} {names}" if len(units) == 1 else f"{len(units)} {what}s: {names}"

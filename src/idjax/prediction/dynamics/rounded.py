@@ -1,0 +1,184 @@
+"""What rounding of the weights changes in SGD: where a full batch stalls, and how it slows noisy batches."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Bool, Float
+
+from idjax.prediction.dynamics.full_batch import FullBatchPath
+from idjax.prediction.dynamics.minibatch import MinibatchPath
+from idjax.prediction.dynamics.search import first_step
+from idjax.prediction.dynamics.stepped import stepped_path
+from idjax.prediction.dynamics.trajectory import Course, Losses, Path, floor_of
+from idjax.theory import finite_precision
+from idjax.types import Stall, Weights
+
+UNSLOWED = 0.999
+"""Share of the descent that has to pass for rounding to be left out."""
+CLOCKED, TIMED = 0.9, 0.5
+"""Share of the descent that has to pass for one clock to describe all weights: their loss, and roughly their time."""
+STANDS = 0.98
+"""Share of the loss that is left where training no longer moves, clock or not."""
+STALLED = 0.01
+"""Share of the descent that passes where a run with batches counts as stalled."""
+MOST_NOISE = 0.05
+"""Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
+FOREVER = 1e18
+NUMBERS_AT_ONCE = 2**23
+NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
+
+
+def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
+    """The path, or one that knows what rounding to the dtype of the weights does; docs/theory.md, section 14.
+
+    A full batch is stepped on the moments with its weights rounded, which is exact, where half of the descent is lost
+    within the run. With minibatches the noise carries part of the mean updates over the gap.
+    """
+    settings = course.settings
+    end = float(settings.epochs * course.steps)
+    if settings.rounding == "stochastic":
+        path.how += _noise_warning(course, path, end)
+    if settings.rounding != "nearest" or settings.dtype == "float64":
+        return path
+    level = (1 - settings.learned_at) * course.problem.variance - course.problem.lost
+    learned = path.steps_to(level) if course.beyond else np.inf
+    if isinstance(path, FullBatchPath):
+        stall = first_step(lambda steps: _passed(course, path, steps) <= 0.5)
+        if settings.dtype == "bfloat16" or stall < end:
+            return stepped_path(course)
+        return StallingPath(course, stall) if stall < learned else path
+    last = max(learned, end) if np.isfinite(learned) else end
+    warning = _noise_warning(course, path, end)
+    rounded: MinibatchPath | SlowedPath = path
+    within, *_ = passed = _passed(course, path, np.unique([end, last]))
+    if passed.min() < UNSLOWED:
+        early = np.geomspace(1, last / 8, 10) if within < UNSLOWED else [end]
+        # The noise falls with the loss, most of it close to the end.
+        late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
+        steps = np.unique(np.round([0.0, *early, *late]))
+        rounded = SlowedPath(course, path, steps, _passed(course, path, steps))
+    rounded.how += warning
+    return rounded
+
+
+class StallingPath(FullBatchPath):
+    """A full batch that stalls after the run: what would be learned later never is."""
+
+    def __init__(self, course: Course, step: float):
+        super().__init__(course)
+        self.stall = Stall(course.settings.dtype, step, self.excess(step) + floor_of(course.problem))
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`; inf if updates are lost before."""
+        assert self.stall is not None
+        steps = super().steps_to(level)
+        return steps if steps <= self.stall.steps else float("inf")
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left`; inf if updates are lost before."""
+        assert self.stall is not None
+        steps = super().group_steps(masks, left)
+        return np.where(steps <= self.stall.steps, steps, np.inf)
+
+
+class SlowedPath:
+    """Batches' noise carries the share p of the mean update over the gap: t updates do what τ would, dτ/dt = p.
+
+    docs/theory.md (125). As the loss falls so does the noise, and the clock τ stops.
+
+    Args:
+      path: the run without rounding.
+      steps: some of its steps τ, from 0 on.
+      passed: p at these.
+    """
+
+    def __init__(
+        self, course: Course, path: MinibatchPath, steps: Float[np.ndarray, " k"], passed: Float[np.ndarray, " k"]
+    ):
+        self.unrounded, self._steps, self._unrounded_steps = path, course.steps, steps
+        pace = 1 / np.maximum(passed, 1 / FOREVER)
+        needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
+        self._needed = np.minimum(needed, FOREVER)
+        # Weights that most is lost of stay behind the others: no common clock describes them.
+        self._valid, self._timed = (self._first(passed < share) for share in (CLOCKED, TIMED))
+        dtype = course.settings.dtype
+        self.how = f"{path.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
+        if self._valid < course.settings.epochs * course.steps:
+            self.how += (
+                f"; outside its range from step {self._valid:,.0f} on: rounding loses a tenth of the mean update"
+            )
+        self.stall: Stall | None = None
+        if (passed < STALLED).any():
+            loss = path.excess(float(steps[np.argmax(passed < STALLED)])) + floor_of(course.problem)
+            self.stall = Stall(dtype, self._first(passed < STALLED), loss)
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs, NaN from where weights differ too much in what passes and still move."""
+        end = epochs * self._steps
+        within = end[:, None] - self._steps * NODES
+        slowed, plain = (self.unrounded.at(np.floor(at).ravel()).train for at in (self._clock(within), within))
+        share = slowed.reshape(within.shape).mean(axis=1) / plain.reshape(within.shape).mean(axis=1)
+        after = self.unrounded.at(self._clock(end))
+        losses = Losses(self.unrounded.losses(epochs).train * share, after.validation, after.error)
+        still = after.train >= STANDS * self.unrounded.at(self._clock(np.array([self._valid]))).train
+        return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the expected squared error is at most `level`; inf beyond the range."""
+        return float(self._needed_for(np.array(self.unrounded.steps_to(level))))
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Updates until each group of modes holds at most the share `left` of its loss; inf beyond the range."""
+        return self._needed_for(self.unrounded.group_steps(masks, left))
+
+    def weights(self, step: float) -> Weights:
+        """The expected weights."""
+        return self.unrounded.weights(float(self._clock(np.array([step]))[0]))
+
+    def _first(self, condition: Bool[np.ndarray, " k"]) -> float:
+        return float(self._needed[np.argmax(condition)]) if condition.any() else FOREVER
+
+    def _clock(self, steps: Float[np.ndarray, "*t"]) -> Float[np.ndarray, "*t"]:
+        """The updates without rounding that do what these do."""
+        return np.floor(np.interp(steps, self._needed, self._unrounded_steps))
+
+    def _needed_for(self, steps: Float[np.ndarray, "*k"]) -> Float[np.ndarray, "*k"]:
+        found = np.interp(steps, self._unrounded_steps, self._needed, right=np.inf)
+        return np.where(found < min(self._timed, FOREVER), found, np.inf)
+
+
+def _passed(
+    course: Course, path: FullBatchPath | MinibatchPath, steps: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, " t"]:
+    """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
+    size = max(1, NUMBERS_AT_ONCE // course.start.kernel.size)
+    return np.concatenate([_part_passed(course, path, steps[i : i + size]) for i in range(0, len(steps), size)])
+
+
+def _part_passed(course: Course, path: FullBatchPath | MinibatchPath, steps: np.ndarray) -> np.ndarray:
+    settings, problem = course.settings, course.problem
+    before, after = np.split(path.weights_along(np.concatenate([steps, steps + 1])), 2)
+    updates = after - before
+    noise = np.zeros_like(before)
+    if isinstance(path, MinibatchPath):
+        # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
+        rate = 2 * settings.step_size * problem.output_shares
+        left = path.at(steps).train + floor_of(problem) - problem.penalty[0]
+        power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
+        noise = np.sqrt(np.outer(left, power) / course.mean_batch)[:, :, None] * rate
+    share = finite_precision.descent_passed(*map(jnp.asarray, (before, updates, noise)), settings.dtype)
+    return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(path, MinibatchPath) else 0.0)
+
+
+def _noise_warning(course: Course, path: FullBatchPath | MinibatchPath, end: float) -> str:
+    """Says where what rounding adds to the loss is not small."""
+    settings, problem = course.settings, course.problem
+    rate = settings.step_size / (1 - settings.momentum)
+    weights = jnp.asarray(path.weights(end).stacked)
+    added = float(finite_precision.noise_after(weights, jnp.asarray(problem.rates), rate, end, settings.dtype))
+    if settings.rounding == "stochastic":
+        added *= 2  # up or down at random is off by u²/6, to nearest by u²/12
+    variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)
+    loss = path.excess(end) + floor_of(problem)
+    if added > MOST_NOISE * max(loss, (1 - settings.learned_at) * variance):
+        return f"; outside its range at the end: rounding to {settings.dtype} adds about {added:.2g} to the loss"
+    return ""

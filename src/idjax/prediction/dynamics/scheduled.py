@@ -1,0 +1,190 @@
+"""Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from idjax.nn import schedules
+from idjax.prediction.dynamics.minibatch import group_rates, shuffled_updates
+from idjax.prediction.dynamics.trajectory import Course, Losses, Recorded, evaluate
+from idjax.settings import parse_schedule
+from idjax.theory.sgd import horizons as fast_forward
+from idjax.theory.sgd import minibatch, order_spread
+from idjax.types import Weights
+
+MOST_ITERATED = 3e8
+"""Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
+CHANGE = 0.05
+"""Change of the learning rate within a piece."""
+MOST_PIECES = 16
+
+
+def scheduled_path(course: Course) -> "ScheduledPath":
+    """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
+    settings, problem = course.settings, course.problem
+    rate = schedules.build(parse_schedule(settings.schedule), 1.0, course.steps, settings.epochs)
+    assert callable(rate)
+    shape = np.asarray(rate(jnp.arange(float(settings.epochs * course.steps)))).reshape(settings.epochs, course.steps)
+    watched, constants = course.watched()
+    vectors = problem.spectrum.eigenvectors
+    forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
+    noise = problem.on_train.residual
+    record, groups = np.zeros((1 + len(forms), settings.epochs)), []
+    for step_size, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
+        seconds: dict[bytes, _Seconds] = {}
+        for k, shares in enumerate(np.asarray(watched.shares)):
+            # Forms that weigh outputs alike see the same second moments.
+            key = shares.tobytes()
+            if key not in seconds:
+                seconds[key] = _second_moments(course, step_size, shape, shares[outputs], noise[outputs], outputs)
+            record[1 + k] += np.einsum("ij,eij->e", forms[k], seconds[key].ends)
+        counted = problem.output_shares
+        training = seconds[counted.tobytes()]
+        record[0] += training.means
+        groups.append(Group(step_size * shape, float(counted[outputs] @ noise[outputs]), training.states))
+    factors, squares = map(np.asarray, _mean_factors(course, shape))
+    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), course.coefficients, watched.shares)
+    per_output = (
+        factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
+    )
+    record[1:] += 2 * np.einsum("kqi,eqi->ke", slopes, per_output, optimize=True) + constants[:, None]
+    path = ScheduledPath(course, record, factors, squares, groups)
+    path.how = (
+        f"sgd with {settings.schedule} learning rate, exact in expectation over the batches, in pieces of constant "
+        "rate (Gaussian rows, shuffled epochs to second order)"
+    )
+    return path
+
+
+class Group(NamedTuple):
+    """Outputs that learn at the same rates, their label noise and their second moments as some epochs begin, all as the
+    loss counts them.
+    """
+
+    rates: Float[np.ndarray, "E steps"]
+    noise: float
+    states: dict[int, minibatch.Second]
+
+
+class ScheduledPath(Recorded):
+    """What was recorded, and what is left of each mode of the mean of the weights at the end of every epoch, (E, g, n),
+    with the mean over the epoch of its square.
+    """
+
+    def __init__(
+        self,
+        course: Course,
+        record: Float[np.ndarray, "k E"],
+        factors: Float[np.ndarray, "E g n"],
+        squares: Float[np.ndarray, "E g n"],
+        groups: list[Group],
+    ):
+        super().__init__(course, record, course.weights_at(factors[-1]))
+        self._factors, self._squares, self.groups = factors, squares, groups
+
+    @property
+    def at_ends(self) -> Float[np.ndarray, " E"]:
+        """The training loss above its floor at the end of every epoch: that of all groups of modes."""
+        return self._record[3:].sum(axis=0)
+
+    def moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
+        """Σ_j s_j E[e_j e_jᵀ] of a group before these updates of one epoch that `order_spread.epochs_read`, at its mean
+        rate.
+        """
+        epoch = int(steps[0]) // self._course.steps
+        rule = shuffled_updates(self._course, float(group.rates[epoch].mean()))
+        return fast_forward.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._course.steps)
+
+    def of_start(self, start: Weights) -> Losses:
+        """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""
+        epochs = np.arange(1.0, self._course.settings.epochs + 1)
+        here, there = self._of_means(self._course), self._of_means(self._course._replace(start=start))
+        return Losses(*(own + b - a for own, a, b in zip(self.losses(epochs), here, there, strict=True)))
+
+    def _of_means(self, course: Course) -> Losses:
+        train = np.sum(course.power() * self._squares, axis=(-2, -1))
+        validation = course.validation()
+        return Losses(
+            train,
+            np.full_like(train, np.nan) if validation is None else np.asarray(evaluate(validation, self._factors)),
+            np.asarray(evaluate(course.judged(), self._factors)),
+        )
+
+
+class _Seconds(NamedTuple):
+    """Of weighted outputs: the mean loss of each epoch, Σ_j share_j E[e_j e_jᵀ] at its end, and all second moments as
+    some epochs begin.
+    """
+
+    means: Float[np.ndarray, " E"]
+    ends: Float[np.ndarray, "E n n"]
+    states: dict[int, minibatch.Second]
+
+
+def _second_moments(
+    course: Course, step_size: float, shape: np.ndarray, shares: np.ndarray, noise: np.ndarray, outputs: slice
+) -> _Seconds:
+    settings, problem = course.settings, course.problem
+    coefficients = course.coefficients[:, outputs]
+    eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
+    form = jnp.diag(jnp.asarray(eigenvalues))
+    state = minibatch.at_start(jnp.asarray((coefficients * shares) @ coefficients.T))
+    iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
+    means, ends, states = [], [], dict.fromkeys(order_spread.epochs_read(settings.epochs), state)
+    for epoch, rates in enumerate(step_size * shape):
+        if epoch in states:
+            states[epoch] = state
+        mean_rate = float(rates.mean())
+        if iterated:
+            state, values = minibatch.expected(
+                shuffled_updates(course, mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+            )
+            values = np.asarray(values)[:, 0]
+            share = course.last_share
+            mean = (1 - share) * values[:-1].mean() + share * values[-1]
+        else:
+            mean = 0.0
+            for part in np.array_split(rates, _pieces(rates)):
+                state, average = fast_forward.advance(
+                    shuffled_updates(course, float(part.mean())), state, kick, form, len(part)
+                )
+                mean += average * len(part) / len(rates)
+        decay = mean_rate / (1 - settings.momentum) * eigenvalues * course.steps
+        unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, course.mean_batch, course.rows)
+        means.append(mean + unseen * (mean + kick))
+        ends.append(np.asarray(state.ee))
+    return _Seconds(np.array(means), np.stack(ends), states)
+
+
+def _pieces(rates: np.ndarray) -> int:
+    """So many that the rate changes little within each."""
+    largest = rates.max()
+    return int(np.clip(np.ceil(np.ptp(rates) / (CHANGE * largest)), 1, MOST_PIECES)) if largest > 0 else 1
+
+
+def _mean_factors(course: Course, shape: np.ndarray) -> tuple[Array, Array]:
+    """What is left of each mode's expected error at the end of every epoch, (E, g, n), and the mean of its square."""
+    settings = course.settings
+    return _follow_means(
+        jnp.asarray(course.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov
+    )
+
+
+@jax.jit
+def _follow_means(rates: Array, learning_rates: Array, momentum: Array, nesterov: Array) -> tuple[Array, Array]:
+    def step(state: tuple[Array, Array, Array], rate: Array) -> tuple[tuple[Array, Array, Array], None]:
+        error, velocity, total = state
+        pull = rate * rates * error  # the rate is inside the velocity, as Keras has it
+        velocity = momentum * velocity + pull
+        moved = jnp.where(nesterov, momentum * velocity + pull, velocity)
+        return (error - moved, velocity, total + error**2), None
+
+    def epoch(state: tuple[Array, Array], learning_rates: Array) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        (error, velocity, total), _ = jax.lax.scan(step, (*state, jnp.zeros_like(rates)), learning_rates)
+        return (error, velocity), (error, total / len(learning_rates))
+
+    start = (jnp.ones_like(rates), jnp.zeros_like(rates))
+    return jax.lax.scan(epoch, start, learning_rates)[1]

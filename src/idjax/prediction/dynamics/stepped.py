@@ -1,0 +1,82 @@
+"""Any optimizer and learning-rate schedule on the full batch, simulated on the moments: exact, rounding included."""
+
+import dataclasses
+import functools
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from idjax.nn import optimizers, schedules
+from idjax.prediction.dynamics.trajectory import Course, Recorded, floor_of
+from idjax.settings import Settings, parse_schedule
+from idjax.theory import finite_precision
+from idjax.theory.full_batch import stepped
+from idjax.types import Stall
+
+AT_ONCE = 1024
+"""Epochs in one call."""
+STALLED = 0.1
+"""Share of the descent that passes rounding where a run counts as stalled."""
+MOST_STALLED = 20_000
+"""Epochs after which a stalled run is not stepped further: a weight near 0 always moves."""
+STANDS = 0.99
+"""Share of the excess loss that is left where a run counts as having arrived at its last loss."""
+ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "master": ", with a float32 copy"}
+
+
+def stepped_path(course: Course) -> Recorded:
+    """Every update taken on the moments of the data, weights stored as they are in training; docs/theory.md, section
+    13. The gradient is exact, as that of training is but for the rounding of its sums.
+    """
+    settings, problem = course.settings, course.problem
+    # Programs are compiled for a transformation, which starts and seeds share.
+    transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), course.steps)
+    layer = course.layer()
+    errors = jnp.asarray(course.start.stacked - problem.reference.stacked)
+    watched, constants = course.watched()
+    state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
+    record = np.empty((1 + len(constants), settings.epochs))
+    plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"
+    done, passed, still = 0, 1.0, False
+    while done < settings.epochs and not still:
+        size = min(AT_ONCE, settings.epochs - done)
+        state, losses, seen = stepped.follow(transformation, layer, state, watched, size, rounding=settings.rounding)
+        record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
+        done += size
+        if plain and settings.schedule == "constant" and settings.dtype != "float64":
+            passed = _passed(layer, stepped.error_of(layer, state), settings.step_size, settings.dtype)
+            still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
+    record[:, done:] = record[:, done - 1 : done]
+    path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, state))))
+    path.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
+    if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
+        # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
+        path.how += " but for the bias, whose gradient in training is what rounding makes of 0"
+    if settings.dtype != "float64":
+        path.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
+    if passed < STALLED:
+        end = float(record[0, -1])
+        first = int(np.argmax(record[0] <= end / STANDS))
+        path.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
+        path.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
+    return path
+
+
+@functools.lru_cache(maxsize=32)
+def _transformation(settings: Settings, steps: int) -> optax.GradientTransformation:
+    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, steps, settings.epochs)
+    return optimizers.build(
+        settings.optimizer,
+        rate if callable(rate) else settings.step_size,
+        momentum=settings.momentum or None,
+        nesterov=settings.nesterov,
+        **settings.numbers,
+    )
+
+
+def _passed(layer: stepped.Layer, error: Array, learning_rate: float, dtype: str) -> float:
+    updates = -learning_rate * stepped.excess(layer, error)[1]
+    weights, updates, noise = (layer.reference + error)[None], updates[None], jnp.zeros_like(updates)[None]
+    return float(jnp.nan_to_num(finite_precision.descent_passed(weights, updates, noise, dtype)[0]))

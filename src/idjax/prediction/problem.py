@@ -1,0 +1,254 @@
+"""Moments + Settings → the problem that gradient descent solves: a quadratic loss, its spectrum, its learning rates."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from idjax.moments.moments import MomentSet
+from idjax.moments.normalize import Fitted, encode_moments, fit, lost_variance, zca_to_pca
+from idjax.moments.spectrum import largest_eigenvalue, spectrum_of
+from idjax.settings import Settings
+from idjax.theory import quadratic
+from idjax.theory.full_batch import momentum as momenta
+from idjax.theory.sgd import mean_square, minibatch
+from idjax.theory.sgd import stability as sgd
+from idjax.types import LearningRates, Moments, Spectrum, Weights
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Problem:
+    """A run as gradient descent sees it: a quadratic loss on moments of normalised rows.
+
+    train, validation: moments whose loss is descended and reported, with output weights ω (q,).
+    judged:            moments and output weights whose loss is the squared error in original units, of the rows
+                       that the explained variance is about; variance is that of their targets.
+    shape_moments:     the same rows' moments for the shape correlation, with what folds the normaliser into weights.
+    spectrum:          of train.  reference: an optimum of train, from which errors are counted.
+    penalty:           constant part of the L2 activity penalty on train and validation.
+    lost:              squared error in original units that no weights change: what the judged rows have where the
+                       training rows have nothing.
+    turned:            whether this is zca seen along the axes of pca: weights are turned on their way in and out.
+    """
+
+    train: Moments
+    validation: Moments | None
+    output_weights: np.ndarray
+    judged: Moments
+    judged_weights: np.ndarray
+    variance: float
+    shape_moments: Moments
+    fold_with: Fitted | None
+    spectrum: Spectrum
+    reference: Weights
+    penalty: tuple[float, float]
+    lost: float = 0.0
+    turned: bool = False
+
+    def enter(self, weights: Weights) -> Weights:
+        """The model's weights in the coordinates of this problem."""
+        return zca_to_pca(self.fold_with, weights) if self.turned and self.fold_with else weights
+
+    def leave(self, weights: Weights) -> Weights:
+        """The other way."""
+        return zca_to_pca(self.fold_with, weights, back=True) if self.turned and self.fold_with else weights
+
+    @property
+    def groups(self) -> int:
+        """1 if all outputs learn at the same rates, else one group per output."""
+        return 1 if np.all(self.output_weights == self.output_weights[0]) else len(self.output_weights)
+
+    @property
+    def output_groups(self) -> list[slice]:
+        """The outputs of each group, as slices of all."""
+        return [slice(None)] if self.groups == 1 else [slice(j, j + 1) for j in range(self.groups)]
+
+    @property
+    def output_shares(self) -> np.ndarray:
+        """ω/q, (q,): what each output's squared error counts in the loss."""
+        return self.output_weights / len(self.output_weights)
+
+    @property
+    def judged_shares(self) -> np.ndarray:
+        """The same in the squared error that is judged."""
+        return self.judged_weights / len(self.judged_weights)
+
+    @property
+    def mean(self) -> np.ndarray:
+        """μ = √w̄ [m; 1] in the eigenbasis."""
+        return np.sqrt(self.train.weight) * (self.spectrum.eigenvectors.T @ np.append(self.train.mean_x, 1.0))
+
+    @property
+    def rates(self) -> np.ndarray:
+        """h = (2/q) ω λ, (g, n)."""
+        return 2 * self.output_shares[: self.groups, None] * self.spectrum.eigenvalues
+
+    @property
+    def condition_number(self) -> float:
+        """The largest rate over the smallest that is not 0."""
+        positive = self.rates[self.rates > 0]
+        return float(positive.max() / positive.min()) if len(positive) else float("nan")
+
+    @functools.cached_property
+    def on_train(self) -> quadratic.Projected:
+        """What the training rows say of the reference, in the eigenbasis."""
+        return quadratic.project(self.train, self.reference, self.spectrum.eigenvectors, self.spectrum.eigenvalues)
+
+    @functools.cached_property
+    def on_validation(self) -> quadratic.Projected | None:
+        """What the validation rows say of it, if there is a split."""
+        return self.validation and self._project(self.validation)
+
+    @functools.cached_property
+    def on_judged(self) -> quadratic.Projected:
+        """What the rows that are judged say of it."""
+        if self.judged is self.validation and self.on_validation is not None:
+            return self.on_validation
+        return self.on_train if self.judged is self.train else self._project(self.judged)
+
+    def _project(self, moments: Moments) -> quadratic.Projected:
+        return quadratic.project(moments, self.reference, self.spectrum.eigenvectors)
+
+    def coefficients(self, start: Weights) -> np.ndarray:
+        """Vᵀ(Θ_0 - Θ_ref), (n, q)."""
+        return self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked)
+
+
+def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> Problem:
+    """Chooses the moments and output weights that the normaliser and the units of the loss imply (theory §6)."""
+    turned = settings.normalize == "zca"
+    fitted = fit("pca" if turned else settings.normalize, train.raw)
+    original = settings.loss_space == "original"
+    scale = fitted.targets.scale
+    ones = np.ones_like(scale)
+
+    def seen(moments: MomentSet, in_original: bool) -> Moments:
+        if settings.normalize == "sample":
+            return moments.sample_weighted if in_original else moments.sample
+        return encode_moments(fitted, moments.raw)
+
+    judged_set = validation or train
+    seen_train = seen(train, original)
+    seen_validation = seen(validation, original) if validation else None
+    alike = original or settings.normalize != "sample"
+    judged = (seen_validation or seen_train) if alike else seen(judged_set, True)
+    penalty = (0.0, 0.0)
+    if settings.activity_l2:
+        seen_train, constant = _penalized(seen_train, settings.activity_l2)
+        penalty = (constant, 0.0)
+        if seen_validation:
+            seen_validation, constant = _penalized(seen_validation, settings.activity_l2)
+            penalty = (penalty[0], constant)
+    affine = settings.normalize != "sample"
+    lost = 0.0
+    if affine and validation and not scale.all():
+        raw = validation.raw
+        lost = lost_variance(fitted.targets, raw.mean_y, raw.covariance_yy) / raw.outputs
+    return Problem(
+        train=seen_train,
+        validation=seen_validation,
+        output_weights=scale**2 if original and affine else ones,
+        judged=judged,
+        judged_weights=scale**2 if affine else ones,
+        variance=float(np.mean(np.diagonal(judged_set.raw.covariance_yy))),
+        shape_moments=judged_set.raw if affine else judged_set.sample_weighted,
+        fold_with=fitted if affine else None,
+        spectrum=spectrum_of(seen_train),
+        reference=quadratic.optimum(seen_train),
+        penalty=(penalty[0], penalty[1] + lost * original),
+        lost=lost,
+        turned=turned,
+    )
+
+
+def max_learning_rate(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> float:
+    """The largest learning rate that is stable: for the full batch, or in mean square with this batch size."""
+    with jax.enable_x64(True):
+        full_batch = float(momenta.max_learning_rate(jnp.asarray(problem.rates), momentum, nesterov))
+        if batch_size >= problem.train.count:
+            return full_batch
+        to_rate = 1 / (2 * float(problem.output_shares.max()))
+        if momentum == 0:
+            return to_rate * sgd.max_step(problem.spectrum, problem.mean, batch_size)
+        rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
+        return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
+
+
+def is_stable(problem: Problem, settings: Settings, learning_rate: float) -> bool:
+    """Whether this learning rate is stable in mean square with the batches and the momentum of the settings."""
+    rate = 2 * learning_rate * float(problem.output_shares.max())
+    spectrum, mean = problem.spectrum, problem.mean
+    if settings.momentum == 0:
+        rank = spectrum.rank
+        return sgd.growth_is_below(1.0, rate, spectrum.eigenvalues[:rank], mean[:rank], settings.batch_size)
+    numbers = (settings.batch_size, rate, settings.momentum, settings.nesterov)
+    return mean_square.growth_is_below(1.0, minibatch.updates(spectrum.eigenvalues, mean, *numbers))
+
+
+def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> LearningRates:
+    """Largest and best learning rates, full batch and in mean square with this batch size, and more for advice."""
+    full_max = max_learning_rate(problem, problem.train.count, momentum, nesterov)
+    with jax.enable_x64(True):
+        rates = jnp.asarray(problem.rates)
+        full_best = float(momenta.best_learning_rate(rates, momentum, nesterov))
+        fastest = momenta.best(rates, False)
+    most, best = full_max, full_best
+    if batch_size < problem.train.count:
+        most = max_learning_rate(problem, batch_size, momentum, nesterov)
+        to_rate = 1 / (2 * float(problem.output_shares.max()))
+        if momentum == 0:
+            best = to_rate * sgd.best_step(problem.spectrum, problem.mean, batch_size)
+        else:
+            with jax.enable_x64(True):
+                rule = minibatch.updates(
+                    problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov
+                )
+                best = to_rate * mean_square.best_rate(rule, most / to_rate)
+    return LearningRates(
+        full_batch_max=full_max,
+        full_batch_best=full_best,
+        max=most,
+        best=best,
+        critical_batch=sgd.critical_batch(problem.spectrum, problem.mean, problem.train.count),
+        momentum=fastest.momentum,
+        momentum_rate=fastest.learning_rate,
+    )
+
+
+def mode_groups(problem: Problem) -> list[tuple[str, np.ndarray]]:
+    """The modes by what they are, as masks (n,): the mean of the inputs, the slow ones, the bias, and null ones.
+
+    The mean has a mode of its own only where it is larger than any deviation; the bias is the mode that turns most
+    towards the constant 1, if one does by half.
+    """
+    eigenvalues, vectors = problem.spectrum.eigenvalues, problem.spectrum.eigenvectors
+    kind = np.full(len(eigenvalues), "slow")
+    kind[eigenvalues == 0] = "null"
+    moving = np.flatnonzero(eigenvalues > 0)
+    mean = problem.train.mean_x
+    size = float(mean @ mean)
+    if len(moving) and size > largest_eigenvalue(problem.train.covariance_xx):
+        kind[moving[0]] = "mean"
+    constant = vectors[-1] ** 2 * (kind == "slow")
+    if constant.max(initial=0.0) > 0.5 * (1 - (vectors[-1] ** 2)[kind == "mean"].sum()):
+        kind[np.argmax(constant)] = "bias"
+    return [
+        (name, (kind == name).astype(np.float64)) for name in ("mean", "slow", "bias", "null") if (kind == name).any()
+    ]
+
+
+def _penalized(moments: Moments, l2: float) -> tuple[Moments, float]:
+    """E|y - ŷ|²/q + l2 E|ŷ|² as a plain squared error with weight k = 1 + l2 q and targets y/k, plus a constant."""
+    k = 1 + l2 * moments.outputs
+    power = float(np.trace(moments.covariance_yy) + moments.mean_y @ moments.mean_y)
+    scaled = dataclasses.replace(
+        moments,
+        weight=moments.weight * k,
+        mean_y=moments.mean_y / k,
+        covariance_xy=moments.covariance_xy / k,
+        covariance_yy=moments.covariance_yy / k**2,
+        autoencoder=False,
+    )
+    return scaled, moments.weight * power / moments.outputs * (1 - 1 / k)

@@ -1,5 +1,0 @@
-"""Linear probes on frozen features: which learning rate, how many epochs, and what a normaliser buys."""
-
-from idjax.probes.predict import NORMALIZERS, predict_probe
-
-__all__ = ["NORMALIZERS", "predict_probe"]

@@ -1,0 +1,166 @@
+"""The published experiments: predicted, trained, held against what was published and against their claims."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from idjax.data import Dataset, load, training_rows
+from idjax.data.config_files import configs_folder, run_config
+from idjax.nn.model import DenseModel, to_params
+from idjax.prediction.predict import NoTheoryError, predict
+from idjax.published.variance_scan import run_scan
+from idjax.report.comparison import Pair, check_claim, progress_line, verdict
+from idjax.results.outcomes import ExperimentOutcome, Outcome, RunOutcome, Samples, ScanOutcome
+from idjax.results.store import curve_object
+from idjax.settings import Experiment, Run, Settings, VarianceScan
+from idjax.training.train import train
+from idjax.types import Curve, IdjaxError, Progress
+
+ORDER = (
+    "identity_start",
+    "narrow_normal",
+    "attempts",
+    "adam",
+    "unit_uniform",
+    "unit_uniform_5",
+    "fixed",
+    "variance_scan",
+)
+"""The experiments in the order in which they tell the story."""
+
+SAMPLE_ROWS = 3
+
+
+def load_experiment(name: str) -> Experiment | VarianceScan:
+    """The experiment of a published name, from its file.
+
+    Raises:
+      IdjaxError: for a name that is none of `ORDER`, with the closest one.
+    """
+    if name not in ORDER:
+        close = difflib.get_close_matches(name, ORDER, 1)
+        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(ORDER)}"
+        raise IdjaxError(f"{name!r} is not an experiment; {hint}")
+    return run_config(configs_folder() / f"{name}.py", "experiment")
+
+
+def reproduce(
+    names: Sequence[str] = ORDER,
+    *,
+    full: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Outcome]:
+    """Runs the experiments of these names in turn; `say` hears every epoch, and `full` trains the attempts longer."""
+    experiments = [load_experiment(name) for name in names]
+    return [
+        run_scan(experiment, say)
+        if isinstance(experiment, VarianceScan)
+        else run_experiment(experiment, full=full, say=say)
+        for experiment in experiments
+    ]
+
+
+def run_experiment(
+    experiment: Experiment, *, full: bool = False, say: Callable[[str], None] = lambda _: None
+) -> ExperimentOutcome:
+    """Predicts and trains every run of an experiment."""
+    data = load(experiment.data)
+    return ExperimentOutcome(experiment, tuple(_run(experiment, run, data, full, say) for run in experiment.runs))
+
+
+def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Callable[[str], None]) -> RunOutcome:
+    settings = run.settings
+    if full and experiment.full_epochs:
+        settings = dataclasses.replace(settings, epochs=experiment.full_epochs)
+    data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
+    predicted, long_run, reason = None, None, ""
+    try:
+        predicted = predict(data, settings, band=settings.optimizer == "sgd")
+        if run.best_learning_rate and predicted.learning_rates:
+            settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
+            predicted = predict(data, settings, band=settings.optimizer == "sgd")
+        if run.long_run:
+            long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
+    except NoTheoryError as error:
+        reason = str(error)
+    title = f"{experiment.name} · {run.label}"
+    if predicted:
+        say(f"{title}: predicted loss {predicted.train[-1]:.3g} after {settings.epochs} epochs, {predicted.how}")
+    else:
+        say(f"{title}: {reason}")
+
+    def on_epoch(progress: Progress) -> None:
+        say(f"{title}: {progress_line(progress, predicted)}")
+
+    trained = train(data, settings, on_epoch=on_epoch)
+    pair = Pair(trained, predicted, experiment.published, long_run)
+    return RunOutcome(
+        run=run,
+        settings=settings,
+        predicted=predicted,
+        no_prediction=reason,
+        trained=trained,
+        checks=tuple(check_claim(claim, pair) for claim in run.claims),
+        verdict=verdict(pair, settings.learned_at),
+        samples=_samples(data, settings, trained) if run.draw_samples else None,
+        long_run=long_run,
+    )
+
+
+def _spread(x: np.ndarray, factor: float) -> np.ndarray:
+    """The rows so many times as far from their mean."""
+    mean = x.mean(axis=0, dtype=np.float64)
+    return (mean + factor * (x - mean)).astype(x.dtype)
+
+
+def _samples(data: Dataset, settings: Settings, trained: Curve) -> Samples:
+    """The first validation rows and what the trained model makes of them."""
+    rows = training_rows(len(data.x), settings.validation_split, settings.batch_size)
+    chosen = data.x[rows : rows + SAMPLE_ROWS]
+    model = DenseModel(features=data.target.shape[1], normalize=settings.normalize)
+    output = model.apply(to_params(trained.weights), chosen)
+    return Samples(
+        target=chosen.astype(np.float64),
+        output=np.asarray(output, np.float64),
+        mean=data.target[:rows].mean(axis=0, dtype=np.float64),
+    )
+
+
+def outcome_object(outcome: Outcome) -> Mapping[str, object]:
+    """An outcome as it stands in results.json."""
+    if isinstance(outcome, ScanOutcome):
+        return {
+            "name": outcome.scan.name,
+            "holds": outcome.holds,
+            "worst_error": outcome.worst,
+            "points": [{**dataclasses.asdict(point), "error": point.error} for point in outcome.points],
+        }
+    return {
+        "name": outcome.experiment.name,
+        "holds": outcome.holds,
+        "published": outcome.experiment.published,
+        "runs": [
+            {
+                "label": run.run.label,
+                "settings": run.settings,
+                "predicted": curve_object(run.predicted) if run.predicted else None,
+                "no_prediction": run.no_prediction or None,
+                "long_run": curve_object(run.long_run) if run.long_run else None,
+                "measured": curve_object(run.trained),
+                "claims": [
+                    {
+                        "metric": check.claim.metric,
+                        "words": check.words,
+                        "bounds": check.bounds,
+                        "value": check.value,
+                        "holds": check.holds,
+                    }
+                    for check in run.checks
+                ],
+                "verdict": run.verdict,
+            }
+            for run in outcome.runs
+        ],
+    }

@@ -1,0 +1,36 @@
+"""The summary table: one row for each run, as the terminal and the page show it."""
+
+from collections.abc import Sequence
+
+from idjax.report.formatting import ending, verdict_mark
+from idjax.results.outcomes import Outcome, ScanOutcome
+
+HEADER = ("experiment", "predicted", "trained", "published", "verdict", "")
+
+
+def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
+    """Experiment and run, predicted, trained, published, verdict, and whether the claims hold."""
+    rows: list[tuple[str, ...]] = []
+    for outcome in outcomes:
+        if isinstance(outcome, ScanOutcome):
+            rows.append(_scan_row(outcome))
+            continue
+        name = outcome.experiment.name
+        for index, run in enumerate(outcome.runs):
+            title = name if len(outcome.runs) == 1 else f"{name}: {run.run.label}"
+            published = outcome.experiment.published_words if index == 0 else ""
+            rows.append((title, ending(run.predicted), ending(run.trained), published, run.verdict, verdict_mark(run)))
+    return rows
+
+
+def _scan_row(outcome: ScanOutcome) -> tuple[str, ...]:
+    measured = [point for point in outcome.points if point.kind != "beyond float64"]
+    trained = sum(point.kind == "trained" for point in measured)
+    return (
+        outcome.scan.name,
+        f"{len(outcome.points)} points",
+        f"{trained} trained, {len(measured) - trained} extrapolated",
+        "",
+        f"predicted and measured steps to learn agree within {outcome.worst:.2g} (relative) at every measured point",
+        "as claimed" if outcome.holds else "NOT as claimed",
+    )

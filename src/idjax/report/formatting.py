@@ -1,0 +1,271 @@
+"""Numbers, settings and verdicts in words, the same in tables, captions, figures and pages."""
+
+import math
+from collections.abc import Iterable
+
+from idjax.results.outcomes import Diagnosis, Finding, Prescription, RunOutcome, ScanPoint
+from idjax.results.program import LayerFinding
+from idjax.settings import Settings
+from idjax.types import Curve
+
+NORMALIZERS = {
+    "none": "raw",
+    "center": "centred",
+    "feature": "per feature",
+    "sample": "per sample",
+    "pca": "whitened (PCA)",
+    "zca": "whitened (ZCA)",
+}
+LOSSES = {
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "huber": "Huber loss",
+    "log-cosh": "log-cosh loss",
+}
+OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
+
+
+def number(value: float | None, digits: int = 4) -> str:
+    """A few digits, or a word for what is not a finite number."""
+    if value is None or math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "never" if value > 0 else "–∞"
+    if value == 0:
+        return "0"
+    if 0 < value < 1e-15:
+        return "below 1e-15"
+    if 1e6 <= abs(value) < 1e12:
+        size, word = (1e9, "billion") if abs(value) >= 1e9 else (1e6, "million")
+        return f"{value / size:.3g} {word}"
+    if abs(value) >= 1e12:
+        return f"{value:.3g}".replace("e+", "e")
+    if abs(value) >= 1e3:
+        return f"{value:,.0f}"
+    if 0.9999 < value < 1:
+        return "> 0.9999"
+    return f"{value:.{digits}g}"
+
+
+def decimals(value: float, places: int = 4) -> str:
+    """A number with so many decimals, or a dash."""
+    return f"{round(value, places) + 0.0:.{places}f}" if math.isfinite(value) else "–"
+
+
+def explained(value: float) -> str:
+    """An explained variance, with enough digits to tell 0.9999 from 1."""
+    if not math.isfinite(value):
+        return "diverged"
+    return number(value) if abs(value) >= 10 or 0.9999 < value < 1 else f"{value:.4f}"
+
+
+def final_loss(curve: Curve) -> float:
+    """The validation loss at the end; the last training loss without a split."""
+    validation = float(curve.validation[-1])
+    return float(curve.train[-1]) if math.isnan(validation) else validation
+
+
+def ending(curve: Curve | None) -> str:
+    """A curve's end in a table cell: loss and explained variance."""
+    if curve is None:
+        return "no theory yet"
+    explained_variance = float(curve.explained_variance[-1])
+    if not math.isfinite(explained_variance):
+        return "diverged"
+    return f"loss {number(final_loss(curve))}, EV {explained(explained_variance)}"
+
+
+def settings_parts(settings: Settings) -> list[str]:
+    """What was done, piece by piece in words."""
+    starts = {"glorot": "random (Glorot) start", "identity": "started at the identity"}
+    parts = [
+        f"{optimizer_words(settings)} at learning rate {number(settings.step_size)}",
+        batch_words(settings),
+        "1 epoch" if settings.epochs == 1 else f"{settings.epochs:,} epochs",
+        starts.get(settings.start, f"started from {settings.start}"),
+        LOSSES[settings.loss],
+    ]
+    if settings.beta_1 is not None:
+        parts.insert(1, f"β₁ {settings.beta_1:g}")
+    if settings.schedule != "constant":
+        parts.insert(1, f"schedule {settings.schedule}")
+    if settings.activation != "linear":
+        parts.append(f"{settings.activation} output")
+    for name, penalty in (("L1", settings.activity_l1), ("L2", settings.activity_l2)):
+        if penalty:
+            parts.append(f"{name} penalty {penalty:g} on the output")
+    if settings.normalize != "none":
+        parts.append(f"{NORMALIZERS[settings.normalize]} normalisation, loss in {units(settings)}")
+    return parts
+
+
+def optimizer_words(settings: Settings) -> str:
+    """The optimizer, with its momentum."""
+    words = OPTIMIZERS.get(settings.optimizer, settings.optimizer.capitalize())
+    if settings.momentum:
+        words += f" with {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:.4g}"
+    return words
+
+
+def batch_words(settings: Settings) -> str:
+    """The rows of an update."""
+    return "1 row an update" if settings.batch_size == 1 else f"batches of {settings.batch_size:,} rows"
+
+
+def units(settings: Settings) -> str:
+    """The units of the loss."""
+    original = settings.normalize == "none" or settings.loss_space == "original"
+    return "original units" if original else "normalised units"
+
+
+def how_measured(point: ScanPoint) -> str:
+    """Where a point's measured value comes from."""
+    return {
+        "trained": "trained to the end",
+        "extrapolated": "measured decay rate, extrapolated",
+        "beyond float64": "prediction only: beyond float64",
+    }[point.kind]
+
+
+def verdict_mark(run: RunOutcome) -> str:
+    """Whether all that was claimed holds."""
+    return "as claimed" if run.holds else "NOT as claimed"
+
+
+def sentence(text: str) -> str:
+    """With a capital at the start and a full stop at the end."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def stopped(text: str) -> str:
+    """With a full stop at the end, and a first word left as it is: it may be a name."""
+    return f"{text.rstrip('.')}." if text else ""
+
+
+def visible(text: str) -> str:
+    """Text with characters that are not seen, or turn the direction of others, written as escapes: \\x1b, \\u202e.
+
+    Names come from the data: on a terminal or a page they may show themselves, and do nothing else.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def prescription_words(prescription: Prescription) -> str:
+    """Settings that learn, in one line: what is done to the rows, the loss, the optimizer and its numbers."""
+    settings = prescription.settings
+    rows = NORMALIZERS.get(settings.normalize, settings.normalize)
+    if settings.normalize == "none":
+        rows = "raw rows"
+    elif rows.startswith("per "):
+        rows = f"standardised {rows}"
+    return ", ".join(
+        (
+            rows,
+            f"loss in {units(settings)}",
+            optimizer_words(settings),
+            f"learning rate {number(settings.step_size)}",
+            batch_words(settings),
+        )
+    )
+
+
+def predicted_words(prescriptions: Iterable[Prescription]) -> str:
+    """How the epochs of prescriptions were predicted."""
+    drawn = [(rank, prescription.runs) for rank, prescription in enumerate(prescriptions, 1) if prescription.runs]
+    theory = "when the loss gets there that mean and covariance of the data let expect"
+    if not drawn:
+        return f"Predicted epochs: {theory}."
+    ranks = ", ".join(str(rank) for rank, _ in drawn)
+    runs = min(runs for _, runs in drawn)
+    return f"Predicted epochs of {ranks}: the mean of {runs} runs drawn on rows of the data; of any others {theory}."
+
+
+def epochs_words(epochs: float) -> str:
+    """A time in epochs."""
+    return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"
+
+
+def measured_words(prescription: Prescription) -> str:
+    """Epochs that training took; how far it was trained where that was not enough."""
+    proof = prescription.proof
+    if proof is None:
+        return "not trained"
+    if math.isinf(proof.epochs):
+        trained = float(proof.curve_epochs[-1]) if len(proof.curve_epochs) else math.nan
+        return f"not in {number(trained)}" if math.isfinite(trained) else "not learned"
+    return number(proof.epochs)
+
+
+def evidence_words(value: float | int | str | list[str], most: int = 12) -> str:
+    """A number, a name, or the first of many names."""
+    if isinstance(value, list):
+        more = f" and {len(value) - most:,} more" if len(value) > most else ""
+        return ", ".join(value[:most]) + more
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int):
+        return f"{value:,}"
+    return number(value).replace("never", "∞")
+
+
+def ordered(findings: Iterable[Finding]) -> list[Finding]:
+    """Causes, then consequences, then notes; each as they were given."""
+    return sorted(findings, key=lambda finding: ("cause", "consequence", "note").index(finding.kind))
+
+
+def cost_words(finding: Finding) -> str:
+    """What a finding costs in time; empty if nothing."""
+    if math.isinf(finding.cost):
+        return "nothing is learned while it lasts"
+    if finding.cost <= 1:
+        return ""
+    if isinstance(finding, LayerFinding):
+        return f"up to {number(finding.cost, 3)} times the steps, by this layer's part of the curvature"
+    return f"training takes {number(finding.cost, 3)} times as long"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share in percent, 100% and not 1e+02%."""
+    return f"{float(f'{100 * share:.{digits}g}'):g}%" if math.isfinite(share) else "–"
+
+
+def factor_words(factor: float) -> str:
+    """What becomes of a number that is multiplied by a factor."""
+    if not math.isfinite(factor) or factor <= 0:
+        return "not known"
+    if 0.995 < factor < 1.005:
+        return "unchanged"
+    return f"{number(max(factor, 1 / factor), 3)} times {'larger' if factor > 1 else 'smaller'}"
+
+
+def nothing_words(diagnosis: Diagnosis) -> str:
+    """What to say where nothing was found: how long learning takes, as measured or else as predicted."""
+    told = diagnosis.proof or diagnosis.before
+    epochs = math.nan
+    if diagnosis.proof is not None:
+        epochs = diagnosis.proof.epochs
+    elif diagnosis.before is not None:
+        epochs = diagnosis.before.epochs_to_learn
+    if not math.isfinite(epochs):
+        return "nothing found"
+    how = "" if told is diagnosis.proof else "predicted to be "
+    return f"nothing found: {how}learned in {number(epochs, 3)} epochs of {number(diagnosis.budget)}"
+
+
+def count(value: float) -> str:
+    """A number of epochs, steps or times: three digits, separators, words where it is not finite."""
+    if math.isnan(value):
+        return "an unknown number of"
+    if math.isinf(value):
+        return "infinitely many"
+    if value >= 1e15:
+        return f"{value:.2g}"
+    if value >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """Names with commas, the first few of many."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -1,0 +1,93 @@
+"""A predicted curve → the lines that a terminal shows."""
+
+import math
+import textwrap
+from collections.abc import Iterator
+
+from idjax.data import Dataset
+from idjax.report.formatting import explained
+from idjax.settings import Settings
+from idjax.types import Curve, ModeGroup
+
+WIDTH = 100
+ROWS = 8
+"""Epochs that are shown beside the first three, evenly spaced."""
+
+
+def prediction_lines(dataset: Dataset, settings: Settings, curve: Curve, quiet: bool) -> Iterator[str]:
+    """What is predicted, a line for each fact; unless quiet, losses of some epochs as a table."""
+    yield (
+        f"data                {dataset.source}: {len(dataset.x):,} rows of {dataset.x.shape[1]} inputs and "
+        f"{dataset.target.shape[1]} outputs"
+    )
+    yield f"condition number    {curve.condition_number:.4g}"
+    yield f"learning rate       {_learning_rate(curve, settings)}"
+    yield f"time to learn       {_time_to_learn(curve, settings)}"
+    for group in curve.mode_groups:
+        yield f"  {group.name:<18}{_time_of_group(curve, group)}"
+    if stall := curve.stall:
+        yield (
+            f"stalls              at step {stall.steps:,.0f} with a loss of {stall.loss:.4g}: {stall.dtype} weights "
+            "lose what is left of the updates"
+        )
+    for head, text in (("how", curve.how), *(("note", note) for note in curve.notes)):
+        for index, line in enumerate(textwrap.wrap(text, WIDTH)):
+            yield f"{'' if index else head:<20}{line}"
+    if not quiet:
+        yield ""
+        yield from _table(curve)
+
+
+def _table(curve: Curve) -> Iterator[str]:
+    drift, band = curve.kernel_drift, curve.train_band
+    if band is not None:
+        yield f"95% of losses over {band.over}:"
+    yield (
+        f"{'epoch':>8} {'loss':>12}"
+        + (f" {'95% band':>24}" if band is not None else "")
+        + f" {'val_loss':>12} {'explained variance':>20}"
+        + (f" {'kernel drift':>14}" if drift is not None else "")
+    )
+    last = len(curve.epoch) - 1
+    for index in sorted({*range(min(3, last + 1)), *(round(last * k / ROWS) for k in range(ROWS + 1))}):
+        between = "" if band is None else f"{band.low[index]:.4g} to {band.high[index]:.4g}"
+        yield (
+            f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g}"
+            + (f" {between:>24}" if band is not None else "")
+            + f" {curve.validation[index]:>12.4g} {explained(float(curve.explained_variance[index])):>20}"
+            + (f" {drift[index]:>14.2g}" if drift is not None else "")
+        )
+
+
+def _learning_rate(curve: Curve, settings: Settings) -> str:
+    text = f"{settings.step_size:.4g}"
+    if settings.schedule != "constant":
+        text += f", {settings.schedule}"
+    if fastest := curve.fastest:
+        inside = math.isfinite(fastest.steps)
+        what = f"learns in {fastest.steps:,.0f} steps" if inside else "comes closest within these epochs"
+        text += f" ({fastest.learning_rate:.3g} {what})"
+    rates = curve.learning_rates
+    if rates is None:
+        return text
+    text += f" (largest stable {rates.max:.4g}, best {rates.best:.4g}"
+    if not settings.momentum and rates.momentum > 0:
+        text += f"; with momentum {rates.momentum:.6g} and the full batch {rates.momentum_rate:.4g}"
+    return f"{text}); batches of more than {rates.critical_batch:,.0f} hardly buy fewer steps"
+
+
+def _time_of_group(curve: Curve, group: ModeGroup) -> str:
+    modes = "1 mode" if group.modes == 1 else f"{group.modes} modes"
+    text = f"{modes}, {group.share:.3g} of the loss at the start"
+    if group.name == "null":
+        return f"{modes}: nothing in the data moves them"
+    if math.isinf(group.steps):
+        return f"{text}: not learned"
+    return f"{text}: {group.steps:,.0f} steps = {group.steps / curve.steps_per_epoch:,.4g} epochs"
+
+
+def _time_to_learn(curve: Curve, settings: Settings) -> str:
+    level = f"explained variance {settings.learned_at:g}"
+    if curve.steps_to_learn == float("inf"):
+        return f"not within what is predicted ({level})" if curve.learning_rates is None else f"never ({level})"
+    return f"{curve.steps_to_learn:,.0f} steps = {curve.epochs_to_learn:,.4g} epochs ({level})"

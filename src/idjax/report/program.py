@@ -1,0 +1,44 @@
+"""The diagnosis of a model → one HTML page that needs no network and no script."""
+
+import math
+from collections.abc import Mapping
+
+import jinja2
+
+from idjax.report import formatting as words
+from idjax.report.templates import templates
+from idjax.results.program import LayerFacts, ModelDiagnosis
+
+
+def render(diagnosis: ModelDiagnosis, provenance: Mapping[str, str]) -> str:
+    """The page: the verdict, the layers from input to output, the findings, the curvature."""
+    page = _environment().get_template("program.html.jinja")
+    return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
+
+
+def _codes(diagnosis: ModelDiagnosis) -> dict[str, list[tuple[str, str]]]:
+    """Codes and kinds of the findings of each layer."""
+    return {
+        layer.path: [(finding.code, finding.kind) for finding in diagnosis.findings if layer.path in finding.layers]
+        for layer in diagnosis.layers
+    }
+
+
+def _bars(diagnosis: ModelDiagnosis) -> dict[str, float]:
+    """How long each layer's bar is, in percent: the logarithm of its inputs' condition number against the largest."""
+    sizes = {layer.path: _decades(layer) for layer in diagnosis.layers}
+    longest = max([1.0, *sizes.values()])
+    return {path: 100 * size / longest for path, size in sizes.items()}
+
+
+def _decades(layer: LayerFacts) -> float:
+    condition = layer.condition_number
+    return math.log10(condition) if math.isfinite(condition) and condition > 1 else 0.0
+
+
+def _environment() -> jinja2.Environment:
+    environment = templates({})
+    # Names come from anyone's model: whatever is put in shows itself and does nothing else.
+    environment.finalize = lambda value: words.visible(value) if type(value) is str else value
+    environment.filters.update(evidence=words.evidence_words, cost=words.cost_words, factor=words.factor_words)
+    return environment

@@ -1,0 +1,1 @@
+"""What the commands return, and how it is written to disk."""

@@ -1,0 +1,316 @@
+"""What came of the experiments: plain results that `store` writes and `report` draws. No JAX inside."""
+
+import dataclasses
+import math
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.settings import Claim, Experiment, Run, Settings, VarianceScan
+from idjax.types import Curve, Value
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A claim with the value that was found, and what the metric means in words."""
+
+    claim: Claim
+    value: float
+    words: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the value lies between the bounds, ends included; NaN does not."""
+        return self.claim.low <= self.value <= self.claim.high
+
+    @property
+    def bounds(self) -> str:
+        """The bounds in words."""
+        low, high = self.claim.low, self.claim.high
+        if low == high:
+            return f"exactly {low:g}"
+        if math.isinf(low):
+            return f"at most {high:g}"
+        if math.isinf(high):
+            return f"at least {low:g}"
+        return f"{low:g} to {high:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """A few validation rows and what the trained model made of them, original units, (rows, q) each."""
+
+    target: Float[np.ndarray, "k q"]
+    output: Float[np.ndarray, "k q"]
+    mean: Float[np.ndarray, " q"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOutcome:
+    """One run: predicted before training (or the reason why not), trained, held against its claims."""
+
+    run: Run
+    settings: Settings
+    predicted: Curve | None
+    no_prediction: str
+    trained: Curve
+    checks: tuple[Checked, ...]
+    verdict: str
+    samples: Samples | None = None
+    long_run: Curve | None = None
+    """A prediction for more epochs than were trained."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim holds."""
+        return all(check.holds for check in self.checks)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentOutcome:
+    """All runs of an experiment."""
+
+    experiment: Experiment
+    runs: tuple[RunOutcome, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every claim of every run holds."""
+        return all(run.holds for run in self.runs)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanPoint:
+    """Steps to learn at one deviation and normaliser.
+
+    kind says how `measured` came about: trained to the end; the measured decay rate extrapolated; or prediction
+    only, where float64 itself cannot show the decay (measured is then NaN).
+    """
+
+    ratio: float
+    normalize: str
+    learning_rate: float
+    predicted: float
+    measured: float
+    kind: Literal["trained", "extrapolated", "beyond float64"]
+
+    @property
+    def error(self) -> float:
+        """measured / predicted - 1."""
+        return 0.0 if self.measured == self.predicted else self.measured / max(self.predicted, 1.0) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanOutcome:
+    """All points of a variance scan."""
+
+    scan: VarianceScan
+    points: tuple[ScanPoint, ...]
+
+    @property
+    def worst(self) -> float:
+        """The largest |error| over the measured points."""
+        return max((abs(point.error) for point in self.points if point.kind != "beyond float64"), default=0.0)
+
+    @property
+    def holds(self) -> bool:
+        """Whether every measured point agrees within the tolerance."""
+        return self.worst <= self.scan.tolerance
+
+
+Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SweepPoint:
+    """One point of a sweep: what its axes set, what was predicted and what training did.
+
+    error is the largest relative difference of what training and prediction leave unexplained, 1 - EV, over the epochs
+    (below 1 - learned_at relative to that), and bound the largest that passes; NaN where nothing compares. Epochs to
+    learn are inf where the level is not reached: of a prediction ever, of a training within its epochs. Curves have one
+    value an epoch, NaN where there is none.
+    """
+
+    index: int
+    at: dict[str, Value]
+    agreement: Agreement
+    error: float
+    bound: float
+    epochs: int
+    steps_per_epoch: int
+    predicted_epochs: float
+    trained_epochs: float
+    predicted_train: Float[np.ndarray, " E"]
+    trained_train: Float[np.ndarray, " E"]
+    predicted_validation: Float[np.ndarray, " E"]
+    trained_validation: Float[np.ndarray, " E"]
+    predicted_explained: Float[np.ndarray, " E"]
+    trained_explained: Float[np.ndarray, " E"]
+    how: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepOutcome:
+    """All points of a sweep in their order, with what the figures need of its config."""
+
+    name: str
+    title: str
+    question: str
+    fields: tuple[str, ...]
+    points: tuple[SweepPoint, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many points came to what."""
+        return {kind: count for kind in get_args(Agreement) if (count := self._count(kind))}
+
+    @property
+    def holds(self) -> bool:
+        """Whether no point differs from its prediction by more than its bound."""
+        return not self._count("differs")
+
+    def _count(self, kind: str) -> int:
+        return sum(point.agreement == kind for point in self.points)
+
+
+Outcome = ExperimentOutcome | ScanOutcome
+
+
+Kind = Literal["cause", "consequence", "note"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that keeps these data from being learned with these settings, as a linter would say it.
+
+    code:      stable name, such as "mean-dominated"; `idjax explain CODE` tells more.
+    kind:      a cause; a consequence, which names its `causes`; or a note.
+    message:   one sentence with the numbers that matter.
+    evidence:  these numbers by name, units in the names or in the message.
+    cost:      factor by which it lengthens training (inf: nothing is learned while it lasts; 1: none).
+    fix:       what to change, in words, with the flags.
+    """
+
+    code: str
+    kind: Kind
+    message: str
+    evidence: dict[str, float | int | str | list[str]]
+    cost: float
+    fix: str
+    causes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What training came to: epochs to learn (inf if not within the budget) and the explained variance at the end."""
+
+    epochs: float
+    explained_variance: float
+    curve_epochs: Float[np.ndarray, " t"]
+    curve_explained: Float[np.ndarray, " t"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prescription:
+    """Settings that learn these data, with the epochs that they are predicted to take, and measured if proven.
+
+    runs: drawn on rows of the data, whose mean the prediction is; 0 where it is when the expected loss gets there.
+    """
+
+    settings: Settings
+    predicted_epochs: float
+    predicted_steps: float
+    flax_code: str
+    keras_code: str
+    proof: Proof | None = None
+    runs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeRun:
+    """What a linear probe comes to under one normaliser.
+
+    learning_rate:    the one to use.
+    epochs:           predicted to the target at that rate, fractional.
+    how:              raced, or where that would take too long the gradient flow.
+    start_limit:      the full batch is stable below it at the zero weights.
+    always_limit:     the full batch is stable below it wherever training goes.
+    minibatch_limit:  the same, in mean square over the batches.
+    largest:          eigenvalue of the second moment of [features; 1].
+    linearised:       epochs to the target times learning rate, with the softmax replaced by its tangent at the start.
+    raced:            rates that were tried, and the epochs that each took; inf where others arrived well before.
+    """
+
+    normalize: str
+    learning_rate: float
+    epochs: float
+    how: str
+    start_limit: float
+    always_limit: float
+    minibatch_limit: float
+    largest: float
+    linearised: float
+    raced: Float[np.ndarray, " r"]
+    raced_epochs: Float[np.ndarray, " r"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """A linear probe on frozen features: SGD on softmax cross-entropy, judged by accuracy on the training rows.
+
+    converged is the accuracy that training ends at, target the one that epochs are counted to; the first of runs is
+    under the settings' own normaliser, and given_epochs are those of their learning rate there.
+    """
+
+    classes: int
+    rows: int
+    batch_size: int
+    momentum: float
+    converged: float
+    target: float
+    given: float
+    given_epochs: float
+    runs: tuple[ProbeRun, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What will happen to these data with these settings, why, and what to do about it.
+
+    before:       the prediction for the settings as given, over the budget; None where no theory predicts them.
+    level:        the explained variance that counts as learned: that share of what a linear layer can explain.
+    reachable:    the explained variance of the best linear layer.
+    eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
+    labels:       where the target is class labels, what is known of the softmax cross-entropy on them.
+    probe:        and what a linear probe on the inputs takes to learn them.
+    samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
+    """
+
+    source: str
+    rows: int
+    inputs: int
+    outputs: int
+    autoencoder: bool
+    settings: Settings
+    budget: float
+    level: float
+    reachable: float
+    verdict: str
+    before: Curve | None
+    no_prediction: str
+    findings: tuple[Finding, ...]
+    prescriptions: tuple[Prescription, ...]
+    eigenvalues: Float[np.ndarray, " n"]
+    mean_mode: int | None
+    bias_mode: int | None
+    samples: Samples | None
+    proof: Proof | None
+    seconds: float
+    labels: str = ""
+    probe: Probe | None = None
+
+    @property
+    def causes(self) -> tuple[Finding, ...]:
+        """The findings that decide the exit status."""
+        return tuple(finding for finding in self.findings if finding.kind == "cause")

@@ -1,0 +1,158 @@
+"""What came of the diagnosis of a model: plain results that `store` writes and `report` draws. No JAX inside.
+
+Curvature is that of the Gauss-Newton matrix H = E_rows Jᵀ (∂²loss) J. The block of a layer's kernel is close to the
+Kronecker product M ⊗ G of the second moment M = E a aᵀ of its inputs and one of its outputs' gradients, so that
+whatever changes the inputs alone changes the block's eigenvalues as it changes those of M; docs/models.md (M1).
+"""
+
+import dataclasses
+import math
+from typing import Literal
+
+from idjax.results.outcomes import Finding
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """What a cure is predicted to do to the ends of a layer's curvature, as factors of what they are: M' over M.
+
+    top, bottom: factors of the largest and of the smallest eigenvalue other than 0; the first is also the factor by
+    which the block's largest stable learning rate falls.
+    condition_before, condition_after: of the inputs' second moment.
+    """
+
+    cure: str
+    top: float
+    bottom: float
+    condition_before: float
+    condition_after: float
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFinding(Finding):
+    """A finding in a model: the layers that show it, in order of their calls, and what its cure would do."""
+
+    layers: tuple[str, ...] = ()
+    effect: Effect | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFacts:
+    """What one layer was seen to take and give, over all rows and positions that were looked at.
+
+    path:           where it is in the model, as encoder/fc1.
+    inputs:         p, weights of one output; outputs: q.
+    positions:      input vectors that the moments are of.
+    input_scale:    root mean square of an input, E|a|²/p under the root.
+    mean_share:     |m|²/tr Σ: what the mean of the inputs is to all that varies.
+    top, bottom:    largest eigenvalue of M = E[a aᵀ], a = [x; 1] with a bias, and smallest that is not 0; NaN if the
+                    layer is too wide to have its bottom computed.
+    null_modes:     directions that never move, beyond those that too few positions leave.
+    constant:       channels of the input that are the same number everywhere, other than 0.
+    dead:           channels that are 0 everywhere.
+    channels:       of the input as it came: p, but for convolutions.
+    outlier:        share of E|a|² that the largest feature has; outlier_feature says which, of the channels.
+    outlier_ratio:  its mean square over the median of the others.
+    gain:           root mean square of the kernel times √p: what it does to the scale of white inputs.
+    kernel_dtype:   as stored.
+    gradient:       root mean square of the kernel's gradient over all rows.
+    update_lost:    share of the kernel's weights with a gradient that an update leaves as they are, by rounding.
+    passing_rate:   learning rate at which half of them would move; both NaN for dtypes whose rounding is not known.
+    curvature:      trace of the layer's block of H, estimated; top_share: the layer's part of the top eigenvector.
+    """
+
+    path: str
+    kind: Literal["dense", "conv", "embed", "attention"]
+    inputs: int
+    outputs: int
+    bias: bool
+    positions: int
+    input_scale: float
+    mean_share: float
+    top: float
+    bottom: float
+    null_modes: int
+    constant: tuple[int, ...]
+    dead: tuple[int, ...]
+    channels: int
+    outlier: float
+    outlier_feature: int
+    outlier_ratio: float
+    gain: float
+    kernel_dtype: str
+    kernel_scale: float
+    gradient: float
+    update_lost: float
+    passing_rate: float
+    curvature: float = math.nan
+    top_share: float = math.nan
+
+    @property
+    def condition_number(self) -> float:
+        """Of the inputs' second moment, null modes left out."""
+        return self.top / self.bottom
+
+
+@dataclasses.dataclass(frozen=True)
+class Eigenvalue:
+    """An eigenvalue θ of H with its residual |H v - θ v| for |v| = 1: a true eigenvalue lies within it of θ."""
+
+    value: float
+    residual: float
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the residual is under a hundredth of the value."""
+        return self.residual < 0.01 * self.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Curvature:
+    """Ends of the spectrum of the Gauss-Newton matrix on `rows` rows.
+
+    top:     the largest eigenvalues, descending.
+    bottom:  the smallest that the Krylov space of `products` products holds: an upper bound of the smallest there is.
+    """
+
+    rows: int
+    products: int
+    parameters: int
+    top: tuple[Eigenvalue, ...]
+    bottom: Eigenvalue
+
+    @property
+    def largest_rate(self) -> float:
+        """2/h₁, the learning rate beyond which full-batch descent diverges at the start."""
+        return 2 / self.top[0].value if self.top[0].value > 0 else math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDiagnosis:
+    """What slows training in a model, why, and what each cure is predicted to do; layers in the order of their calls.
+
+    unseen:     layers with a kernel whose inputs were not looked at, such as transposed convolutions.
+    curvature:  None where the loss is not finite.
+    """
+
+    source: str
+    rows: int
+    parameters: int
+    loss: float
+    optimizer: str
+    learning_rate: float
+    verdict: str
+    layers: tuple[LayerFacts, ...]
+    findings: tuple[LayerFinding, ...]
+    curvature: Curvature | None
+    unseen: tuple[str, ...]
+    seconds: float
+
+    @property
+    def causes(self) -> tuple[LayerFinding, ...]:
+        """The findings that decide the exit status."""
+        return tuple(finding for finding in self.findings if finding.kind == "cause")
+
+    @property
+    def slow(self) -> frozenset[str]:
+        """The layers that a cause names."""
+        return frozenset(layer for finding in self.causes for layer in finding.layers)

@@ -1,0 +1,202 @@
+"""The only writer of results: whole files or none, with the settings and versions that made them."""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from idjax.results.outcomes import Diagnosis, Prescription
+from idjax.types import Curve, IdjaxError
+
+
+def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:
+    """The path, if results could be written into a folder there; makes nothing yet.
+
+    Raises:
+      IdjaxError: if a file is in the way or the folder may not be written to.
+    """
+    folder = pathlib.Path(path)
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise IdjaxError(f"--out {folder}: {nearest} is a file; give a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise IdjaxError(f"--out {folder}: no permission to write in {nearest}")
+    return folder
+
+
+def write(folder: pathlib.Path, files: Mapping[str, bytes | str]) -> None:
+    """Writes the files into the folder, each whole or not at all.
+
+    Every file is first written and synced under a temporary name on the same file system; only when all are safe
+    are they renamed. A full disk therefore leaves earlier results as they were.
+
+    Raises:
+      IdjaxError: if the system refuses, with its reason.
+    """
+    ready: list[tuple[str, pathlib.Path]] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+            ready.append((temporary, target))
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+        for temporary, target in ready:
+            os.replace(temporary, target)
+    except OSError as error:
+        raise IdjaxError(
+            f"--out {folder}: cannot write {error.filename or folder}: {error.strerror}; nothing was replaced"
+        ) from None
+    finally:
+        for temporary, _ in ready:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+
+
+def to_json(value: Any) -> str:
+    """JSON text; NumPy arrays become lists, dataclasses objects, and what is not finite null."""
+    return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
+
+
+def curve_object(curve: Curve) -> dict[str, Any]:
+    """A curve as the JSON that `predict --json` prints and `train --json` holds twice."""
+    rates = curve.learning_rates
+    return {
+        "how": curve.how,
+        "notes": curve.notes,
+        "kernel_drift": curve.kernel_drift,
+        "steps_per_epoch": curve.steps_per_epoch,
+        "steps_to_learn": curve.steps_to_learn,
+        "epochs_to_learn": curve.epochs_to_learn,
+        "condition_number": curve.condition_number,
+        "max_learning_rate": rates.max if rates else None,
+        "best_learning_rate": rates.best if rates else None,
+        "full_batch_max_learning_rate": rates.full_batch_max if rates else None,
+        "full_batch_best_learning_rate": rates.full_batch_best if rates else None,
+        "critical_batch_size": rates.critical_batch if rates else None,
+        "fastest": curve.fastest and {"learning_rate": curve.fastest.learning_rate, "steps": curve.fastest.steps},
+        "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
+        "mode_groups": curve.mode_groups,
+        "stall": curve.stall,
+        "shape_correlation": curve.shape_correlation,
+        "loss": {
+            "epoch": curve.epoch,
+            "train": curve.train,
+            "validation": curve.validation,
+            "explained_variance": curve.explained_variance,
+        },
+        "band": {"train": curve.train_band, "validation": curve.validation_band},
+        "seconds": curve.seconds,
+    }
+
+
+def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
+    """A diagnosis as the JSON that `diagnose --json` prints; prescriptions are best first.
+
+    Epochs are null where the level is never reached; `measured_epochs` is there only where training proved it.
+    """
+    before, proof = diagnosis.before, diagnosis.proof
+    return {
+        "source": diagnosis.source,
+        "rows": diagnosis.rows,
+        "inputs": diagnosis.inputs,
+        "outputs": diagnosis.outputs,
+        "autoencoder": diagnosis.autoencoder,
+        "settings": diagnosis.settings,
+        "budget": diagnosis.budget,
+        "level": diagnosis.level,
+        "reachable": diagnosis.reachable,
+        "verdict": diagnosis.verdict,
+        "labels": diagnosis.labels or None,
+        "probe": diagnosis.probe,
+        "predicted_epochs": before.epochs_to_learn if before else None,
+        "no_prediction": diagnosis.no_prediction or None,
+        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
+        "findings": [
+            {
+                "code": finding.code,
+                "kind": finding.kind,
+                "message": finding.message,
+                "evidence": finding.evidence,
+                "fix": finding.fix,
+                "causes": finding.causes,
+                "cost": finding.cost,
+            }
+            for finding in diagnosis.findings
+        ],
+        "prescriptions": [_prescription_object(prescription) for prescription in diagnosis.prescriptions],
+        "seconds": diagnosis.seconds,
+    }
+
+
+def _prescription_object(prescription: Prescription) -> dict[str, Any]:
+    settings, proof = prescription.settings, prescription.proof
+    return {
+        "normalize": settings.normalize,
+        "loss_space": settings.loss_space,
+        "optimizer": settings.optimizer,
+        "learning_rate": settings.step_size,
+        "momentum": settings.momentum,
+        "batch_size": settings.batch_size,
+        "predicted_epochs": prescription.predicted_epochs,
+        "predicted_runs": prescription.runs,
+        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
+    }
+
+
+def provenance() -> dict[str, str]:
+    """Versions, machine and git revision: what a reader needs to make the results again."""
+    versions = {name: importlib.metadata.version(name) for name in ("idjax", "jax", "flax", "optax", "numpy")}
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "git": _git_revision(),
+    }
+
+
+def _git_revision() -> str:
+    """The revision of the checkout that this package runs from, or "none" for an installed one."""
+    here = pathlib.Path(__file__).resolve().parents[3]
+    if not (here / ".git").exists():
+        return "none"
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "none"
+    return answer.stdout.strip()
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value

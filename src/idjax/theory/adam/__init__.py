@@ -1,0 +1,1 @@
+"""Adam on batches, in expectation over their draws."""

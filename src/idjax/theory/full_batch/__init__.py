@@ -1,0 +1,1 @@
+"""Descent on all rows at once, where every mode shrinks by itself."""

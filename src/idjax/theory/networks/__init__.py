@@ -1,0 +1,1 @@
+"""Layers behind each other, linear or linearised."""

@@ -1,0 +1,107 @@
+"""Networks with activations, linearised at their start: the squared error is then a quadratic in the weights.
+
+f(x; θ) ≈ f(x; θ₀) + J(x) (θ - θ₀), so that the loss over weighted outputs is c + 2 gᵀδ + δᵀ G δ, δ = θ - θ₀. Descent on
+it is that of the tangent kernel K = J Jᵀ; it describes training as long as K stands still. Derivations are in
+docs/deep.md (D13) to (D16). Sources: Jacot, Gabriel and Hongler 2018; Lee et al. 2019.
+
+Weights come in g groups that share no output: the outputs of one layer are g = q groups, a deep network is one.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from idjax.nn.rounding import State, apply_gradient, initial_state
+from idjax.theory.networks.deep_linear import Rule
+
+
+class Form(NamedTuple):
+    """c + Σ_g (2 g_gᵀ δ_g + δ_gᵀ G_g δ_g): constant, linear (g, m), matrix (g, m, m), or its diagonal (g, m)."""
+
+    constant: Float[Array, ""]
+    linear: Float[Array, "g m"]
+    matrix: Float[Array, "..."]
+
+
+def form_of(jacobian: Float[Array, "g r P"], residual: Float[Array, "g r"], shares: Float[Array, "g r"]) -> Form:
+    """The form of Σ share (residual + J δ)² over some outputs (D14)."""
+    weighted = shares[..., None] * jacobian
+    return Form(
+        jnp.sum(shares * residual**2),
+        jnp.einsum("grp,gr->gp", weighted, residual),
+        jnp.einsum("grp,grs->gps", weighted, jacobian),
+    )
+
+
+def basis_of_outputs(jacobian: Float[Array, "g r P"], shares: Float[Array, "g r"]) -> Float[Array, "g P r"]:
+    """An orthonormal basis of the weights that the outputs see, in function space: Aᵀ U λ^-½, A Aᵀ = U λ Uᵀ (D15).
+
+    A = √share J; cheaper than the eigenvectors of AᵀA where there are fewer outputs than weights. Directions without
+    curvature are 0.
+    """
+    root = jnp.sqrt(shares)[..., None] * jacobian
+    values, vectors = jnp.linalg.eigh(jnp.einsum("grp,gsp->grs", root, root))
+    kept = values > values[:, -1:] * values.shape[-1] * jnp.finfo(values.dtype).eps
+    scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
+    return jnp.einsum("grp,grs->gps", root, vectors * scale[:, None])
+
+
+def diagonal(form: Form) -> tuple[Form, Float[Array, "g m m"]]:
+    """The form along the eigenvectors of its matrix, and these: weights that descend there do so by themselves."""
+    values, vectors = jnp.linalg.eigh(form.matrix)
+    linear = jnp.einsum("gpm,gp->gm", vectors, form.linear)
+    return Form(form.constant, linear, jnp.maximum(values, 0.0)), vectors
+
+
+def value(form: Form, step: Float[Array, "g m"]) -> Float[Array, ""]:
+    """The form at δ."""
+    return form.constant + jnp.sum(step * (2 * form.linear + _bent(form, step)))
+
+
+def _bent(form: Form, step: Float[Array, "g m"]) -> Float[Array, "g m"]:
+    return form.matrix * step if form.matrix.ndim == 2 else jnp.einsum("gmn,gn->gm", form.matrix, step)
+
+
+@functools.partial(jax.jit, static_argnames=("rule", "windows", "every"))
+def follow(
+    rule: Rule,
+    hyper: Any,
+    train: Form,
+    watched: tuple[Form, ...],
+    origin: Float[Array, "g m"],
+    state: State,
+    windows: int,
+    every: int = 1,
+) -> tuple[State, Float[Array, " windows"], tuple[Float[Array, " windows"], ...]]:
+    """`windows` times `every` updates with the gradient 2 (g + G δ) of the full batch, δ = weights - origin.
+
+    Returns:
+      The state; of every window the mean of the losses before its updates, and the forms watched at its end.
+    """
+    transformation = rule(hyper)
+
+    def update(state: State, _: None) -> tuple[State, Array]:
+        step = state.params - origin
+        gradient = 2 * (train.linear + _bent(train, step))
+        return apply_gradient(transformation, "nearest", state, gradient), value(train, step)
+
+    def window(state: State, _: None) -> tuple[State, tuple[Array, tuple[Array, ...]]]:
+        state, losses = jax.lax.scan(update, state, None, length=every)
+        return state, (jnp.mean(losses), tuple(value(form, state.params - origin) for form in watched))
+
+    state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
+    return state, losses, seen
+
+
+def begin(rule: Rule, hyper: Any, weights: Float[Array, "g m"]) -> State:
+    """The state at these weights."""
+    return initial_state(rule(hyper), weights, "nearest")
+
+
+def drift(start: Float[Array, "g r P"], now: Float[Array, "g r P"]) -> Float[Array, ""]:
+    """|K - K₀| / |K₀| in the Frobenius norm, K = J Jᵀ of every group on the same rows (D16)."""
+    before, after = (jnp.einsum("grp,gsp->grs", part, part) for part in (start, now))
+    return jnp.linalg.norm(after - before) / jnp.linalg.norm(before)

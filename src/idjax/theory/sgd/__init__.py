@@ -1,0 +1,1 @@
+"""Descent on batches, in expectation over their draws."""

@@ -1,0 +1,102 @@
+"""Minibatch SGD and momentum on given rows: the steps after which the loss of a run first falls to a level.
+
+With a run's loss L_t and a level ℓ, T = min{t : L_t ≤ ℓ} is what a training that stops there takes. It comes before the
+step at which E[L_t] = ℓ, for the expectation is carried by the runs that are late: log E[L] - E[log L] is
+Var(log L)/2 where log L is normal, and far more where rare large rows throw the loss up between low values.
+E[T] has no closed form. So runs are drawn, side by side, in the eigenbasis of M; theory (41) on rows, not on moments:
+
+    v ← β v + g,   e ← e - η' v   (heavy ball),   e ← e - η' (β v + g)   (Nesterov),   g = mean of a (aᵀ e - r).
+
+See docs/diagnosis.md, "How well prescribed epochs hold".
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from idjax.theory.sgd.fourth_moment import Rows
+
+
+class Judge(NamedTuple):
+    """The loss of an error e (n, q): Σ_j s_j (e_jᵀ G e_j + 2 slope_j · e_j) + constant; G (n, n), or its diagonal."""
+
+    gram: Float[Array, "n n"] | Float[Array, " n"]
+    slopes: Float[Array, "n q"]
+    shares: Float[Array, " q"]
+    constant: Float[Array, ""] | float
+
+    def loss(self, error: Float[Array, "*r n q"]) -> Float[Array, "*r"]:
+        """Of each run."""
+        bent = self.gram[:, None] * error if self.gram.ndim == 1 else self.gram @ error
+        return jnp.sum(error * (bent + 2 * self.slopes) * self.shares, axis=(-2, -1)) + self.constant
+
+
+class Rule(NamedTuple):
+    """η' = 2 η ω/q of each output, β, and whether the momentum is Nesterov's; numbers that may be traced."""
+
+    rates: Float[Array, " q"]
+    momentum: float | Float[Array, ""]
+    nesterov: bool | Array
+
+
+class _Runs(NamedTuple):
+    step: Int[Array, ""]
+    key: Array
+    order: Int[Array, "r N"]
+    error: Float[Array, "r n q"]
+    velocity: Float[Array, "r n q"]
+    first: Float[Array, " r"]
+    going: Array
+
+
+@functools.partial(jax.jit, static_argnames=("batch_size", "runs"))
+def first_steps(
+    rows: Rows,
+    rule: Rule,
+    judge: Judge,
+    start: Float[Array, "n q"],
+    level: float | Float[Array, ""],
+    most: float | Float[Array, ""],
+    seed: int | Int[Array, ""],
+    *,
+    batch_size: int,
+    runs: int,
+) -> Float[Array, " r"]:
+    """The first step after which each run's loss is at most `level`; inf if it diverges, or not within `most` steps.
+
+    Epochs are shuffled; rows that do not fill a batch at the end of one are left out of it. Runs differ by the orders
+    of the rows alone. A step costs 2 r B n q products.
+    """
+    count, (n, q) = len(rows.inputs), start.shape
+    steps = count // batch_size
+
+    def shuffled(key: Array) -> Array:
+        return jax.vmap(lambda each: jax.random.permutation(each, count))(jax.random.split(key, runs))
+
+    def update(state: _Runs) -> _Runs:
+        key, use = jax.random.split(state.key)
+        within = state.step % steps
+        order = jax.lax.cond(within == 0, lambda: shuffled(use), lambda: state.order)
+        chosen = jax.lax.dynamic_slice(order, (0, within * batch_size), (runs, batch_size))
+        inputs = rows.inputs[chosen]
+        off = inputs @ state.error - rows.residuals[chosen]
+        gradient = jnp.swapaxes(inputs, 1, 2) @ off / batch_size
+        velocity = rule.momentum * state.velocity + gradient
+        ahead = jnp.where(rule.nesterov, rule.momentum * velocity + gradient, velocity)
+        error = state.error - rule.rates * ahead
+        loss = judge.loss(error)
+        done = state.step + 1
+        first = jnp.where(state.going & (loss <= level), done, state.first)
+        return _Runs(done, key, order, error, velocity, first, state.going & (loss > level) & jnp.isfinite(loss))
+
+    initial = jnp.broadcast_to(start, (runs, n, q))
+    there = judge.loss(initial) <= level
+    order = jnp.zeros((runs, count), shuffled(jax.random.key(0)).dtype)
+    state = _Runs(
+        jnp.asarray(0), jax.random.key(seed), order, initial, jnp.zeros_like(initial),
+        jnp.where(there, 0.0, jnp.inf), ~there,
+    )  # fmt: skip
+    return jax.lax.while_loop(lambda state: jnp.any(state.going) & (state.step < most), update, state).first

@@ -1,0 +1,1 @@
+"""Training: data and settings in, a measured curve out."""

@@ -1,0 +1,106 @@
+"""Many trainings on one data set: those of one shape are stacked into one compiled program."""
+
+import dataclasses
+import functools
+import math
+import os
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+
+from idjax.data import Dataset
+from idjax.data.arrays import as_dataset
+from idjax.settings import Settings, check
+from idjax.training.train import Ground, prepare, train_group
+from idjax.types import Curve, Progress
+
+MOST_COLUMNS = 384
+"""Columns of weights in a stack of runs in blocks: with more they leave a core's cache, residuals and all."""
+MOST_NUMBERS = 2**26
+"""Numbers that the rows or the outputs of stacked runs by steps may take."""
+MOST_RUNS = 64
+THREADS = min(os.cpu_count() or 1, 8)
+"""Stacks trained at a time: the products of one are too small to be shared among cores."""
+
+_FREE = {"learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at", "start", "seed"}
+"""Settings in which the runs of a group may differ: traced, or of no matter to the program."""
+
+
+def train_many(
+    dataset: Dataset,
+    settings: Sequence[Settings],
+    *,
+    on_epoch: Callable[[int, Progress], None] | None = None,
+    stop_at: float = math.inf,
+) -> list[Curve]:
+    """Trains one Dense layer for each of the settings; the twin of `train`, whose curves these are.
+
+    Runs that differ only in what a compiled program takes as arguments are trained together. In blocks (see
+    `Settings.solver`) their weights stand side by side in one wide product, if they share the seed and with it the
+    order of the batches; others are vectorised. A run that has diverged, or explains stop_at of the variance, costs
+    nothing any more, and the rest of its curve is NaN.
+
+    Args:
+      on_epoch: called with the number of the run and its news, as `train` calls it, from one thread at a time.
+
+    Raises:
+      IdjaxError: bad settings or data.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    for index, each in enumerate(map(check, settings)):
+        groups.setdefault(_program(each), []).append(index)
+    curves: dict[int, Curve] = {}
+    with ThreadPoolExecutor(THREADS) as pool:
+        for members in groups.values():
+            first = settings[members[0]]
+            with jax.enable_x64(first.dtype == "float64"):
+                ground = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
+            stacks = _stacks(ground, settings, members)
+            train_stack = functools.partial(_train_stack, ground, settings, on_epoch, threading.Lock(), stop_at)
+            for stack, trained in zip(stacks, pool.map(train_stack, stacks), strict=True):
+                curves.update(zip(stack, trained, strict=True))
+    return [curves[index] for index in range(len(settings))]
+
+
+def _train_stack(
+    ground: Ground,
+    settings: Sequence[Settings],
+    on_epoch: Callable[[int, Progress], None] | None,
+    lock: threading.Lock,
+    stop_at: float,
+    stack: Sequence[int],
+) -> list[Curve]:
+    def heard(run: int, progress: Progress) -> None:
+        if on_epoch:
+            with lock:
+                on_epoch(stack[run], progress)
+
+    with jax.enable_x64(ground.plan.dtype == "float64"):  # a thread does not inherit it
+        return train_group(ground, [settings[index] for index in stack], heard, stop_at)
+
+
+def _stacks(ground: Ground, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
+    """The members of a group, in stacks of the width that is fastest; in blocks those of a seed by themselves."""
+    by_seed: dict[int, list[int]] = {}
+    for index in members:
+        by_seed.setdefault(settings[index].seed if ground.in_blocks else 0, []).append(index)
+    width = most_runs(ground)
+    return [alike[begin : begin + width] for alike in by_seed.values() for begin in range(0, len(alike), width)]
+
+
+def _program(settings: Settings) -> Hashable:
+    """What the runs of a group have in common."""
+    fixed = [getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in _FREE]
+    return (*fixed, settings.momentum > 0)
+
+
+def most_runs(ground: Ground) -> int:
+    """How many runs are worth stacking."""
+    q = ground.plan.outputs
+    if ground.in_blocks:
+        most = MOST_COLUMNS // q
+    else:
+        most = MOST_NUMBERS // max(ground.training.x.size, len(ground.judged.x) * q)
+    return min(MOST_RUNS, 2 ** max(most.bit_length() - 1, 0))

@@ -1,0 +1,379 @@
+"""Sweeps: axes and their refusals, shards that survive kills, the same bytes each time, tables and figures."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from idjax.cli import app as cli
+from idjax.prediction.predict import predict
+from idjax.settings import Settings
+from idjax.sweeps import compute
+from idjax.sweeps import report as report
+from idjax.sweeps.axes import Gaussian, Grid, LinearGrid, LogGrid, Paired, Random, Sweep
+from idjax.sweeps.config import check_points, load_sweep
+from idjax.sweeps.folder import Folder
+from idjax.sweeps.plan import costs, cut
+from idjax.sweeps.run import run_sweep
+from idjax.training.train import train
+from idjax.types import IdjaxError
+
+SMALL = Sweep(
+    name="small",
+    title="A small sweep",
+    question="Does it hold?",
+    data=Gaussian(mean=1.0, deviation=0.5, inputs=3, rows=48, exact=True),
+    settings=Settings(batch_size=8, epochs=3, validation_split=0.0, dtype="float64"),
+    axes=(Grid("batch_size", (8, 48)), Grid("mean", (0.0, 1.0)), LogGrid("learning_rate", 0.01, 0.1, 2)),
+    tolerance=0.1,
+)
+
+CONFIG = """
+from idjax.axes import Gaussian, Grid, LogGrid, Sweep
+from idjax.settings import Settings
+sweep = Sweep("small", "A small sweep", "Does it hold?",
+    Gaussian(mean=1.0, deviation=0.5, inputs=3, rows=48, exact=True),
+    Settings(batch_size=8, epochs=3, validation_split=0.0, dtype="float64"),
+    (Grid("batch_size", (8, 16, 48)), Grid("mean", (0.0, 1.0)), LogGrid("learning_rate", 0.01, 0.1, 2)), 0.1)
+"""
+
+
+def with_axes(*axes, **changes) -> Sweep:
+    return dataclasses.replace(SMALL, axes=axes, **changes)
+
+
+def test_points_are_the_product_of_the_axes_the_last_one_fastest():
+    points = SMALL.expand()
+    assert [point.index for point in points] == list(range(8))
+    assert points[1].at == {"batch_size": 8, "mean": 0.0, "learning_rate": 0.1}
+    assert points[6].data == dataclasses.replace(SMALL.data, mean=1.0)
+    assert points[6].settings == dataclasses.replace(SMALL.settings, batch_size=48, learning_rate=0.01)
+
+
+def test_axes_have_the_values_that_they_say():
+    assert LinearGrid("momentum", 0, 0.9, 4).values() == [(0.0,), (pytest.approx(0.3),), (pytest.approx(0.6),), (0.9,)]
+    assert LogGrid("batch_size", 1, 64, 7, whole=True).values() == [(2**n,) for n in range(7)]
+    drawn = np.array(Random("learning_rate", 1e-4, 1, 400, log=True).values())[:, 0]
+    assert drawn.min() > 1e-4
+    assert drawn.max() < 1
+    assert np.log10(drawn).mean() == pytest.approx(-2, abs=0.15)
+    assert drawn.tolist() == np.array(Random("learning_rate", 1e-4, 1, 400, log=True).values())[:, 0].tolist()
+    assert drawn.tolist() != np.array(Random("learning_rate", 1e-4, 1, 400, log=True, seed=1).values())[:, 0].tolist()
+    both = Paired((Grid("batch_size", (8, 16)), Grid("learning_rate", (0.1, 0.2))))
+    assert [point.at for point in with_axes(both).expand()] == [
+        {"batch_size": 8, "learning_rate": 0.1},
+        {"batch_size": 16, "learning_rate": 0.2},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("axis", "reason"),
+    [
+        (Grid("lerning_rate", (0.1,)), "axis lerning_rate: there is no such setting; did you mean learning_rate"),
+        (Grid("learning_rate", ()), "axis learning_rate: it has no points"),
+        (Grid("learning_rate", (0.1, -1.0)), "axis learning_rate: --learning-rate is -1.0: give a positive number"),
+        (Grid("batch_size", (8.5,)), "axis batch_size: 8.5 is not a whole number"),
+        (Grid("batch_size", (True,)), "axis batch_size: True is not a whole number"),
+        (Grid("optimizer", ("sdg",)), "axis optimizer: 'sdg' is none of sgd, rmsprop"),
+        (Grid("batch_size", (49,)), "axis batch_size: --batch-size 49 is larger than the 48 training rows"),
+        (Grid("deviation", (0.0,)), "axis deviation: deviation is 0.0: give a positive number"),
+        (Grid("rows", (3,)), "axis rows: rows is 3: give at least 4"),
+        (LogGrid("learning_rate", 0, 1, 3), "axis learning_rate: it goes from 0 to 1; give two positive numbers"),
+        (LinearGrid("momentum", 0.9, 0.1, 3), "axis momentum: it goes from 0.9 to 0.1"),
+        (Random("momentum", 0.1, 0.9, 0), "axis momentum: count is 0"),
+        (Grid("momentum", (0.5, 1.0)), "axis momentum: --momentum is 1.0"),
+        (Grid("nesterov", (True,)), r"axis nesterov: --nesterov is True: it needs"),
+        (LogGrid("batch_size", 1, 4, 9, whole=True), "axis batch_size: points 0 and 1 are alike"),
+        (Paired((Grid("mean", (0.0, 1.0)), Grid("batch_size", (8,)))), "axis mean/batch_size: paired axes have diff"),
+        (Paired((Grid("mean", (0.0,)), Grid("mean", (1.0,)))), "axis mean: more than one axis sets it"),
+    ],
+)
+def test_bad_axes_are_refused_with_their_name_and_the_reason(axis, reason):
+    with pytest.raises(IdjaxError, match=reason):
+        check_points(with_axes(axis))
+
+
+def test_batches_of_a_file_are_held_against_its_rows(tmp_path):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 3)))
+    sweep = with_axes(Grid("batch_size", (8, 41)), data=str(tmp_path / "x.npy"))
+    with pytest.raises(IdjaxError, match="axis batch_size: --batch-size 41 is larger than the 40 training rows"):
+        check_points(sweep)
+
+
+def test_data_of_a_file_are_swept_and_their_numbers_name_the_shards(tmp_path):
+    x = np.random.default_rng(0).random((40, 3))
+    np.save(tmp_path / "x.npy", x)
+    sweep = with_axes(Grid("learning_rate", (0.05, 0.1)), data=str(tmp_path / "x.npy"))
+    for count in (1, 2):
+        assert run_sweep(sweep, check_points(sweep), Folder(tmp_path / "out")).holds
+        assert len(list((tmp_path / "out" / "shards").iterdir())) == count
+        np.save(tmp_path / "x.npy", x + 0.1)
+
+
+def test_fields_of_gaussian_data_are_no_axes_of_a_file():
+    with pytest.raises(IdjaxError, match="axis mean: the data are 'unit-uniform-5', which has none"):
+        with_axes(Grid("mean", (0.0,)), data="unit-uniform-5").expand()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "there is no such file"),
+        ("x = 1", "defines no sweep; end it with sweep ="),
+        ("sweep = 1", "its sweep is a int"),
+        ("import idjax\n\nsweep = (", "line 3: SyntaxError"),
+        ("def f():\n    return 1 / 0\n\nsweep = f()", "line 2: ZeroDivisionError: division by zero"),
+        (CONFIG.replace("0.01, 0.1, 2", "0.1, 0.01, 2"), "bad.py: axis learning_rate: it goes from 0.1 to 0.01"),
+    ],
+)
+def test_bad_configs_are_refused_with_the_file_and_the_line(tmp_path, text, reason):
+    file = tmp_path / "bad.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(IdjaxError, match=reason) as refused:
+        load_sweep(str(file))
+    assert str(file) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_published_sweeps_are_sound():
+    sweep, points = load_sweep("mean_and_rate")
+    assert sweep.name == "mean_and_rate"
+    assert len(points) == 63
+    with pytest.raises(IdjaxError, match="did you mean mean_and_rate"):
+        load_sweep("mean_and_rates")
+
+
+def test_shards_share_a_program_and_are_named_by_their_content():
+    shards = cut(SMALL.expand())
+    assert [len(shard.points) for shard in shards] == [2, 2, 2, 2]
+    assert [point.index for shard in shards for point in shard.points] == list(range(8))
+    assert {shard.name for shard in shards}.isdisjoint(shard.name for shard in cut(SMALL.expand(), "other numbers"))
+    many = cut(with_axes(LinearGrid("learning_rate", 0.01, 0.02, 70)).expand())
+    assert [len(shard.points) for shard in many] == [32, 32, 6]
+    mixed = cut(with_axes(Grid("momentum", (0.0, 0.5, 0.9))).expand())
+    assert [len(shard.points) for shard in mixed] == [1, 2]
+
+
+def test_axes_that_cannot_be_stacked_say_what_they_cost():
+    said = costs(SMALL, SMALL.expand())
+    assert len(said) == 2
+    assert "axis batch_size cannot be stacked: each of its 2 values" in said[0]
+    assert "compilation" in said[0]
+    assert "data of its own" in said[1]
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The small sweep, run through: its folder and what came of it."""
+    path = tmp_path_factory.mktemp("reference")
+    return path, run_sweep(SMALL, SMALL.expand(), Folder(path))
+
+
+def test_every_point_is_what_predict_and_train_say(reference):
+    _, outcome = reference
+    for point, asked in zip(outcome.points, SMALL.expand(), strict=True):
+        data = compute.dataset_of(asked.data, asked.settings)
+        trained, predicted = train(data, asked.settings), predict(data, asked.settings, band=False)
+        np.testing.assert_allclose(point.trained_train, trained.train, rtol=1e-12)
+        np.testing.assert_array_equal(point.predicted_train, predicted.train)
+        assert point.predicted_epochs == predicted.epochs_to_learn
+        assert point.at == asked.at
+
+
+def test_full_batches_are_held_to_rounding_and_minibatches_to_the_tolerance(reference):
+    _, outcome = reference
+    assert outcome.holds
+    assert outcome.counts == {"agrees": 8}
+    for point in outcome.points:
+        exact = point.at["batch_size"] == 48
+        assert point.bound == (1e-8 if exact else 0.1)
+        assert point.error < (1e-10 if exact else 0.1)
+
+
+def test_a_prediction_that_is_off_does_not_hold(monkeypatch, tmp_path):
+    """The control: what theory says of a rate 3% larger must fail, and the exit status with it."""
+    right = compute.predict_from_moments
+
+    def wrong(train, validation, settings, **options):
+        return right(
+            train, validation, dataclasses.replace(settings, learning_rate=1.03 * settings.step_size), **options
+        )
+
+    monkeypatch.setattr(compute, "predict_from_moments", wrong)
+    sweep = with_axes(Grid("batch_size", (48,)))
+    outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
+    assert outcome.counts == {"differs": 1}
+    assert not outcome.holds
+
+
+def test_divergence_missing_theory_and_range_are_told_apart(tmp_path):
+    sweep = with_axes(
+        Paired((Grid("loss", ("mse", "mse", "mae")), Grid("learning_rate", (3.0, 0.5, 0.01)))),
+        settings=dataclasses.replace(SMALL.settings, epochs=30),
+    )
+    outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
+    assert [point.agreement for point in outcome.points] == ["diverges as predicted", "outside the range", "no theory"]
+    assert "--loss mae" in outcome.points[2].how
+    assert outcome.holds
+
+
+def test_error_counts_below_the_level_against_the_level():
+    predicted, trained = np.array([0.5, 0.999, 0.99999]), np.array([0.45, 0.999, 0.9999])
+    assert compute.unexplained_error(predicted, trained, 0.01) == pytest.approx(0.1)
+    assert compute.unexplained_error(predicted, predicted, 0.01) == 0
+    assert np.isnan(compute.unexplained_error(predicted, np.array([0.5, np.nan, np.nan]), 0.01))
+
+
+def run_again(path: pathlib.Path) -> bytes:
+    run_sweep(SMALL, SMALL.expand(), Folder(path))
+    return (path / "results.parquet").read_bytes()
+
+
+def test_the_same_bytes_from_a_new_run_and_from_a_finished_folder(reference, tmp_path, monkeypatch):
+    path, _ = reference
+    expected = (path / "results.parquet").read_bytes()
+    assert run_again(tmp_path) == expected
+    monkeypatch.setattr(compute, "train_many", lambda *_: pytest.fail("all is finished"))
+    assert run_again(tmp_path) == expected
+
+
+def test_a_full_disk_loses_nothing_that_is_finished(reference, tmp_path, monkeypatch):
+    path, _ = reference
+    real, calls = os.fsync, []
+
+    def full(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > 3:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(IdjaxError, match="No space left on device"):
+        run_sweep(SMALL, SMALL.expand(), Folder(tmp_path))
+    monkeypatch.setattr(os, "fsync", real)
+    assert len(list((tmp_path / "shards").glob("*.parquet"))) == 2
+    assert not list((tmp_path / "shards").glob(".*"))
+    assert run_again(tmp_path) == (path / "results.parquet").read_bytes()
+
+
+def test_a_folder_takes_no_other_sweep(reference):
+    path, _ = reference
+    other = dataclasses.replace(SMALL, tolerance=0.2)
+    with pytest.raises(IdjaxError, match="it holds another sweep"):
+        run_sweep(other, other.expand(), Folder(path))
+
+
+def test_what_a_killed_process_left_is_cleared(tmp_path, reference):
+    path, _ = reference
+    (name, *_) = [shard.name for shard in cut(SMALL.expand())]
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / f".{name}.parquet-x1y2").write_bytes(b"half")
+    (tmp_path / "shards" / f"{name}.lock").touch()
+    assert run_again(tmp_path) == (path / "results.parquet").read_bytes()
+    assert sorted(file.suffix for file in (tmp_path / "shards").iterdir()) == [".parquet"] * 4
+
+
+def test_a_damaged_shard_is_named(tmp_path):
+    run_again(tmp_path)
+    shard = min((tmp_path / "shards").glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(IdjaxError, match=f"{shard.name}: it is damaged.*delete it and run the sweep again"):
+        run_again(tmp_path)
+
+
+def sweep_process(config: pathlib.Path, out: pathlib.Path) -> subprocess.Popen:
+    command = [sys.executable, "-m", "idjax.cli.app", "sweep", str(config), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def wait(process: subprocess.Popen) -> None:
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+
+
+@pytest.fixture(scope="module")
+def through(tmp_path_factory):
+    """A config, and the bytes of its results when nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("through")
+    (folder / "config.py").write_text(CONFIG)
+    wait(sweep_process(folder / "config.py", folder / "out"))
+    return folder / "config.py", (folder / "out" / "results.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_killed_sweeps_go_on_and_give_the_same_bytes(through, tmp_path):
+    config, expected = through
+    process = sweep_process(config, tmp_path)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("2/12"):
+            break  # killed at its second shard, the first being done
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (tmp_path / "results.parquet").exists()
+    wait(sweep_process(config, tmp_path))
+    assert (tmp_path / "results.parquet").read_bytes() == expected
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_folder(through, tmp_path):
+    config, expected = through
+    for process in [sweep_process(config, tmp_path) for _ in range(2)]:
+        wait(process)
+    assert (tmp_path / "results.parquet").read_bytes() == expected
+
+
+def call(capsys, *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(words))
+    out, err = capsys.readouterr()
+    return int(stop.value.code or 0), out, err
+
+
+def test_command_line(tmp_path, capsys):
+    (tmp_path / "config.py").write_text(CONFIG)
+    status, out, err = call(capsys, "sweep", str(tmp_path / "config.py"), "--out", str(tmp_path / "out"))
+    assert status == 0
+    assert "axis batch_size cannot be stacked" in err
+    assert "12/12 points" in err
+    assert "points/s" in err
+    assert "small: 12 points: 12 agree" in out
+    figures = {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()}
+    assert set(figures) == {"curves.png", "epochs.png", "errors.png"}
+    status, again, _ = call(capsys, "sweep", "show", str(tmp_path / "out"))
+    assert (status, again) == (0, out)
+    assert {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()} == figures
+    status, out, err = call(capsys, "sweep", "show", str(tmp_path / "out"), "--json")
+    assert len(json.loads(out)["points"]) == 12
+    status, out, err = call(capsys, "sweep", "show", str(tmp_path))
+    assert (status, out) == (2, "")
+    assert "it holds no sweep" in err
+    status, _, err = call(capsys, "sweep", "nothing", "--out", str(tmp_path / "out"))
+    assert status == 2
+    assert "is not a sweep" in err
+
+
+def test_results_hold_config_versions_seed_and_revision(reference):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path, _ = reference
+    table = parquet.read_table(path / "results.parquet")
+    about = json.loads(table.schema.metadata[b"idjax"])
+    assert about["settings"]["seed"] == 0
+    assert about["data"]["data_seed"] == 0
+    assert {"idjax", "jax", "numpy", "python", "git"} <= set(about["made_by"][0])
+    assert table.column("batch_size").to_pylist() == [8] * 4 + [48] * 4
+
+
+def test_random_searches_are_drawn_in_one_panel(tmp_path):
+    search = Paired((Random("learning_rate", 0.01, 0.1, 4, log=True), Random("momentum", 0.1, 0.5, 4)))
+    sweep = with_axes(search)
+    outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
+    assert len(report.curves_figure(outcome).axes) == 1
+    assert len(report.rows(outcome)) == 4

@@ -1,0 +1,339 @@
+"""The expected loss of minibatch SGD and momentum: against simulation, its fast form, and where it settles."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+from sgd_simulation import Problem, draw, simulate
+
+from idjax.data import prescribed
+from idjax.prediction.predict import predict
+from idjax.settings import Settings
+from idjax.theory.full_batch import momentum
+from idjax.theory.sgd import horizons as fast_forward
+from idjax.theory.sgd import mean_square, minibatch
+from idjax.training.train import train
+
+RUNS = 2000
+QUICK, ALL = range(10), range(100)
+
+
+@pytest.fixture(autouse=True)
+def _double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+@functools.cache
+def simulated(seed: int, share: float) -> tuple[Problem, float, float, float]:
+    """A problem, a step at this share of the way to 95% of its fall, and the mean loss there with its error."""
+    problem = draw(seed, momentum=seed % 3 == 2)
+    step = max(1, round(problem.steps * share))
+    losses = simulate(problem, np.array([step]), RUNS, seed=5)[0]
+    return problem, float(step), losses.mean(), losses.std(ddof=1) / np.sqrt(RUNS)
+
+
+def standardised(seeds, times=(0.05, 0.3, 1.0), **changes) -> np.ndarray:
+    """One standardised error for each problem, early, midway and late in turn."""
+    scores = []
+    for seed in seeds:
+        problem, step, mean, error = simulated(seed, times[seed // 3 % len(times)])
+        given = {name: change(problem) for name, change in changes.items()}
+        scores.append((mean - problem.expected(np.array([step]), **given)[0]) / error)
+    return np.array(scores)
+
+
+def look_standard_normal(scores: np.ndarray) -> bool:
+    """Kolmogorov-Smirnov against the standard normal, and the sum of squares against its chi-squared: 1 in 1000."""
+    distance = scipy.stats.kstest(scores, "norm").pvalue
+    squares = scipy.stats.chi2.sf(np.sum(scores**2), len(scores))
+    return bool(min(distance, squares) > 1e-3)
+
+
+def test_expected_loss_against_simulation():
+    assert look_standard_normal(standardised(QUICK))
+
+
+@pytest.mark.slow
+def test_expected_loss_against_simulation_of_all_problems():
+    assert look_standard_normal(standardised(ALL))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param({"batch_size": lambda problem: 2.0 * problem.batch}, id="B wrong", marks=pytest.mark.slow),
+        pytest.param({"batch_size": lambda problem: 1e12}, id="no noise at all", marks=pytest.mark.slow),
+        pytest.param({"mean": lambda problem: np.zeros(len(problem.mean) + 1)}, id="no mean term, as for zero mean"),
+        pytest.param({"rate": lambda problem: 0.97 * problem.rate}, id="rate wrong by 3%", marks=pytest.mark.slow),
+    ],
+)
+def test_wrong_theories_fail_against_simulation(wrong):
+    assert not look_standard_normal(standardised(QUICK, times=(0.3,), **wrong))
+
+
+def noisy(seed: int) -> Problem:
+    """A problem above 0.3 of the limit."""
+    problem = draw(seed)
+    return problem._replace(rate=problem.rate * 0.7 / problem.share, share=0.7)
+
+
+@pytest.mark.parametrize("seed", [1, 4, 9])
+def test_above_a_third_of_the_limit_the_moments_of_one_step(seed):
+    """Rare runs carry the mean over many steps; over the first two it can be measured, and all of C with it."""
+    problem = noisy(seed)
+    losses = simulate(problem, np.array([1, 2]), 40_000, seed=3)
+    expected = problem.expected(np.array([1.0, 2.0]))
+    scores = (losses.mean(axis=1) - expected) / (losses.std(axis=1, ddof=1) / np.sqrt(losses.shape[1]))
+    assert np.abs(scores).max() < 3.5
+    wrong = problem.expected(np.array([1.0, 2.0]), batch_size=1.3 * problem.batch)
+    assert np.abs((losses.mean(axis=1) - wrong) / losses.std(axis=1) * np.sqrt(losses.shape[1])).max() > 3.5
+
+
+def test_above_a_third_of_the_limit_predict_says_so():
+    x = prescribed(np.zeros(30), np.ones(30), 400, 1)
+    settings = Settings(batch_size=4, validation_split=0.0, epochs=5, learning_rate=0.01)
+    limits = predict(x, settings, band=False).learning_rates
+    for share, word in ((0.25, "exact in expectation"), (0.5, "outside its range"), (1.1, "diverges")):
+        curve = predict(x, dataclasses.replace(settings, learning_rate=share * limits.max), band=False)
+        assert word in curve.how
+        assert ("outside" in curve.how) == (word == "outside its range")
+        assert np.isnan(curve.train).all() == (word == "diverges")
+
+
+RULES = [(0.0, False), (0.5, True), (0.9, False), (0.9, True), (0.99, False)]
+
+
+def iterated_and_jumped(rule, start, noise, steps):
+    n = len(rule.eigenvalues)
+    forms = np.stack([np.diag(np.asarray(rule.eigenvalues)), np.cov(np.random.default_rng(0).normal(size=(n, 3 * n)))])
+    _, slow = minibatch.expected(
+        rule, minibatch.at_start(jnp.asarray(start)), noise, jnp.asarray(forms), int(steps[-1]) + 1
+    )
+    run = (rule, start[None], np.array([noise]), forms)
+    return np.asarray(slow).T, fast_forward.Expectation(*run), fast_forward.Expectation(*run, foretold=(1.0, steps[-1]))
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_any_horizon_equals_the_recursion(beta, nesterov, seed):
+    """To 1e-8 of the initial loss; spectra of six decades, null modes, rates that flip signs, shuffled epochs."""
+    rng = np.random.default_rng(seed)
+    n = 14
+    eigenvalues = np.append(np.logspace(rng.uniform(-1, 1), -5, n - 2), [0.0, 0.0])
+    mean = np.sqrt(eigenvalues) * rng.normal(size=n) * rng.choice([0.1, 0.7])
+    limit = 2 * (1 + beta) / eigenvalues[0] / (1 + 2 * beta if nesterov else 1)
+    rule = minibatch.updates(eigenvalues, mean, 8, 1.0, beta, nesterov)
+    rate = (0.02, 0.3, 0.7, 0.95)[seed] * mean_square.max_rate(rule, limit)
+    rule = minibatch.updates(eigenvalues, mean, 8, rate, beta, nesterov, np.inf if seed % 2 else 50.0)
+    error = rng.normal(size=(n, 5))
+    steps = np.unique(np.round(np.geomspace(1, 30_001, 60)))
+    slow, *jumped = iterated_and_jumped(rule, error @ error.T, 0.3, steps)
+    chosen = steps.astype(int)
+    sums = np.concatenate([np.zeros((2, 1)), np.cumsum(slow, axis=1)], axis=1)
+    means = (sums[:, chosen] - sums[:, chosen - chosen // 3]) / np.maximum(chosen // 3, 1)
+    for fast, digits in zip(jumped, (1e-8, 1e-11), strict=True):
+        assert np.max(np.abs(fast.at(steps)[0] - slow[:, chosen]) / slow[:, :1]) < 1e-11
+        assert np.max(np.abs(fast.total(steps)[0] - sums[:, chosen]) / np.abs(sums[:, chosen])) < 1e-8
+        for k in range(30, len(steps), 5):
+            length = int(chosen[k] // 3)
+            mean = fast.mean(steps[k : k + 1] - length, length)[0, :, 0]
+            assert np.max(np.abs(mean - means[:, k]) / slow[:, 0]) < digits
+    wrong = rule._replace(batch_noise=rule.batch_noise * 1.01)
+    other = fast_forward.Expectation(wrong, (error @ error.T)[None], np.array([0.3]), np.diag(eigenvalues)[None])
+    assert np.max(np.abs(other.at(steps)[0] - slow[:1, chosen]) / slow[0, 0]) > 1e-11
+
+
+def test_a_billion_steps_of_84_inputs():
+    """Where the answer is known: one mode at a time for a batch of all rows, and the floor that label noise keeps."""
+    rng = np.random.default_rng(2)
+    eigenvalues = np.logspace(0, -9, 85)
+    error = rng.normal(size=85)
+    plain = minibatch.updates(eigenvalues, np.zeros(85), 1e300, 0.5)
+    steps = np.array([1e3, 1e6, 1e9, 1e15])
+    got = fast_forward.Expectation(plain, np.outer(error, error)[None], np.zeros(1), np.diag(eigenvalues)[None])
+    expected = np.exp(2 * steps[:, None] * np.log1p(-0.5 * eigenvalues)) @ (eigenvalues * error**2)
+    np.testing.assert_allclose(got.at(steps)[0, 0], expected, atol=1e-12 * float(eigenvalues @ error**2))
+    rule = minibatch.updates(eigenvalues, 0.3 * np.sqrt(eigenvalues), 8, 0.1)
+    kept = fast_forward.Expectation(rule, np.zeros((1, 85, 85)), np.ones(1), np.diag(eigenvalues)[None])
+    floor = float(jnp.sum(rule.eigenvalues * jnp.diagonal(mean_square.settled(rule, 1.0).ee)))
+    assert kept.at(np.array([1e15]))[0, 0, 0] == pytest.approx(floor, rel=1e-9)
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), RULES)
+def test_jumps_of_the_whole_state(beta, nesterov):
+    """Two jumps from any state, their means included, equal the recursion."""
+    rng = np.random.default_rng(3)
+    eigenvalues = np.logspace(0, -3, 8)
+    rule = minibatch.updates(eigenvalues, 0.5 * rng.normal(size=8) * np.sqrt(eigenvalues), 8, 0.01, beta, nesterov)
+    error = rng.normal(size=(8, 3))
+    form = jnp.diag(jnp.asarray(eigenvalues))
+    start, _ = minibatch.expected(rule, minibatch.at_start(jnp.asarray(error @ error.T)), 0.1, form[None], 5)
+    slow, values = minibatch.expected(rule, start, 0.1, form[None], 20_001)
+    middle, first = fast_forward.advance(rule, start, 0.1, form, 9_001)
+    fast, second = fast_forward.advance(rule, middle, 0.1, form, 11_000)
+    for got, expected, size in zip(fast, slow, start, strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-11 * float(jnp.abs(size).max()))
+    assert (9_001 * first + 11_000 * second) / 20_001 == pytest.approx(float(values.mean()), rel=1e-8)
+
+
+def dense_growth(rule) -> float:
+    """Spectral radius of the map of second moments, written out."""
+    n = len(rule.eigenvalues)
+
+    def flat(state):
+        ee, ev, vv = state.reshape(3, n, n)
+        after = minibatch.step(rule, 0.0, minibatch.Second((ee + ee.T) / 2, ev, (vv + vv.T) / 2))
+        return jnp.stack(after).ravel()
+
+    return float(np.abs(np.linalg.eigvals(np.asarray(jax.jacobian(flat)(jnp.zeros(3 * n * n))))).max())
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), RULES)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_stable_rates_with_momentum_against_the_dense_map(beta, nesterov, seed):
+    rng = np.random.default_rng(seed)
+    eigenvalues = np.sort(10 ** rng.uniform(-2, 0.5, 3))[::-1].copy()
+    mean = np.sqrt(eigenvalues) * rng.uniform(-1, 1, 3) * rng.choice([0.1, 0.5])
+    rule = minibatch.updates(eigenvalues, mean, float(rng.choice([1, 3, 8])), 1.0, beta, nesterov)
+    ceiling = 2 * (1 + beta) / eigenvalues[0] / (1 + 2 * beta if nesterov else 1)
+    limit = mean_square.max_rate(rule, ceiling)
+    assert dense_growth(rule._replace(rate=jnp.asarray(limit * (1 - 1e-5)))) < 1
+    assert dense_growth(rule._replace(rate=jnp.asarray(limit * (1 + 1e-5)))) > 1
+    inside = rule._replace(rate=jnp.asarray(0.4 * limit))
+    growth = dense_growth(inside)
+    assert mean_square.growth_is_below(growth + 1e-9, inside)
+    assert not mean_square.growth_is_below(growth - 1e-9, inside)
+    settled = mean_square.settled(inside, 0.2)
+    for before, after in zip(settled, minibatch.step(inside, 0.2, settled), strict=True):
+        np.testing.assert_allclose(before, after, atol=1e-12 * float(jnp.abs(before).max()))
+    best = mean_square.best_rate(rule, limit)
+    others = [dense_growth(rule._replace(rate=jnp.asarray(best * factor))) for factor in (0.9, 1.0, 1.1)]
+    assert others[1] <= min(others) + 1e-3 * (1 - min(others))
+
+
+@pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
+def test_how_fast_the_loss_shrinks_against_the_dense_map(beta, nesterov):
+    """To 1e-5. A search that ends at the pole of the slowest pair takes that for the answer at a third of the rates."""
+    eigenvalues = np.array([0.39, 0.047, 0.013])
+    mean = np.array([-0.3, 0.068, 0.046])
+    rule = minibatch.updates(eigenvalues, mean, 3.0, 1.0, beta, nesterov)
+    limit = mean_square.max_rate(rule, 2 * (1 + beta) / eigenvalues[0] / (1 + 2 * beta if nesterov else 1))
+    for share in np.linspace(0.05, 0.95, 13):
+        at = rule._replace(rate=jnp.asarray(share * limit))
+        assert mean_square.loss_decay(at) == pytest.approx(1 - dense_growth(at), rel=1e-5)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize(("share", "beta"), [(0.02, 0.9), (0.5, 0.5), (0.98, 0.9), (0.3, 0.999), (0.7, 0.0)])
+def test_full_batch_momentum_against_optax(nesterov, share, beta):
+    """1e-10 over 1,000 steps, double roots and null modes included."""
+    rates = jnp.append(jnp.geomspace(1e-8, 2.0, 30), 0.0)
+    rate = share * float(momentum.max_learning_rate(rates, beta, nesterov))
+    rates = rates.at[5].set((1 - beta**0.5) ** 2 / rate)  # the heavy ball's double root
+    rates = jnp.minimum(rates, 2.0)
+    optimizer = optax.sgd(rate, momentum=beta, nesterov=nesterov)
+
+    def step(state, _):
+        error, inside = state
+        update, inside = optimizer.update(rates * error, inside)
+        return (error + update, inside), error
+
+    error = jnp.ones_like(rates)
+    _, path = jax.lax.scan(step, (error, optimizer.init(error)), None, length=1001)
+    got = momentum.shrink_factors(rates, rate, beta, nesterov, jnp.arange(1001.0))
+    assert float(jnp.abs(got - path).max()) < 1e-10
+    other = momentum.shrink_factors(rates, rate, beta, not nesterov, jnp.arange(1001.0))
+    assert beta == 0 or not float(jnp.abs(other - path).max()) < 1e-10
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_best_momentum_is_the_best(nesterov):
+    """No pair of rate and momentum nearby has a smaller spectral radius over the modes."""
+    rates = jnp.array([1.0, 0.3, 0.01])
+
+    def radius(rate, beta):
+        ahead = 1 + beta if nesterov else 1.0
+        kept = beta**2 if nesterov else beta
+        k = jnp.array([[[1 - rate * h * ahead, -rate * kept], [h, beta]] for h in rates])
+        return float(np.abs(np.linalg.eigvals(np.asarray(k))).max())
+
+    best = momentum.best(rates, nesterov)
+    assert radius(best.learning_rate, best.momentum) == pytest.approx(best.factor, abs=1e-6)
+    for rate in (0.97, 1.0, 1.03):
+        for shift in (-0.01, 0.0, 0.01):
+            assert radius(rate * best.learning_rate, best.momentum + shift) > best.factor - 1e-6
+    fixed = float(momentum.best_learning_rate(rates, 0.5, nesterov))
+    assert all(radius(factor * fixed, 0.5) >= radius(fixed, 0.5) - 1e-6 for factor in (0.95, 1.05))
+
+
+# Shuffled epochs. Their noise cancels within the epoch for slow modes: the theory is of second order in the rate.
+
+SEEDS = 40
+
+
+@pytest.fixture(scope="module")
+def shuffled_runs():
+    """A regression with label noise, whose floor the noise of fresh batches would lift by half as much again."""
+    rng = np.random.default_rng(8)
+    x = prescribed(0.3 * rng.normal(size=10), np.logspace(0, -2, 10), 1000, 5)
+    y = x @ rng.normal(size=(10, 1)) + rng.normal(size=(1000, 1)) + 1
+    settings = Settings(
+        batch_size=10, validation_split=0.0, epochs=20, learning_rate=0.02, dtype="float64", start="glorot"
+    )
+    trained = [train(x, dataclasses.replace(settings, seed=0), y=y, on_epoch=None)]
+    trained += [_reshuffled(x, y, settings, seed) for seed in range(1, SEEDS)]
+    return x, y, settings, trained
+
+
+def _reshuffled(x, y, settings, seed):
+    """Another order of the rows from the same start."""
+    order = np.random.default_rng(seed).permutation(len(x))
+    return train(x[order], settings, y=y[order])
+
+
+def test_shuffled_epochs_keep_less_noise_than_fresh_batches(shuffled_runs, monkeypatch):
+    x, y, settings, trained = shuffled_runs
+    floor = np.mean((y - np.c_[x, np.ones(len(x))] @ np.linalg.lstsq(np.c_[x, np.ones(len(x))], y)[0]) ** 2)
+    variance = np.var(y)
+    excess = np.array([(1 - curve.explained_variance) * variance - floor for curve in trained])
+    error = excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
+    train_excess = np.array([curve.train - floor for curve in trained])
+    train_error = train_excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
+
+    def found() -> tuple[np.ndarray, np.ndarray]:
+        curve = predict(x, settings, y=y, band=False)
+        return (1 - curve.explained_variance) * variance - floor, curve.train - floor
+
+    def differs(predicted, measured, error) -> float:
+        """The largest difference beyond three standard errors, relative to the excess."""
+        return float(np.max((np.abs(predicted - measured.mean(axis=0)) - 3 * error) / measured.mean(axis=0)))
+
+    at_end, in_epoch = found()
+    assert excess.mean(axis=0)[-1] < 0.1 * excess.mean(axis=0)[0]
+    assert differs(at_end, excess, error) < 0.02
+    assert differs(in_epoch, train_excess, train_error) < 0.02
+    right = minibatch.updates
+    for wrong in (
+        lambda *given: right(*given[:6]),  # fresh batches
+        lambda *given: right(given[0], given[1], 1e300, *given[3:]),  # no noise
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr("idjax.prediction.dynamics.minibatch.minibatch.updates", wrong)
+            assert differs(found()[0], excess, error) > 0.1
+
+
+def test_the_noise_of_an_epoch_in_its_limits():
+    decay = np.array([0.0, 1e-6, 1e-3, 1.0, 40.0, np.inf])
+    share = minibatch.epoch_noise(decay)
+    assert share[0, 0] == 0
+    assert share[5, 5] == 1
+    np.testing.assert_allclose(share[1, 1], 1e-12 / 12, rtol=1e-6)
+    np.testing.assert_allclose(np.diag(share)[3:5], 1 - np.tanh(decay[3:5] / 2) / (decay[3:5] / 2))
+    near = minibatch.epoch_noise(np.array([0.99e-4, 1.01e-4]))
+    assert near[1, 1] / near[0, 0] == pytest.approx((1.01 / 0.99) ** 2, rel=1e-3)

@@ -1,0 +1,178 @@
+"""What rounding of weights does to descent: the units, what passes, stalls of a full batch, slowed minibatches."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from idjax.data import load
+from idjax.moments.moments import measure
+from idjax.prediction.predict import predict, predict_from_moments
+from idjax.settings import Settings
+from idjax.theory import finite_precision
+from idjax.training.train import train
+
+TYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("weight", [1.0, 0.3, -0.7, 1e-3, 100.0, 1.9921875, -2.0, 1e-30])
+def test_the_unit_is_the_distance_to_the_next_number(dtype, weight):
+    stored = TYPES[dtype](weight)
+    away = np.nextafter(stored, TYPES[dtype](np.copysign(np.inf, weight)))
+    with jax.enable_x64(True):
+        unit = float(finite_precision.unit(jnp.asarray(float(stored)), dtype))
+    assert unit == abs(float(away) - float(stored))
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_what_is_lost_is_what_the_type_drops(dtype):
+    rng = np.random.default_rng(0)
+    weights = np.concatenate([rng.normal(size=4000), 2.0 ** rng.integers(-9, 3, 1000)]).astype(TYPES[dtype])
+    unit = np.abs(np.spacing(weights)).astype(np.float64)
+    updates = unit * rng.uniform(-1.2, 1.2, len(weights))
+    exact = weights.astype(np.float64)
+    dropped = (exact + updates).astype(TYPES[dtype]) == weights
+    with jax.enable_x64(True):
+        lost = np.asarray(finite_precision.lost(jnp.asarray(exact), jnp.asarray(updates), dtype))
+    np.testing.assert_array_equal(lost, dropped)
+    assert 0.3 < dropped.mean() < 0.7
+    # Half a unit for all is wrong where the numbers below a power of 2 are closer.
+    assert np.any((np.abs(updates) < unit / 2) != dropped)
+
+
+def test_what_noise_lets_pass_against_simulation():
+    """A tenth of the noise as mean update: the share of it that arrives, of a million draws each."""
+    rng = np.random.default_rng(0)
+    noise = np.array([0.15, 0.2, 0.26, 0.35, 0.5, 0.7, 2.0])
+    drift = 0.02 * noise
+    with jax.enable_x64(True):
+        predicted = np.asarray(finite_precision.passed(jnp.asarray(noise)))
+    draws = rng.normal(size=(1_000_000, 1))
+    # Mirrored draws: the odd part of the noise cancels and only the drift is left.
+    moved = (np.round(drift + noise * draws) + np.round(drift - noise * draws)) / 2
+    error = moved.std(axis=0, ddof=1) / np.sqrt(len(draws))
+    z = (moved.mean(axis=0) - predicted * drift) / error
+    assert np.all(np.abs(z) < 4), z
+    assert abs(predicted[2] - 0.5) < 0.02
+    # Controls: all of it passes; none of it does.
+    assert np.abs(moved.mean(axis=0) - drift)[0] > 4 * error[0]
+    assert np.all(moved.mean(axis=0)[2:] > 4 * error[2:])
+
+
+def test_the_noise_that_rounding_adds():
+    """Descent on one output with dithered rounding: the excess loss against Σ u²/(48 η) in its transient and end."""
+    eigenvalues, learning_rate, unit = np.array([1.0, 0.2]), 0.05, 2.0**-8
+    rng = np.random.default_rng(0)
+    rates = 2 * eigenvalues
+    runs, steps = 20_000, (10, 400)
+    error = np.zeros((runs, 2))
+    found = {}
+    for step in range(1, steps[-1] + 1):
+        # Weights near 0.75, where bfloat16 has this unit, and noise enough to dither.
+        error = error - learning_rate * rates * error + unit * rng.uniform(-0.5, 0.5, size=error.shape)
+        if step in steps:
+            found[step] = error**2 @ eigenvalues
+    with jax.enable_x64(True):
+        for step in steps:
+            predicted = float(
+                finite_precision.noise_after(
+                    jnp.full((2, 1), 0.75), jnp.asarray(rates)[None], learning_rate, float(step), "bfloat16"
+                )
+            )
+            mean, error = found[step].mean(), found[step].std() / np.sqrt(runs)
+            # For small rates: off by η h/2, 5% here.
+            assert abs(mean / predicted - 1) < 0.05 + 4 * error / mean, (step, mean, predicted)
+            assert abs(mean / (predicted / 2) - 1) > 0.05 + 4 * error / mean
+
+
+@pytest.fixture(scope="module")
+def rows():
+    rng = np.random.default_rng(3)
+    return 2 + rng.normal(size=(2000, 6)) * np.array([1, 0.7, 0.5, 1, 0.6, 0.8])
+
+
+FULL = Settings(batch_size=2000, validation_split=0.0, learning_rate=0.02, epochs=600)
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_a_full_batch_in_few_digits_is_predicted_step_by_step(rows, dtype):
+    settings = dataclasses.replace(FULL, dtype=dtype)
+    predicted, trained = predict(rows, settings, band=False), train(rows, settings)
+    exact = predict(rows, dataclasses.replace(FULL, dtype="float64"), band=False)
+    assert exact.train[-1] < 0.1 * exact.train[0]
+    tolerance = {"bfloat16": 0.01, "float32": 1e-4}[dtype]
+    np.testing.assert_allclose(trained.train, predicted.train, rtol=tolerance)
+    if dtype == "bfloat16":
+        assert predicted.stall is not None
+        assert trained.train[int(predicted.stall.steps)] < 1.05 * trained.train[-1]
+        assert abs(predicted.stall.loss / trained.train[-1] - 1) < tolerance
+        assert np.abs(trained.train / exact.train - 1).max() > tolerance  # rounding left out is wrong
+        assert np.isinf(predicted.steps_to_learn)
+
+
+def test_the_published_failing_set_never_learns_from_full_batches_of_float32():
+    """Updates of 3e-11 against units of 7e-9: what 7e9 steps would learn in exact arithmetic is never learned."""
+    moments = measure(load("narrow-normal").x[:4000])
+
+    def curve(**changes):
+        settings = Settings(learning_rate=0.01, batch_size=4000, validation_split=0.0, epochs=10)
+        return predict_from_moments(moments, None, dataclasses.replace(settings, **changes), band=False, details=False)
+
+    rounded, exact = curve(), curve(dtype="float64")
+    assert rounded.stall is not None
+    assert 100 < rounded.stall.steps < 1000
+    assert 3.0e-6 < rounded.stall.loss < 3.2e-6
+    assert np.isinf(rounded.steps_to_learn)
+    assert exact.stall is None
+    assert 5e9 < exact.steps_to_learn < 1e10
+    # The noise of batches of 8 is larger than the unit, and carries most updates over it.
+    noisy = curve(batch_size=8)
+    assert noisy.stall is None
+    assert exact.steps_to_learn < noisy.steps_to_learn < 2 * exact.steps_to_learn
+
+
+@pytest.mark.slow
+def test_rounding_slows_minibatches_as_predicted():
+    """Label noise keeps the batches' noise at 0.4 units: the excess loss of 8 runs, each from its own start."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 6))
+    y = x @ rng.uniform(0.55, 0.95, size=(6, 2)) + rng.normal(size=(2000, 2))
+    settings = Settings(batch_size=8, validation_split=0.0, learning_rate=0.0046, epochs=3, dtype="bfloat16")
+    trained, predicted, exact = [], [], []
+    for seed in range(8):
+        run = dataclasses.replace(settings, seed=seed)
+        trained.append(train(x, run, y=y).train)
+        predicted.append(predict(x, run, y=y, band=False).train)
+        exact.append(predict(x, dataclasses.replace(run, dtype="float64"), y=y, band=False).train)
+    floor = predict(x, dataclasses.replace(settings, dtype="float64", epochs=40), y=y, band=False).train[-1]
+    trained, predicted, exact = (np.log(np.array(losses) - floor) for losses in (trained, predicted, exact))
+    error = (trained - predicted).std(axis=0, ddof=1) / np.sqrt(8)
+    assert np.all(np.abs((trained - predicted).mean(axis=0)) < 0.02 + 2 * error)
+    assert np.any(np.abs((trained - exact).mean(axis=0)) > 0.02 + 2 * error)  # as if nothing were rounded
+
+
+def test_where_rounding_leaves_weights_behind_predict_says_so(rows):
+    settings = Settings(batch_size=8, validation_split=0.0, learning_rate=0.01, epochs=12, dtype="bfloat16")
+    curve = predict(rows, settings, band=False)
+    assert np.isfinite(curve.train[0])
+    assert np.isnan(curve.train[-1])
+    assert "outside its range" in curve.how
+    adam = predict(rows, dataclasses.replace(settings, optimizer="adam"), band=False)
+    assert np.isnan(adam.train).all()
+    assert "outside its range" in adam.how
+
+
+@pytest.mark.parametrize("rounding", ["stochastic", "master"])
+def test_the_remedies_learn_as_if_nothing_was_rounded(rows, rounding):
+    settings = Settings(
+        batch_size=8, validation_split=0.0, learning_rate=0.01, epochs=6, dtype="bfloat16", rounding=rounding
+    )
+    predicted, trained = predict(rows, settings, band=False), train(rows, settings)
+    assert predicted.train[-1] < 0.1 * predicted.train[0]
+    np.testing.assert_allclose(trained.train[:3], predicted.train[:3], rtol=0.05)
+    slowed = train(rows, dataclasses.replace(settings, rounding="nearest"))
+    assert slowed.train[2] > 1.05 * predicted.train[2]

@@ -1,0 +1,81 @@
+"""Penalties on hidden units: the optimum, the components themselves, and the slow turn onto them, against descent."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from idjax.theory.full_batch import stepped
+from idjax.theory.networks import deep_linear
+from idjax.theory.networks.regularised import component_angles, optimal_strength, rotation_curvature
+from idjax.types import Weights
+
+VARIANCE = np.array([1.0, 0.6, 0.3, 0.1])
+Q = len(VARIANCE)
+AXES = np.linalg.qr(np.random.default_rng(0).normal(size=(Q, Q)))[0]
+COVARIANCE = (AXES * VARIANCE) @ AXES.T
+
+
+def sgd(hyper):
+    return optax.sgd(hyper)
+
+
+def descend(layers, penalty, steps, rate=0.1):
+    """Layers after so many steps on the moments."""
+    with jax.enable_x64(True):
+        problem = stepped.Layer(
+            *map(jnp.asarray, (COVARIANCE, np.zeros(Q), np.ones(()), np.eye(Q + 1)[:, :Q], np.full(Q, 1 / Q)))
+        )
+        nothing = stepped.Watched(jnp.zeros((0, Q + 1, Q + 1)), jnp.zeros((0, Q)), jnp.zeros((0, Q + 1, Q)))
+        state = deep_linear.begin(sgd, jnp.asarray(rate), jax.tree.map(jnp.asarray, layers))
+        state, _, _ = deep_linear.follow(
+            sgd, jnp.asarray(rate), problem, (jnp.asarray(penalty),), state, nothing, 1, steps
+        )
+        return jax.tree.map(np.asarray, state.params)
+
+
+def random_layers(seed):
+    rng = np.random.default_rng(seed)
+    return (Weights(0.3 * rng.normal(size=(Q, 2)), np.zeros(2)), Weights(0.3 * rng.normal(size=(2, Q)), np.zeros(Q)))
+
+
+def turned(penalty, angle):
+    """The optimum with its two units turned into each other."""
+    root = np.sqrt(optimal_strength(VARIANCE[:2], penalty, 1 / Q))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    return (
+        Weights(AXES[:, :2] @ np.diag(root) @ turn.T, np.zeros(2)),
+        Weights(turn @ np.diag(root) @ AXES[:, :2].T, np.zeros(Q)),
+    )
+
+
+def test_different_penalties_find_the_components_and_equal_ones_only_their_span():
+    """Kunin et al. 2019 and Bao et al. 2020, with the shrinkage of each component."""
+    different, equal = np.array([0.01, 0.03]), np.array([0.02, 0.02])
+    for penalty, bar in ((different, 1e-5), (equal, None)):
+        ends = descend(random_layers(3), penalty, 40_000, rate=0.5)
+        kernel = deep_linear.end_to_end(ends).kernel
+        assert deep_linear.principal_angles(kernel, COVARIANCE, 2).max() < 1e-6
+        expected = optimal_strength(VARIANCE[:2], penalty, 1 / Q)
+        np.testing.assert_allclose(np.linalg.svd(kernel)[1][:2], np.sort(expected)[::-1], rtol=1e-6)
+        angle = component_angles(ends[1].kernel, COVARIANCE, penalty).max()
+        assert angle < bar if bar else angle > 0.05
+
+
+@pytest.mark.parametrize("penalty", [(0.01, 0.03), (0.02, 0.025), (0.001, 0.05)])
+def test_the_turn_onto_the_components_takes_as_long_as_its_curvature_says(penalty):
+    """Within 2%: the slowdown against the learning of the span."""
+    penalty = np.array(penalty)
+    curvature = rotation_curvature(VARIANCE[:2], penalty, 1 / Q)
+    rate, steps = 0.1, int(0.7 / (0.1 * curvature))
+    early = descend(turned(penalty, 0.02), penalty, steps, rate)
+    late = descend(early, penalty, steps, rate)
+    before, after = (component_angles(ends[1].kernel, COVARIANCE, penalty).max() for ends in (early, late))
+    assert abs(np.log(before / after) / (rate * curvature * steps) - 1) < 0.02
+    assert curvature < 0.2 * 4 / Q * VARIANCE[1]
+
+
+def test_equal_penalties_turn_freely_and_the_wrong_order_is_a_saddle():
+    assert abs(rotation_curvature(VARIANCE[:2], np.array([0.02, 0.02]), 1 / Q)) < 1e-12
+    assert rotation_curvature(VARIANCE[:2], np.array([0.03, 0.01]), 1 / Q) < -1e-4
