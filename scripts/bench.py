@@ -35,7 +35,7 @@ import idjax
 from idjax.data import keras_split
 from idjax.settings import Settings
 from idjax.training.block_epochs import ROWS_IN_A_BLOCK
-from idjax.training.ensemble import SideBySide
+from idjax.training.ensemble import Ensemble
 from idjax.training.many import MOST_COLUMNS, THREADS, most_runs
 from idjax.training.train import prepare
 
@@ -130,7 +130,7 @@ def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Timed:
     runs = [dataclasses.replace(SETTINGS, learning_rate=float(rate)) for rate in rates]
     width = most_runs(ground)
     stacks = [
-        SideBySide(ground.plan, runs[i : i + width], x.shape[1], ground.in_blocks) for i in range(0, len(runs), width)
+        Ensemble(ground.plan, runs[i : i + width], x.shape[1], ground.in_blocks) for i in range(0, len(runs), width)
     ]
     shuffle = np.random.default_rng(0)
     pool = ThreadPoolExecutor(THREADS)
@@ -139,7 +139,7 @@ def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Timed:
         begin = clock()
         order = shuffle.permutation(len(x))[None]
 
-        def advance(stack: SideBySide) -> None:
+        def advance(stack: Ensemble) -> None:
             stack.advance(ground.fitted, ground.training, None, [order], 1, ground.deviation)
 
         list(pool.map(advance, stacks))

@@ -75,9 +75,11 @@ def test_bands_of_activations():
     """Over starts, from the network linearised at each: the full batch has no order."""
     y = np.tanh(rows(0.3, 1.0) @ np.random.default_rng(0).normal(size=(8, 3)))
     settings = dataclasses.replace(BASE, hidden="16", hidden_activation="tanh", batch_size=800, learning_rate=0.3)
-    others = [predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=1000 + k), y=y, band=False) for k in range(20)]
+    others = [
+        predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=1000 + k), target=y, band=False) for k in range(20)
+    ]
     losses = np.array([other.train for other in others])
-    found = [predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=k), y=y).train_band for k in range(2)]
+    found = [predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=k), target=y).train_band for k in range(2)]
     assert all(band.over == "starts" for band in found)
     assert np.mean([covered(losses, band) for band in found]) >= 0.80
     assert np.mean([covered(losses, middle_third(band)) for band in found]) < 0.75
@@ -87,14 +89,14 @@ def test_bands_of_activations():
 def test_starts_by_the_means_of_the_weights(monkeypatch):
     """The quick band is that of every start followed, to leading order in the noise of the batches."""
     settings = dataclasses.replace(BASE, learning_rate=0.02, momentum=0.5)
-    exact = predict(SCALED, settings, y=SUM).train_band
+    exact = predict(SCALED, settings, target=SUM).train_band
     monkeypatch.setattr(bands, "MOST_LOSSES", 0)
-    quick = predict(SCALED, settings, y=SUM).train_band
+    quick = predict(SCALED, settings, target=SUM).train_band
     assert exact is not None
     assert quick is not None
     np.testing.assert_allclose(quick.low, exact.low, rtol=0.08)
     np.testing.assert_allclose(quick.high, exact.high, rtol=0.08)
-    other = predict(SCALED, dataclasses.replace(settings, learning_rate=0.03), y=SUM).train_band
+    other = predict(SCALED, dataclasses.replace(settings, learning_rate=0.03), target=SUM).train_band
     assert other is not None
     assert np.max(np.abs(other.high / exact.high - 1)) > 0.15
 

@@ -56,7 +56,7 @@ class Spreads:
     def ratio(self, **changes) -> float:
         """Predicted over measured, with these changes to the settings: the geometric mean after two epochs."""
         fluctuation.variances.clear_cache()
-        band = predict(self._x, dataclasses.replace(self._settings, **changes), y=self._y).train_band
+        band = predict(self._x, dataclasses.replace(self._settings, **changes), target=self._y).train_band
         assert band is not None
         assert band.over == "orders of the rows"
         spread = self._seen[-1]
@@ -132,7 +132,9 @@ def test_a_constant_rate_is_a_schedule_of_equal_rates(tmp_path):
     """Its states come from steps that are iterated, and from the transform: the bands are the same."""
     settings = dataclasses.replace(BASE, learning_rate=0.01, momentum=0.5, start=one_start(tmp_path, 10, 3))
     schedules = ("constant", "exponential=1", "exponential=0.99")
-    runs = [predict(RARE, dataclasses.replace(settings, schedule=each), y=RARE @ MIX + NOISE) for each in schedules]
+    runs = [
+        predict(RARE, dataclasses.replace(settings, schedule=each), target=RARE @ MIX + NOISE) for each in schedules
+    ]
     constant, equal, falling = (np.log(run.train_band.high / run.train_band.low) for run in runs)
     np.testing.assert_allclose(equal, constant, rtol=1e-6)
     assert np.max(np.abs(falling / constant - 1)) > 1e-2
@@ -143,7 +145,7 @@ def test_rare_large_rows_stray_more(tmp_path):
     """Negative control: Gaussian rows of the same moments are told apart from heavy-tailed ones."""
     settings = dataclasses.replace(BASE, learning_rate=0.02, validation_split=0.0, start=one_start(tmp_path, 10, 3))
     own, gaussian = (
-        predict(TAILED, dataclasses.replace(settings, moments=moments), y=TAILED @ MIX).train_band
+        predict(TAILED, dataclasses.replace(settings, moments=moments), target=TAILED @ MIX).train_band
         for moments in ("data", "gaussian")
     )
     assert own is not None
@@ -156,7 +158,7 @@ def test_rare_large_rows_stray_more(tmp_path):
 def test_trained_runs_fall_into_the_band(changes):
     """Starts and orders of the rows at once."""
     settings = dataclasses.replace(BASE, **changes)
-    band = predict(SCALED, settings, y=NOISY).train_band
+    band = predict(SCALED, settings, target=NOISY).train_band
     assert band is not None
     assert band.over == "starts and orders of the rows"
     losses = trained(SCALED, NOISY, settings, range(60))
@@ -183,7 +185,7 @@ FOLLOWED = [
 def followed_runs(y, changes, bands: int) -> tuple[list[Curve], np.ndarray]:
     """So many predictions, each with a band of eight runs, and the losses of others that are trained."""
     settings = dataclasses.replace(BASE, **changes)
-    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), y=y) for seed in range(bands)]
+    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), target=y) for seed in range(bands)]
     return curves, trained(INPUTS, y, settings, range(1000, 1060))
 
 
@@ -204,7 +206,7 @@ def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypat
     note = [note for note in curves[0].notes if "the runs that the band is made of end" in note]
     assert bool(note) == (not found[0].low[-1] <= curves[0].train[-1] <= found[0].high[-1])
     starts_alone(monkeypatch)
-    alone = predict(INPUTS, dataclasses.replace(BASE, **changes), y=y).train_band
+    alone = predict(INPUTS, dataclasses.replace(BASE, **changes), target=y).train_band
     assert alone.over == "starts"
     assert covered(losses, alone) < 0.80
 
@@ -212,11 +214,11 @@ def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypat
 def test_runs_that_diverge_have_no_band_and_are_named():
     """The line without the noise of batches is stable; the full batch, which has none, has a band."""
     settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.1, batch_size=2, epochs=5)
-    curve = predict(INPUTS, settings, y=TARGETS)
+    curve = predict(INPUTS, settings, target=TARGETS)
     assert np.isfinite(curve.train).all()
     assert curve.train_band is None
     assert "8 of 8 runs followed on the rows diverge" in curve.notes[-1]
-    assert predict(INPUTS, dataclasses.replace(settings, batch_size=800), y=TARGETS).train_band is not None
+    assert predict(INPUTS, dataclasses.replace(settings, batch_size=800), target=TARGETS).train_band is not None
 
 
 def test_moments_alone_have_bands_over_starts_alone():
@@ -231,11 +233,11 @@ def test_orders_alone_where_the_start_is_given(tmp_path):
     settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.02, epochs=5)
     (tmp_path / "start.msgpack").write_bytes(to_bytes(start_layers("glorot", (8, 6, 3), 0)))
     given = dataclasses.replace(settings, start=str(tmp_path / "start.msgpack"))
-    band = predict(INPUTS, given, y=TARGETS).train_band
+    band = predict(INPUTS, given, target=TARGETS).train_band
     assert band is not None
     assert band.over == "orders of the rows, 8 runs followed"
-    drawn = predict(INPUTS, settings, y=TARGETS).train_band
+    drawn = predict(INPUTS, settings, target=TARGETS).train_band
     assert drawn is not None
     # Until all starts have learned what can be learned they differ by more than the orders do.
     assert np.all((np.log(drawn.high / drawn.low) > 3 * np.log(band.high / band.low))[:2])
-    assert predict(INPUTS, dataclasses.replace(given, batch_size=800), y=TARGETS).train_band is None
+    assert predict(INPUTS, dataclasses.replace(given, batch_size=800), target=TARGETS).train_band is None

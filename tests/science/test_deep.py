@@ -48,7 +48,7 @@ def on_the_rows(x, y, layers, rate, steps):
     return np.asarray(losses), jax.tree.map(np.asarray, layers)
 
 
-def posed(x, y=None):
+def problem_of(x, y=None):
     """The problem on the moments, its floor, and nothing watched."""
     moments = moments_of(x, y)
     best = quadratic.optimum(moments)
@@ -63,7 +63,7 @@ def posed(x, y=None):
 
 
 def from_moments(x, y, layers, rate, steps):
-    _, problem, watched, floor = posed(x, y)
+    _, problem, watched, floor = problem_of(x, y)
     state = deep_linear.begin(sgd, jnp.asarray(rate), jax.tree.map(jnp.asarray, layers))
     state, losses, _ = deep_linear.follow(sgd, jnp.asarray(rate), problem, (), state, watched, steps)
     return np.asarray(losses) + floor, state.params
@@ -132,7 +132,7 @@ def test_floor_of_a_bottleneck_is_what_pca_leaves():
     rng = np.random.default_rng(0)
     x, _ = centred(rng, 50, np.logspace(0, -2, 6))
     x += rng.normal(size=6)
-    moments, _, _, _ = posed(x)
+    moments, _, _, _ = problem_of(x)
     values = np.sort(np.linalg.eigvalsh(np.cov(x.T, bias=True)))[::-1]
     for k in range(7):
         found = deep_linear.discarded(moments.covariance_xx, np.eye(6), np.full(6, 1 / 6), k)
@@ -143,7 +143,7 @@ def test_training_reaches_the_floor_and_the_principal_subspace():
     rng = np.random.default_rng(1)
     x, axes = centred(rng, 50, np.array([1.0, 0.7, 0.5, 0.2, 0.1, 0.05]))
     x += 0.3
-    moments, _, _, _ = posed(x)
+    moments, _, _, _ = problem_of(x)
     layers = gaussian_layers(rng, (6, 2, 6))
     with jax.enable_x64(True):
         losses, ends = from_moments(x, x, layers, 0.3, 20_000)
@@ -161,7 +161,7 @@ def test_floor_of_a_regression_is_that_of_reduced_rank():
     rng = np.random.default_rng(2)
     x = rng.normal(size=(80, 5)) * np.array([1, 0.8, 1.2, 0.5, 1])
     y = x @ rng.normal(size=(5, 4)) + 0.3 * rng.normal(size=(80, 4)) + 2
-    moments, _, _, floor = posed(x, y)
+    moments, _, _, floor = problem_of(x, y)
     best = quadratic.optimum(moments)
     with jax.enable_x64(True):
         losses, _ = from_moments(x, y, gaussian_layers(rng, (5, 2, 4)), 0.1, 20_000)
@@ -208,10 +208,10 @@ def test_predict_is_the_twin_of_train(changes):
 
 def test_a_regression_through_a_hidden_layer():
     x, y = rows(), rows(seed=1)[:, :2]
-    trained, predicted = train(x, FULL, y=y), predict(x, FULL, y=y)
+    trained, predicted = train(x, FULL, target=y), predict(x, FULL, target=y)
     assert prediction_error(Pair(trained, predicted)) < 1e-8
     assert predicted.train_band is not None
-    others = np.stack([train(x, dataclasses.replace(FULL, seed=seed), y=y).train for seed in range(1, 7)])
+    others = np.stack([train(x, dataclasses.replace(FULL, seed=seed), target=y).train for seed in range(1, 7)])
     inside = (predicted.train_band.low < others) & (others < predicted.train_band.high)
     assert inside.mean() > 0.8
 

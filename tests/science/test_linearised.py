@@ -26,7 +26,7 @@ def rows(count=60, p=5, seed=0):
 
 def both(settings, x=None, y=None):
     x = rows() if x is None else x
-    return train(x, settings, y=y), predict(x, settings, y=y, band=False)
+    return train(x, settings, target=y), predict(x, settings, target=y, band=False)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_unreachable_outputs_and_dead_units_are_named(tmp_path):
     )
     notes = both(settings, x, y)[1].notes
     assert any("dead at the start" in note and "unit 2 of hidden layer 1" in note for note in notes)
-    alive = predict(x, dataclasses.replace(settings, start="glorot"), y=y, band=False).notes
+    alive = predict(x, dataclasses.replace(settings, start="glorot"), target=y, band=False).notes
     assert not any("unit 2 of hidden" in note for note in alive)
 
 

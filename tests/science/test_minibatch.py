@@ -286,7 +286,7 @@ def shuffled_runs():
     settings = Settings(
         batch_size=10, validation_split=0.0, epochs=20, learning_rate=0.02, dtype="float64", start="glorot"
     )
-    trained = [train(x, dataclasses.replace(settings, seed=0), y=y, on_epoch=None)]
+    trained = [train(x, dataclasses.replace(settings, seed=0), target=y, on_epoch=None)]
     trained += [_reshuffled(x, y, settings, seed) for seed in range(1, SEEDS)]
     return x, y, settings, trained
 
@@ -294,7 +294,7 @@ def shuffled_runs():
 def _reshuffled(x, y, settings, seed):
     """Another order of the rows from the same start."""
     order = np.random.default_rng(seed).permutation(len(x))
-    return train(x[order], settings, y=y[order])
+    return train(x[order], settings, target=y[order])
 
 
 def test_shuffled_epochs_keep_less_noise_than_fresh_batches(shuffled_runs, monkeypatch):
@@ -307,7 +307,7 @@ def test_shuffled_epochs_keep_less_noise_than_fresh_batches(shuffled_runs, monke
     train_error = train_excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
 
     def found() -> tuple[np.ndarray, np.ndarray]:
-        curve = predict(x, settings, y=y, band=False)
+        curve = predict(x, settings, target=y, band=False)
         return (1 - curve.explained_variance) * variance - floor, curve.train - floor
 
     def differs(predicted, measured, error) -> float:

@@ -50,7 +50,7 @@ def shuffled(name: str) -> tuple[Settings, np.ndarray, np.ndarray | None, list[C
     curves = []
     for seed in range(SHUFFLES):
         order = np.append(np.random.default_rng(seed).permutation(TRAINED), np.arange(TRAINED, ROWS))
-        curves.append(train(x[order], settings, y=None if y is None else y[order]))
+        curves.append(train(x[order], settings, target=None if y is None else y[order]))
     return settings, x, y, curves
 
 
@@ -76,7 +76,7 @@ def each(cases):
 def test_prediction_on_the_rows_against_training(name):
     """Every normaliser, weighted rows and outputs, judged in other units, and a penalty."""
     settings, x, y, curves = shuffled(name)
-    own = predict(x, dataclasses.replace(settings, moments="data"), y=y)
+    own = predict(x, dataclasses.replace(settings, moments="data"), target=y)
     assert "their own fourth moment" in own.how
     assert "outside" not in own.how
     assert standardised(own, curves) < 4
@@ -86,7 +86,7 @@ def test_prediction_on_the_rows_against_training(name):
 def test_gaussian_rows_fail_against_training(name):
     """The control of the test above."""
     settings, x, y, curves = shuffled(name)
-    assert standardised(predict(x, settings, y=y, band=False), curves) > 4
+    assert standardised(predict(x, settings, target=y, band=False), curves) > 4
 
 
 def test_group_times_and_steps_to_learn_within_the_run():
@@ -104,7 +104,7 @@ def test_too_large_a_rate_is_said():
     settings, x, y, _ = shuffled("momentum")
     for rate, word in ((0.02, "outside its range"), (1e3, "diverges")):
         curve = predict(
-            x, dataclasses.replace(settings, moments="data", learning_rate=rate, epochs=60), y=y, band=False
+            x, dataclasses.replace(settings, moments="data", learning_rate=rate, epochs=60), target=y, band=False
         )
         assert word in curve.how
     assert np.isnan(curve.train[-1])
@@ -156,9 +156,7 @@ def test_the_flag_on_the_command_line(tmp_path, capsys):
 
 
 def real_data():
-    spec = importlib.util.spec_from_file_location(
-        "real_data", Path(__file__).parents[2] / "scripts" / "real_data.py"
-    )
+    spec = importlib.util.spec_from_file_location("real_data", Path(__file__).parents[2] / "scripts" / "real_data.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -16,7 +16,7 @@ from idjax.moments.normalize import encode, fit, undo, zca_to_pca
 from idjax.moments.spectrum import spectrum_of
 from idjax.nn.model import start_weights
 from idjax.prediction.predict import NoTheoryError, predict, predict_from_moments
-from idjax.prediction.problem import learning_rates, pose
+from idjax.prediction.problem import learning_rates, quadratic_problem
 from idjax.settings import Settings
 from idjax.theory.sgd import minibatch
 from idjax.training.train import train
@@ -34,12 +34,12 @@ def full_batch(problem, **changes) -> Settings:
     """Full batch in float64 at the problem's share of the largest rate, long enough to lose 90% of what can be lost."""
     rows = len(problem.x)
     settings = Settings(batch_size=rows, validation_split=0.0, dtype="float64", epochs=1, **changes)
-    posed = pose(measure(problem.x, problem.y), None, settings)
-    rate = problem.learning_rate_share * learning_rates(posed, rows).full_batch_max
+    problem_of = quadratic_problem(measure(problem.x, problem.y), None, settings)
+    rate = problem.learning_rate_share * learning_rates(problem_of, rows).full_batch_max
     settings = dataclasses.replace(settings, learning_rate=rate)
     for epochs in (100, 1_000, 10_000, 100_000):
         settings = dataclasses.replace(settings, epochs=epochs)
-        curve = predict(problem.x, settings, y=problem.y, band=False)
+        curve = predict(problem.x, settings, target=problem.y, band=False)
         if fallen(curve.train, floor_of(problem, settings)) > 0.9:
             return settings
     raise AssertionError("no horizon moves the loss 90% of the way to its floor")
@@ -70,8 +70,8 @@ def worst(predicted: np.ndarray, trained: np.ndarray) -> float:
 
 def test_full_batch_curves_are_exact(problem):
     settings = full_batch(problem)
-    trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y, band=False)
+    trained = train(problem.x, settings, target=problem.y)
+    predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert fallen(trained.train, floor_of(problem, settings)) > 0.9
     assert worst(predicted.train, trained.train) < EXACT
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
@@ -87,8 +87,8 @@ WHITENINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pca", "zc
 @pytest.mark.parametrize("loss_space", ["original", "normalized"])
 def test_full_batch_curves_are_exact_for_every_normaliser_and_unit(problem, normalize, loss_space):
     settings = full_batch(problem, normalize=normalize, loss_space=loss_space)
-    trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y, band=False)
+    trained = train(problem.x, settings, target=problem.y)
+    predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert worst(predicted.train, trained.train) < EXACT
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
 
@@ -100,8 +100,8 @@ def test_whitening_is_exact_with_momentum_and_validation_rows(problem, normalize
     rows = 2 * len(problem.x) // 3
     settings = Settings(batch_size=rows, validation_split=1 / 3, dtype="float64", epochs=60, momentum=0.5)
     settings = dataclasses.replace(settings, learning_rate=0.05, normalize=normalize, loss_space=loss_space)
-    trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y)
+    trained = train(problem.x, settings, target=problem.y)
+    predicted = predict(problem.x, settings, target=problem.y)
     assert trained.train[-1] < 0.9 * trained.train[0]
     assert worst(predicted.train, trained.train) < EXACT
     assert worst(predicted.validation, trained.validation) < EXACT
@@ -140,7 +140,10 @@ def test_a_column_that_varies_in_validation_rows_alone(problem):
     for loss_space in ("normalized", "original"):
         settings = dataclasses.replace(settings, loss_space=loss_space)
         data = (target, None) if problem.y is None else (problem.x, target)
-        trained, predicted = train(data[0], settings, y=data[1]), predict(data[0], settings, y=data[1], band=False)
+        trained, predicted = (
+            train(data[0], settings, target=data[1]),
+            predict(data[0], settings, target=data[1], band=False),
+        )
         assert worst(predicted.validation, trained.validation) < EXACT
         np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
 
@@ -180,14 +183,14 @@ def test_zca_is_pca_from_a_turned_start_for_sgd_alone(problem, loss_space, start
     pca = dataclasses.replace(zca, normalize="pca", start=start_file(turned, "pca"))
 
     def difference(**changes) -> float:
-        runs = [train(problem.x, dataclasses.replace(kind, **changes), y=problem.y) for kind in (zca, pca)]
+        runs = [train(problem.x, dataclasses.replace(kind, **changes), target=problem.y) for kind in (zca, pca)]
         return worst(runs[0].train, runs[1].train)
 
     assert difference() < 1e-10
     assert difference(momentum=0.9, nesterov=True) < 1e-10
     assert difference(optimizer="adam") > 1e-3
     with pytest.raises(NoTheoryError, match="--normalize zca with --optimizer adam"):
-        predict(problem.x, dataclasses.replace(zca, optimizer="adam"), y=problem.y)
+        predict(problem.x, dataclasses.replace(zca, optimizer="adam"), target=problem.y)
 
 
 @pytest.mark.parametrize("loss_space", UNITS)
@@ -207,10 +210,10 @@ def test_whitening_with_minibatches(loss_space, start_file):
 @pytest.mark.parametrize("l2", [0.003, 0.1])
 def test_the_l2_activity_penalty_is_exact_too(problem, l2):
     settings = full_batch(problem, activity_l2=l2)
-    trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y, band=False)
+    trained = train(problem.x, settings, target=problem.y)
+    predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert worst(predicted.train, trained.train) < EXACT
-    without = predict(problem.x, dataclasses.replace(settings, activity_l2=0.0), y=problem.y, band=False)
+    without = predict(problem.x, dataclasses.replace(settings, activity_l2=0.0), target=problem.y, band=False)
     assert worst(without.train, trained.train) > EXACT
 
 
@@ -218,8 +221,8 @@ def test_validation_curves_are_exact(problem):
     """Validation rows with moments of their own: cross terms between modes, and signs where η h > 1."""
     rows = 2 * len(problem.x) // 3
     settings = dataclasses.replace(full_batch(problem), validation_split=1 / 3, batch_size=rows, epochs=300)
-    trained = train(problem.x, settings, y=problem.y)
-    predicted = predict(problem.x, settings, y=problem.y, band=False)
+    trained = train(problem.x, settings, target=problem.y)
+    predicted = predict(problem.x, settings, target=problem.y, band=False)
     finite = np.isfinite(trained.validation) & (trained.validation < 1e6)
     assert finite.sum() > 2
     # Relative to the size of the loss at the start: where rounding of the weights, 1e-16 each, is all that is left.
@@ -232,29 +235,29 @@ class TestNegativeControls:
 
     def test_a_predictor_that_never_moves(self, problem):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, y=problem.y)
-        still = np.full_like(trained.train, predict(problem.x, settings, y=problem.y).train[0])
+        trained = train(problem.x, settings, target=problem.y)
+        still = np.full_like(trained.train, predict(problem.x, settings, target=problem.y).train[0])
         assert worst(still, trained.train) > EXACT
 
     @where(lambda problem: problem.target.shape[1] > 1)  # with one output there is nothing to forget
     def test_the_1_over_q_forgotten(self, problem):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, y=problem.y)
+        trained = train(problem.x, settings, target=problem.y)
         outputs = problem.target.shape[1]
         faster = dataclasses.replace(settings, learning_rate=settings.step_size * outputs)
         with np.errstate(over="ignore", invalid="ignore"):
-            wrong = predict(problem.x, faster, y=problem.y, band=False).train
+            wrong = predict(problem.x, faster, target=problem.y, band=False).train
         assert not worst(wrong, trained.train) < EXACT
 
     def test_the_mean_left_out(self, problem, monkeypatch):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, y=problem.y)
+        trained = train(problem.x, settings, target=problem.y)
 
         def without_mean(moments):
             return spectrum_of(dataclasses.replace(moments, mean_x=np.zeros_like(moments.mean_x)))
 
         monkeypatch.setattr("idjax.prediction.problem.spectrum_of", without_mean)
-        wrong = predict(problem.x, settings, y=problem.y, band=False)
+        wrong = predict(problem.x, settings, target=problem.y, band=False)
         assert worst(wrong.train, trained.train) > EXACT
 
 
@@ -273,7 +276,7 @@ def small_rate_runs():
         batch_size=20, validation_split=0.2, dtype="float64", epochs=8, learning_rate=0.0007, start="identity"
     )
     y = x @ rng.standard_normal((4, 4)) / 2 + 1
-    trained = [train(x, dataclasses.replace(settings, seed=seed), y=y) for seed in range(SEEDS)]
+    trained = [train(x, dataclasses.replace(settings, seed=seed), target=y) for seed in range(SEEDS)]
     return x, y, settings, trained
 
 
@@ -290,7 +293,7 @@ SECOND_ORDER = 2e-5
 
 def test_minibatches_at_a_small_rate(small_rate_runs):
     x, y, settings, trained = small_rate_runs
-    predicted = predict(x, settings, y=y, band=False)
+    predicted = predict(x, settings, target=y, band=False)
     assert fallen(predicted.validation, 0.0) > 0.9
     assert beyond_chance(predicted, trained) < SECOND_ORDER
 
@@ -308,7 +311,7 @@ def test_minibatch_negative_controls(small_rate_runs, wrong, monkeypatch):
     if wrong == "fresh batches":
         right = minibatch.updates
         monkeypatch.setattr("idjax.prediction.dynamics.minibatch.minibatch.updates", lambda *given: right(*given[:6]))
-    predicted = predict(x, settings, y=y, band=False)
+    predicted = predict(x, settings, target=y, band=False)
     if wrong == "never moves":
         predicted = dataclasses.replace(
             predicted, validation=np.full_like(predicted.validation, predicted.validation[0])
@@ -331,18 +334,18 @@ def test_the_weighted_moment_is_what_counts(problem):
 def test_best_and_largest_rates_do_what_they_say(problem):
     rows = len(problem.x)
     settings = Settings(batch_size=rows, validation_split=0.0, dtype="float64", epochs=400)
-    posed = pose(measure(problem.x, problem.y), None, settings)
-    rates = learning_rates(posed, rows)
+    problem_of = quadratic_problem(measure(problem.x, problem.y), None, settings)
+    rates = learning_rates(problem_of, rows)
 
     def last_loss(rate: float, epochs: int = 400) -> float:
         at = dataclasses.replace(settings, learning_rate=rate, epochs=epochs)
-        return float(train(problem.x, at, y=problem.y).train[-1])
+        return float(train(problem.x, at, target=problem.y).train[-1])
 
     assert last_loss(1.02 * rates.max, 3000) > last_loss(0.98 * rates.max, 3000)
-    assert rates.full_batch_best < rates.max or posed.spectrum.rank == 1
-    if posed.spectrum.rank > 1:
-        slow = 1 - rates.best * posed.rates[posed.rates > 0].min()
-        fast = 1 - rates.best * posed.rates.max()
+    assert rates.full_batch_best < rates.max or problem_of.spectrum.rank == 1
+    if problem_of.spectrum.rank > 1:
+        slow = 1 - rates.best * problem_of.rates[problem_of.rates > 0].min()
+        fast = 1 - rates.best * problem_of.rates.max()
         assert slow == pytest.approx(-fast, rel=1e-9)
 
 
@@ -350,7 +353,7 @@ def test_a_rate_beyond_the_limit_of_the_batches_is_said_to_diverge():
     """Stable for the full batch, not with batches of 4: no numbers are given, and training does diverge."""
     x = prescribed(np.zeros(30), np.ones(30), 400, 1)
     settings = Settings(batch_size=4, validation_split=0.0, dtype="float64", epochs=5)
-    limits = learning_rates(pose(measure(x), None, settings), 4)
+    limits = learning_rates(quadratic_problem(measure(x), None, settings), 4)
     rate = 1.3 * limits.max
     assert rate < 0.5 * limits.full_batch_max
     settings = dataclasses.replace(settings, learning_rate=rate)

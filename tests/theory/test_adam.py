@@ -125,16 +125,16 @@ def test_relatives_and_schedules_against_training(name):
         "warm-up": {"optimizer": "adam", "schedule": "warmup=3+cosine"},
     }[name]
     settings = Settings(batch_size=20, validation_split=0.0, epochs=25, learning_rate=0.003, dtype="float64", **changes)
-    predicted = predict(x, settings, y=y, band=False)
+    predicted = predict(x, settings, target=y, band=False)
     trained = []
     for seed in range(6):
         order = np.random.default_rng(seed).permutation(len(x))
-        trained.append(train(x[order], settings, y=y[order]).train)
+        trained.append(train(x[order], settings, target=y[order]).train)
     mean, error = np.mean(trained, axis=0), np.std(trained, axis=0, ddof=1) / np.sqrt(len(trained))
     assert mean[-1] < 0.1 * mean[0]
     assert np.max((np.abs(predicted.train - mean) - 3 * error) / mean) < 0.02
     other = dataclasses.replace(settings, learning_rate=0.003 * 1.1)
-    assert np.max((np.abs(predict(x, other, y=y, band=False).train - mean) - 3 * error) / mean) > 0.02
+    assert np.max((np.abs(predict(x, other, target=y, band=False).train - mean) - 3 * error) / mean) > 0.02
 
 
 def narrow(d: int, mean: float, deviation: float, batch: int, outputs: int | None = None):

@@ -145,10 +145,10 @@ def test_rounding_slows_minibatches_as_predicted():
     trained, predicted, exact = [], [], []
     for seed in range(8):
         run = dataclasses.replace(settings, seed=seed)
-        trained.append(train(x, run, y=y).train)
-        predicted.append(predict(x, run, y=y, band=False).train)
-        exact.append(predict(x, dataclasses.replace(run, dtype="float64"), y=y, band=False).train)
-    floor = predict(x, dataclasses.replace(settings, dtype="float64", epochs=40), y=y, band=False).train[-1]
+        trained.append(train(x, run, target=y).train)
+        predicted.append(predict(x, run, target=y, band=False).train)
+        exact.append(predict(x, dataclasses.replace(run, dtype="float64"), target=y, band=False).train)
+    floor = predict(x, dataclasses.replace(settings, dtype="float64", epochs=40), target=y, band=False).train[-1]
     trained, predicted, exact = (np.log(np.array(losses) - floor) for losses in (trained, predicted, exact))
     error = (trained - predicted).std(axis=0, ddof=1) / np.sqrt(8)
     assert np.all(np.abs((trained - predicted).mean(axis=0)) < 0.02 + 2 * error)

@@ -11,7 +11,7 @@ from idjax.diagnosis.data.context import fourth_moment_of
 from idjax.moments.moments import measure
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.prediction.predict import epochs_to_learn, predict_from_moments, times_of_groups
-from idjax.prediction.problem import is_stable, max_learning_rate, pose
+from idjax.prediction.problem import is_stable, max_learning_rate, quadratic_problem
 from idjax.settings import Settings
 from idjax.theory.root_finding import last_where
 from idjax.theory.sgd import mean_square, minibatch
@@ -94,7 +94,7 @@ def test_stability_without_momentum_takes_no_lifted_matrix():
     rng = np.random.default_rng(4)
     moments = measure(rng.normal(size=(500, 6)) * np.logspace(0, -1, 6) + 2)
     settings = Settings(batch_size=4)
-    problem = pose(moments, None, settings)
+    problem = quadratic_problem(moments, None, settings)
     limit = max_learning_rate(problem, 4)
     assert is_stable(problem, settings, limit * (1 - 1e-9))
     assert not is_stable(problem, settings, limit * (1 + 1e-9))
@@ -198,7 +198,7 @@ def test_times_alone_are_those_of_the_whole_prediction():
         settings = dataclasses.replace(
             Settings(batch_size=8, learning_rate=0.02, learned_at=0.001, epochs=3), **changes
         )
-        problem = pose(moments, None, settings)
+        problem = quadratic_problem(moments, None, settings)
         curve = predict_from_moments(moments, None, settings, band=False)
         assert epochs_to_learn(moments, settings, problem) == curve.epochs_to_learn
         assert times_of_groups(moments, settings, problem) == curve.mode_groups

@@ -92,7 +92,7 @@ def data(rows=103, p=5, seed=0):
 
 
 def both(x, settings, y=None):
-    return (train(x, dataclasses.replace(settings, solver=solver), y=y) for solver in ("blocks", "steps"))
+    return (train(x, dataclasses.replace(settings, solver=solver), target=y) for solver in ("blocks", "steps"))
 
 
 def assert_same(got, expected, rtol):

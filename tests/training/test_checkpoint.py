@@ -14,7 +14,7 @@ import pytest
 from idjax.data import as_dataset, prescribed
 from idjax.settings import Settings
 from idjax.training.checkpoint import Checkpoints
-from idjax.training.train import Held, train
+from idjax.training.train import Snapshot, train
 from idjax.types import IdjaxError
 
 BASE = Settings(batch_size=50, epochs=6, learning_rate=0.05)
@@ -46,14 +46,14 @@ class Stopping(Checkpoints):
     stop_after = 2
     calls = 0
 
-    def reached(self, held: Held) -> None:
+    def reached(self, held: Snapshot) -> None:
         super().reached(held)
         self.calls += 1
         if self.calls == self.stop_after:
             raise InterruptedError
 
 
-def keeper(kind, folder: pathlib.Path, settings: Settings, **changes):
+def checkpointer(kind, folder: pathlib.Path, settings: Settings, **changes):
     given = {"seconds": 0.0, "resume": True} | changes
     return kind(folder / "checkpoint", data(), settings, **given)
 
@@ -62,11 +62,11 @@ def keeper(kind, folder: pathlib.Path, settings: Settings, **changes):
 def test_a_resumed_run_is_bit_for_bit_the_same(tmp_path, name):
     settings = CASES[name]
     through = train(data(), settings)
-    with pytest.raises(InterruptedError), keeper(Stopping, tmp_path, settings) as first:
-        train(data(), settings, keeper=first)
+    with pytest.raises(InterruptedError), checkpointer(Stopping, tmp_path, settings) as first:
+        train(data(), settings, checkpointer=first)
     heard = []
-    with keeper(Checkpoints, tmp_path, settings) as second:
-        resumed = train(data(), settings, keeper=second, on_epoch=lambda progress: heard.append(progress.epoch))
+    with checkpointer(Checkpoints, tmp_path, settings) as second:
+        resumed = train(data(), settings, checkpointer=second, on_epoch=lambda progress: heard.append(progress.epoch))
         second.clear()
     assert heard[0] > 1
     for field in ("train", "validation", "explained_variance"):
@@ -79,7 +79,7 @@ def test_another_state_is_another_run(tmp_path):
     """The control: a checkpoint of weights a bit off does not come to the same."""
 
     class Disturbed(Checkpoints):
-        def begin(self, like: Held) -> Held:
+        def begin(self, like: Snapshot) -> Snapshot:
             held = super().begin(like)
 
             def off(weights: object) -> np.ndarray:
@@ -88,39 +88,42 @@ def test_another_state_is_another_run(tmp_path):
             return held._replace(state=held.state._replace(params=jax.tree.map(off, held.state.params)))
 
     settings = CASES["momentum by steps"]
-    with pytest.raises(InterruptedError), keeper(Stopping, tmp_path, settings) as first:
-        train(data(), settings, keeper=first)
-    with keeper(Disturbed, tmp_path, settings) as second:
-        resumed = train(data(), settings, keeper=second)
+    with pytest.raises(InterruptedError), checkpointer(Stopping, tmp_path, settings) as first:
+        train(data(), settings, checkpointer=first)
+    with checkpointer(Disturbed, tmp_path, settings) as second:
+        resumed = train(data(), settings, checkpointer=second)
     assert np.any(resumed.train != train(data(), settings).train)
 
 
 def test_without_resume_a_run_begins_anew_and_other_settings_are_refused(tmp_path):
     settings = CASES["adam"]
-    with pytest.raises(InterruptedError), keeper(Stopping, tmp_path, settings) as first:
-        train(data(), settings, keeper=first)
+    with pytest.raises(InterruptedError), checkpointer(Stopping, tmp_path, settings) as first:
+        train(data(), settings, checkpointer=first)
     other = dataclasses.replace(settings, learning_rate=0.06)
-    with pytest.raises(IdjaxError, match="other data or settings"), keeper(Checkpoints, tmp_path, other) as second:
-        train(data(), other, keeper=second)
+    with (
+        pytest.raises(IdjaxError, match="other data or settings"),
+        checkpointer(Checkpoints, tmp_path, other) as second,
+    ):
+        train(data(), other, checkpointer=second)
     heard = []
-    with keeper(Checkpoints, tmp_path, other, resume=False, seconds=1e9) as third:
-        train(data(), other, keeper=third, on_epoch=lambda progress: heard.append(progress.epoch))
+    with checkpointer(Checkpoints, tmp_path, other, resume=False, seconds=1e9) as third:
+        train(data(), other, checkpointer=third, on_epoch=lambda progress: heard.append(progress.epoch))
     assert heard[0] == 1
     assert not (tmp_path / "checkpoint").exists()
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):
     settings = CASES["adam"]
-    with pytest.raises(InterruptedError), keeper(Stopping, tmp_path, settings) as first:
-        train(data(), settings, keeper=first)
+    with pytest.raises(InterruptedError), checkpointer(Stopping, tmp_path, settings) as first:
+        train(data(), settings, checkpointer=first)
     for file in (tmp_path / "checkpoint").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
     with (
         pytest.raises(IdjaxError, match="cannot be read; delete it"),
-        keeper(Checkpoints, tmp_path, settings) as second,
+        checkpointer(Checkpoints, tmp_path, settings) as second,
     ):
-        train(data(), settings, keeper=second)
+        train(data(), settings, checkpointer=second)
 
 
 def training(out: pathlib.Path, *more: str) -> subprocess.Popen:

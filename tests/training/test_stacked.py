@@ -83,13 +83,13 @@ def test_float64_and_targets():
 @pytest.mark.parametrize("solver", ["blocks", "steps"])
 def test_the_lost_and_the_learned_are_dropped(dataset, solver, monkeypatch):
     monkeypatch.setattr(training, "ROWS_PER_CALL", 1)
-    widths, keep = [], side_by_side.SideBySide.keep
+    widths, keep = [], side_by_side.Ensemble.keep
 
     def watched(self, chosen):
         widths.append(len(chosen))
         keep(self, chosen)
 
-    monkeypatch.setattr(side_by_side.SideBySide, "keep", watched)
+    monkeypatch.setattr(side_by_side.Ensemble, "keep", watched)
     together = settings_of([1e-4, 1e9, 0.05, 1e9, 1e-3], epochs=40, solver=solver)
     heard = []
     curves = train_many(dataset, together, on_epoch=lambda run, news: heard.append((run, news.epoch)), stop_at=0.9)

@@ -89,7 +89,7 @@ def test_the_flax_program_is_what_idjax_trains(normalize, space):
         batch_size=40, epochs=7, validation_split=0.0, dtype="float32",
     )  # fmt: skip
     scope = run(flax_code(settings, 4, 4, False), x, y)
-    trained = idjax.train(x, settings, y=y)
+    trained = idjax.train(x, settings, target=y)
     kernel = np.asarray(scope["params"]["params"]["kernel"])
     assert np.abs(kernel - np.eye(4)).max() > 0.01
     np.testing.assert_allclose(kernel, trained.weights.kernel, atol=2e-5)

@@ -47,7 +47,7 @@ def test_full_batch_training_stalls_in_bfloat16_but_not_with_a_remedy():
     settings = Settings(batch_size=300, validation_split=0.0, learning_rate=0.002, epochs=1500)
 
     def losses(**changes) -> np.ndarray:
-        curve = train(x, dataclasses.replace(settings, **changes), y=y).train
+        curve = train(x, dataclasses.replace(settings, **changes), target=y).train
         return curve / curve[0]
 
     exact, stalled = losses(dtype="float64"), losses(dtype="bfloat16")

@@ -173,14 +173,17 @@ def train(
     except NoTheoryError as error:
         reason = str(error)
         say(reason)
-    keeper = Checkpoints(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
+    checkpointer = Checkpoints(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
     try:
-        with keeper or contextlib.nullcontext():
+        with checkpointer or contextlib.nullcontext():
             trained = idjax.train(
-                dataset, settings, on_epoch=lambda progress: say(progress_line(progress, predicted)), keeper=keeper
+                dataset,
+                settings,
+                on_epoch=lambda progress: say(progress_line(progress, predicted)),
+                checkpointer=checkpointer,
             )
     except KeyboardInterrupt:
-        if keeper is None:
+        if checkpointer is None:
             raise
         print(f"\nidjax: interrupted; the training is kept in {out}: add --resume to go on", file=sys.stderr)
         return 130
@@ -198,8 +201,8 @@ def train(
     )
     weights = to_bytes(trained.layers or trained.weights, settings.data_dtype)
     _save(folder, {"training.json": text, "weights.msgpack": weights}, predicted, trained)
-    if keeper:
-        keeper.clear()
+    if checkpointer:
+        checkpointer.clear()
     if json:
         print(text, end="")
     else:

@@ -116,7 +116,7 @@ def _join(coordinator: str | None, process: str | None) -> tuple[int, int]:
 
 def _show(folder: Path, outcome: "SweepOutcome", json: bool) -> int:
     from idjax.results import store
-    from idjax.sweeps import report as report
+    from idjax.sweeps import report
 
     store.write(folder, {f"figures/{name}": content for name, content in report.figures(outcome).items()})
     if json:
@@ -133,7 +133,7 @@ def _print_table(outcome: "SweepOutcome") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from idjax.sweeps import report as report
+    from idjax.sweeps import report
 
     table = Table(title=outcome.title, box=box.SIMPLE_HEAD)
     for name in report.header(outcome):

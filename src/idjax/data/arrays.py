@@ -11,12 +11,12 @@ from idjax.settings import Dtype
 from idjax.types import IdjaxError
 
 
-def from_arrays(x: object, y: object = None, source: str = "x", dtype: Dtype = "float32") -> Dataset:
+def from_arrays(x: object, target: object = None, source: str = "x", dtype: Dtype = "float32") -> Dataset:
     """A checked data set of arrays in memory, copied.
 
     Args:
       x: numbers of shape (N, p), as a data frame, an array or anything that numpy.asarray makes one of.
-      y: numbers of shape (N, q), likewise; None for an autoencoder.
+      target: numbers of shape (N, q), likewise; None for an autoencoder.
       source: what to call x in messages.
       dtype: floating point type to store both in.
 
@@ -24,14 +24,14 @@ def from_arrays(x: object, y: object = None, source: str = "x", dtype: Dtype = "
       IdjaxError: if they are not real, finite, two-dimensional, of two rows or more, equally long and within
         the range of the dtype.
     """
-    target = None if y is None else table_of(y, "y")
-    return assemble(table_of(x, printable(source)), target, dtype)
+    learned = None if target is None else table_of(target, "target")
+    return assemble(table_of(x, printable(source)), learned, dtype)
 
 
-def as_dataset(data: object, y: object, dtype: Dtype) -> Dataset:
+def as_dataset(data: object, target: object, dtype: Dtype) -> Dataset:
     """A data set of this dtype, from one or from arrays; IdjaxError as `from_arrays`."""
     if not isinstance(data, Dataset):
-        return from_arrays(data, y, dtype=dtype)
+        return from_arrays(data, target, dtype=dtype)
     if data.x.dtype == dtype:
         return data
     cast = from_arrays(data.x, data.y, data.source, dtype)

@@ -74,16 +74,16 @@ class Measured(NamedTuple):
 
 def moments_of(
     x: Float[np.ndarray, "N p"],
-    y: Float[np.ndarray, "N q"] | None = None,
+    target: Float[np.ndarray, "N q"] | None = None,
     weights: Float[np.ndarray, " N"] | None = None,
 ) -> Moments:
-    """Moments of one block of rows; y is None for an autoencoder, whose target is x.
+    """Moments of one block of rows; target is None for an autoencoder, whose target is x.
 
     Raises:
       IdjaxError: if squares of the numbers overflow float64.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        moments = _moments_of(x, y, weights)
+        moments = _moments_of(x, target, weights)
     finite = (np.isfinite(part).all() for part in (moments.weight, moments.covariance_xx, moments.covariance_yy))
     if not all(finite):
         raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
@@ -156,10 +156,13 @@ def merge(a: Moments, b: Moments) -> Moments:
     )
 
 
-def measure(x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None = None, samples: bool = True) -> MomentSet:
+def measure(
+    x: Float[np.ndarray, "N p"], target: Float[np.ndarray, "N q"] | None = None, samples: bool = True
+) -> MomentSet:
     """All moments of the rows, block by block; those of standardised samples if they are asked for."""
     blocks = (
-        (x[i : i + BLOCK_ROWS], None if y is None else y[i : i + BLOCK_ROWS]) for i in range(0, len(x), BLOCK_ROWS)
+        (x[i : i + BLOCK_ROWS], None if target is None else target[i : i + BLOCK_ROWS])
+        for i in range(0, len(x), BLOCK_ROWS)
     )
     return measure_stream(blocks, samples, float(np.finfo(x.dtype).eps), columns=False).moments
 

@@ -50,7 +50,7 @@ class Whitening(NamedTuple):
 Transform = Affine | Whitening
 
 
-class Fitted(NamedTuple):
+class Normalizer(NamedTuple):
     """What `fit` learned from training rows: the inputs' and the targets' transforms."""
 
     inputs: Transform
@@ -112,16 +112,16 @@ UNFITTED = ("none", "sample")
 """The kinds that need no statistics of the rows."""
 
 
-def unfitted(inputs: int, outputs: int) -> Fitted:
+def unfitted(inputs: int, outputs: int) -> Normalizer:
     """What `fit` gives for the kinds that are UNFITTED, without a pass over the data."""
-    return Fitted(_identity(inputs), _identity(outputs))
+    return Normalizer(_identity(inputs), _identity(outputs))
 
 
 def _identity(width: int) -> Affine:
     return Affine(np.zeros(width), np.ones(width))
 
 
-def fit(kind: str, moments: Moments) -> Fitted:
+def fit(kind: str, moments: Moments) -> Normalizer:
     """The transforms of every kind but sample from the moments of the training rows.
 
     `sample` needs no statistics: each row brings its own.
@@ -129,9 +129,9 @@ def fit(kind: str, moments: Moments) -> Fitted:
     if kind in ("pca", "zca"):
         inputs = _whitening(kind, moments.mean_x, moments.covariance_xx)
         if moments.autoencoder:
-            return Fitted(inputs, inputs)
-        return Fitted(inputs, _feature_affine("feature", moments.mean_y, moments.covariance_yy))
-    return Fitted(
+            return Normalizer(inputs, inputs)
+        return Normalizer(inputs, _feature_affine("feature", moments.mean_y, moments.covariance_yy))
+    return Normalizer(
         inputs=_feature_affine(kind, moments.mean_x, moments.covariance_xx),
         targets=_feature_affine(kind, moments.mean_y, moments.covariance_yy),
     )
@@ -156,7 +156,7 @@ def _feature_affine(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Affi
     return Affine(mean, np.where(deviation > rounding, deviation, 0.0))
 
 
-def encode(kind: str, fitted: Fitted, x: Array, y: Array | None) -> tuple[Array, Array, Transform]:
+def encode(kind: str, fitted: Normalizer, x: Array, y: Array | None) -> tuple[Array, Array, Transform]:
     """Rows as the layer sees them: inputs z, targets t, and the transform that undoes the output.
 
     y is None for an autoencoder, whose target is x. `sample` leaves any other target alone.
@@ -170,7 +170,7 @@ def encode(kind: str, fitted: Fitted, x: Array, y: Array | None) -> tuple[Array,
     return z, z if y is None else standardize(y, fitted.targets), fitted.targets
 
 
-def encode_moments(fitted: Fitted, moments: Moments) -> Moments:
+def encode_moments(fitted: Normalizer, moments: Moments) -> Moments:
     """The moments of z and t for every kind but sample, from the moments of x and y.
 
     Exact and cheap: an affine map of rows is an affine map of moments.
@@ -199,7 +199,7 @@ def encode_moments(fitted: Fitted, moments: Moments) -> Moments:
     )
 
 
-def fold(fitted: Fitted, weights: Weights) -> Weights:
+def fold(fitted: Normalizer, weights: Weights) -> Weights:
     """The weights that do in original units what these do between `standardize` and `undo`.
 
     For every kind but sample: with them the model needs no normaliser any more.
@@ -209,7 +209,7 @@ def fold(fitted: Fitted, weights: Weights) -> Weights:
     return Weights(kernel, bias)
 
 
-def zca_to_pca(fitted: Fitted, weights: Weights, back: bool = False) -> Weights:
+def zca_to_pca(fitted: Normalizer, weights: Weights, back: bool = False) -> Weights:
     """The weights that do on z of pca what these do on z of zca, z_zca = z_pca Vᵀ; or the other way, back.
 
     W becomes Vᵀ W V for an autoencoder, Vᵀ W for other targets, which the kinds have in common.

@@ -34,7 +34,7 @@ class Model:
 
 
 @dataclasses.dataclass(frozen=True)
-class Anatomy:
+class Inspection:
     """What a model turns out to be: layers at the start, with a bias or not, activations, and its loss over the mse."""
 
     layers: Layers
@@ -50,7 +50,7 @@ class Anatomy:
         return float(np.sqrt(np.mean([len(kernel) * np.mean(kernel**2) for kernel, _ in self.layers])))
 
 
-def anatomy(model: Model, x: Float[np.ndarray, "N p"], outputs: int) -> Anatomy:
+def inspect_model(model: Model, x: Float[np.ndarray, "N p"], outputs: int) -> Inspection:
     """What the model is, from its parameters and from what its function and loss answer."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(model.params)]
     kernels, biases = ([leaf for leaf in leaves if leaf.ndim == rank] for rank in (2, 1))
@@ -62,7 +62,7 @@ def anatomy(model: Model, x: Float[np.ndarray, "N p"], outputs: int) -> Anatomy:
             if error < SAME * np.abs(answer).max():
                 hidden = hidden if len(layers) > 1 else "linear"
                 factor = _loss_factor(model, outputs)
-                return Anatomy(layers, bool(biases), hidden, last, factor, model.learning_rate)
+                return Inspection(layers, bool(biases), hidden, last, factor, model.learning_rate)
     raise IdjaxError(
         f"{model.name} is no stack of dense layers x W + b with {', '.join(ACTIVATIONS)}: no order of its "
         f"{len(kernels)} kernels and {len(biases)} biases gives what its function does"

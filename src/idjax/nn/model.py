@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idjax.moments.normalize import Fitted, standardize, standardize_samples, undo
+from idjax.moments.normalize import Normalizer, standardize, standardize_samples, undo
 from idjax.types import IdjaxError, Layers, Weights, end_to_end
 
 ACTIVATIONS = {
@@ -63,7 +63,7 @@ class DenseModel(nn.Module):
             z = ACTIVATIONS[self.hidden_activation](hidden(z))
         return ACTIVATIONS[self.activation](self.dense(z))
 
-    def __call__(self, x: Float[Array | np.ndarray, "N p"], fitted: Fitted | None = None) -> Float[Array, "N q"]:
+    def __call__(self, x: Float[Array | np.ndarray, "N p"], fitted: Normalizer | None = None) -> Float[Array, "N q"]:
         """Outputs in original units; `fitted` is what `normalize.fit` learned for center, feature, pca and zca."""
         x = jnp.asarray(x)
         if self.normalize == "none":

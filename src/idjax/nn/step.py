@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from idjax.moments.normalize import Fitted, encode, undo
+from idjax.moments.normalize import Normalizer, encode, undo
 from idjax.nn import losses, metrics, optimizers, rounding, schedules
 from idjax.nn.losses import unit_penalty
 from idjax.nn.model import DenseModel, kernels_of
@@ -132,7 +132,7 @@ def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 
     return rounding.initial_state(plan.optimizer_of(hyper), params, plan.rounding, seed)
 
 
-def train_step(plan: Plan, hyper: Hyper, fitted: Fitted, state: State, batch: Rows) -> tuple[State, Array]:
+def train_step(plan: Plan, hyper: Hyper, fitted: Normalizer, state: State, batch: Rows) -> tuple[State, Array]:
     """One update; returns the new state and the batch's loss *before* it, as Keras reports it."""
     loss, gradient = jax.value_and_grad(functools.partial(_loss, plan, hyper, fitted, rows=batch))(state.params)
     return rounding.apply_gradient(plan.optimizer_of(hyper), plan.rounding, state, gradient), loss
@@ -142,7 +142,7 @@ def train_step(plan: Plan, hyper: Hyper, fitted: Fitted, state: State, batch: Ro
 def train_epochs(
     plan: Plan,
     hyper: Hyper,
-    fitted: Fitted,
+    fitted: Normalizer,
     state: State,
     training: Rows,
     validation: Rows | None,
@@ -198,7 +198,7 @@ def train_epochs(
 def train_runs(
     plan: Plan,
     hyper: Hyper,
-    fitted: Fitted,
+    fitted: Normalizer,
     state: State,
     training: Rows,
     validation: Rows | None,
@@ -221,7 +221,7 @@ def train_runs(
 def evaluate(
     plan: Plan,
     hyper: Hyper,
-    fitted: Fitted,
+    fitted: Normalizer,
     params: dict[str, Any],
     rows: Rows,
     deviation: Float[Array, ""] | float = 1.0,
@@ -235,7 +235,7 @@ def evaluate(
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def shape_correlation(plan: Plan, fitted: Fitted, params: dict[str, Any], rows: Rows) -> Array:
+def shape_correlation(plan: Plan, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> Array:
     """Mean correlation across features of outputs and targets in original units."""
     return metrics.shape_correlation(_outputs(plan, fitted, params, rows).restored, rows.target)
 
@@ -248,13 +248,13 @@ class _Outputs(NamedTuple):
     restored: Array
 
 
-def _outputs(plan: Plan, fitted: Fitted, params: dict[str, Any], rows: Rows) -> _Outputs:
+def _outputs(plan: Plan, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> _Outputs:
     z, target, affine = encode(plan.normalize, fitted, rows.x, rows.y)
     output = cast(Array, plan.model().apply(params, z, method="layer"))
     return _Outputs(output, target, output if plan.normalize == "none" else undo(output, affine))
 
 
-def _loss(plan: Plan, hyper: Hyper, fitted: Fitted, params: dict[str, Any], rows: Rows) -> Array:
+def _loss(plan: Plan, hyper: Hyper, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> Array:
     output, target, restored = _outputs(plan, fitted, params, rows)
     loss = losses.BY_NAME[plan.loss](*((restored, rows.target) if plan.original_units else (output, target)))
     if plan.has_penalty:

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from idjax.moments.moments import moments_of
-from idjax.nn.inspect import SAME, Anatomy, Model, anatomy, forward, loss_words
+from idjax.nn.inspect import SAME, Inspection, Model, forward, inspect_model, loss_words
 from idjax.nn.optimizers import sgd
 from idjax.nn.rounding import Transformation
 from idjax.theory import quadratic
@@ -61,25 +61,24 @@ def what_differs(
     *,
     epochs: int,
     steps_per_epoch: int = 1,
-    y: Float[np.ndarray, "N q"] | None = None,
+    target: Float[np.ndarray, "N q"] | None = None,
 ) -> Differences:
     """Names what differs between two models and predicts both runs; the noise of batches is left out.
 
     Args:
-      x: inputs; y is the target if it is not x itself.
+      x: inputs; target is what is learned, if it is not x itself.
       epochs: of the runs, each of steps_per_epoch updates of plain sgd.
 
     Raises:
       IdjaxError: for a model that is no stack of dense layers, or a loss that is no multiple of the squared error.
     """
-    target = x if y is None else y
     with jax.enable_x64(True):
-        a, b = (anatomy(model, x, target.shape[1]) for model in (first, second))
+        a, b = (inspect_model(model, x, (x if target is None else target).shape[1]) for model in (first, second))
         if [kernel.shape for kernel, _ in a.layers] != [kernel.shape for kernel, _ in b.layers]:
             raise IdjaxError(f"{first.name} and {second.name} have layers of different shapes: compare like with like")
 
-        def run(model: Anatomy) -> np.ndarray:
-            return predicted(model, x, y, epochs, steps_per_epoch)
+        def run(model: Inspection) -> np.ndarray:
+            return predicted(model, x, target, epochs, steps_per_epoch)
 
         curves, found = (run(a), run(b)), []
         for setting, words, changed in _changes(a, b):
@@ -88,7 +87,7 @@ def what_differs(
     return Differences((first.name, second.name), tuple(found), *curves)
 
 
-def _changes(a: Anatomy, b: Anatomy) -> list[tuple[str, tuple[str, str], Anatomy]]:
+def _changes(a: Inspection, b: Inspection) -> list[tuple[str, tuple[str, str], Inspection]]:
     """Every setting that differs: its name, its words for both, and the first model with it alone changed."""
     found = []
 
@@ -118,7 +117,11 @@ def _changes(a: Anatomy, b: Anatomy) -> list[tuple[str, tuple[str, str], Anatomy
 
 
 def predicted(
-    model: Anatomy, x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None, epochs: int, steps_per_epoch: int
+    model: Inspection,
+    x: Float[np.ndarray, "N p"],
+    y: Float[np.ndarray, "N q"] | None,
+    epochs: int,
+    steps_per_epoch: int,
 ) -> Float[np.ndarray, " E"]:
     """The loss of every epoch, in the model's own loss: exact for linear layers and the full batch, linearised at the
     start with activations; docs/deep.md (D6), (D14).
@@ -133,7 +136,7 @@ def predicted(
 
 
 def _on_moments(
-    model: Anatomy, rate: Array, x: np.ndarray, y: np.ndarray | None, epochs: int, every: int
+    model: Inspection, rate: Array, x: np.ndarray, y: np.ndarray | None, epochs: int, every: int
 ) -> np.ndarray:
     moments = moments_of(x, y)
     best, n, q = quadratic.optimum(moments), moments.inputs + 1, moments.outputs
@@ -146,7 +149,9 @@ def _on_moments(
     return np.asarray(losses) + float(quadratic.project(moments, best, np.eye(n)).residual.mean())
 
 
-def _linearised(model: Anatomy, rate: Array, x: np.ndarray, target: np.ndarray, epochs: int, every: int) -> np.ndarray:
+def _linearised(
+    model: Inspection, rate: Array, x: np.ndarray, target: np.ndarray, epochs: int, every: int
+) -> np.ndarray:
     flat, unravel = ravel_pytree(jax.tree.map(jnp.asarray, model.layers))
 
     def outputs(weights: Array) -> Array:

@@ -13,18 +13,18 @@ from idjax.moments.normalize import fold
 from idjax.nn import learned
 from idjax.nn.model import start_layers
 from idjax.prediction.dynamics import (
-    Course,
-    FullBatchPath,
+    FullBatchTrajectory,
     NoTheoryError,
-    Path,
-    Recorded,
+    RunSpec,
     Sample,
+    SampledTrajectory,
+    Trajectory,
     bands_of,
     fastest_rate,
     floor_of,
-    path_for,
+    trajectory_for,
 )
-from idjax.prediction.problem import Problem, learning_rates, mode_groups, pose
+from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
 from idjax.settings import Settings, check
 from idjax.types import Curve, ModeGroup, Report, Weights, end_to_end, silent
 
@@ -35,14 +35,14 @@ def predict(
     data: Dataset | Float[np.ndarray, "N p"],
     settings: Settings | None = None,
     *,
-    y: Float[np.ndarray, "N q"] | None = None,
+    target: Float[np.ndarray, "N q"] | None = None,
     band: bool = True,
     progress: Report = silent,
 ) -> Curve:
     """What training with these settings will do, from the moments of the data alone.
 
     Args:
-      data: rows, as an array or a `Dataset`; y is the target if it is not x itself.
+      data: rows, as an array or a `Dataset`; target is what is learned, if it is not data itself.
       settings: of the run, as `train` takes them.
       band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
         optimizers the fastest learning rate.
@@ -56,7 +56,7 @@ def predict(
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())
-    dataset = as_dataset(data, y, settings.data_dtype)
+    dataset = as_dataset(data, target, settings.data_dtype)
     x, y = dataset.x, dataset.y
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
     samples = settings.normalize == "sample"
@@ -78,7 +78,7 @@ def predict_from_moments(
     band: bool = True,
     details: bool = True,
     sample: Sample | None = None,
-    problem: Problem | None = None,
+    problem: QuadraticProblem | None = None,
     beyond: bool = True,
     held_out: Sample | None = None,
     progress: Report = silent,
@@ -87,70 +87,72 @@ def predict_from_moments(
 
     details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample and
     held_out are the training and validation rows themselves, which activations and settings.moments = "data" need;
-    problem is what `pose` makes of these moments and settings, if it is there already. Without beyond, the losses of
-    the epochs are all that is predicted: steps_to_learn, which may lie far beyond them, is NaN.
+    problem is what `quadratic_problem` makes of these moments and settings, if it is there already. Without beyond,
+    the losses of the epochs are all that is predicted: steps_to_learn, which may lie far beyond them, is NaN.
     """
     begin = time.perf_counter()
     # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        course = _course(train, settings, problem or pose(train, validation, settings))._replace(
+        spec = _spec(train, settings, problem or quadratic_problem(train, validation, settings))._replace(
             sample=sample, beyond=beyond, held_out=held_out, report=progress
         )
-        path = path_for(course)
-        curve = _curve(course, path)
-        if isinstance(path, Recorded):
-            curve = dataclasses.replace(curve, layers=path.layers, notes=path.notes, kernel_drift=path.kernel_drift)
+        trajectory = trajectory_for(spec)
+        curve = _curve(spec, trajectory)
+        if isinstance(trajectory, SampledTrajectory):
+            curve = dataclasses.replace(
+                curve, layers=trajectory.layers, notes=trajectory.notes, kernel_drift=trajectory.kernel_drift
+            )
         # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
         linear = (
-            settings.optimizer == "sgd" and settings.schedule == "constant" and not (course.own_rows or course.layers)
+            settings.optimizer == "sgd" and settings.schedule == "constant" and not (spec.empirical_rows or spec.layers)
         )
         if details:
             rates = None
             if linear:
-                rates = learning_rates(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
+                rates = learning_rates(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
             curve = dataclasses.replace(
-                curve, learning_rates=rates, mode_groups=_mode_groups(course, path) if settings.linear else ()
+                curve, learning_rates=rates, mode_groups=_mode_groups(spec, trajectory) if settings.linear else ()
             )
         if band and np.isfinite(curve.train).any():
-            bands = bands_of(course, path)
+            bands = bands_of(spec, trajectory)
             curve = dataclasses.replace(
                 curve, train_band=bands.train, validation_band=bands.validation, notes=curve.notes + bands.notes
             )
             if settings.optimizer != "sgd" and settings.linear and details and beyond:
-                curve = dataclasses.replace(curve, fastest=fastest_rate(course))
+                curve = dataclasses.replace(curve, fastest=fastest_rate(spec))
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
-def epochs_to_learn(train: MomentSet, settings: Settings, problem: Problem) -> float:
-    """The epochs to learn of `predict_from_moments`, without the curve; problem is what these moments pose."""
+def epochs_to_learn(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> float:
+    """The epochs to learn of `predict_from_moments`, without the curve; problem is that of these moments."""
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        course = _course(train, settings, problem)
-        return _steps_to_learn(course, path_for(course)) / course.steps
+        spec = _spec(train, settings, problem)
+        return _steps_to_learn(spec, trajectory_for(spec)) / spec.steps
 
 
-def times_of_groups(train: MomentSet, settings: Settings, problem: Problem) -> tuple[ModeGroup, ...]:
+def times_of_groups(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> tuple[ModeGroup, ...]:
     """The times of the groups of modes of `predict_from_moments`, without the curve."""
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        course = _course(train, settings, problem)
-        return _mode_groups(course, path_for(course)) if settings.linear else ()
+        spec = _spec(train, settings, problem)
+        return _mode_groups(spec, trajectory_for(spec)) if settings.linear else ()
 
 
-def _course(train: MomentSet, settings: Settings, problem: Problem) -> Course:
+def _spec(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> RunSpec:
     layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
     several = layers if settings.widths or not settings.linear else ()
-    return Course(problem, problem.enter(end_to_end(layers)), settings, train.raw.count, layers=several)
+    return RunSpec(problem, problem.enter(end_to_end(layers)), settings, train.raw.count, layers=several)
 
 
-def _steps_to_learn(course: Course, path: Path) -> float:
-    return path.steps_to((1 - course.settings.learned_at) * course.problem.variance - course.problem.lost)
+def _steps_to_learn(spec: RunSpec, trajectory: Trajectory) -> float:
+    return trajectory.steps_to((1 - spec.settings.learned_at) * spec.problem.variance - spec.problem.lost)
 
 
-def _curve(course: Course, path: Path) -> Curve:
-    settings, problem = course.settings, course.problem
+def _curve(spec: RunSpec, trajectory: Trajectory) -> Curve:
+    settings, problem = spec.settings, spec.problem
     epochs = np.arange(1, settings.epochs + 1)
-    losses = path.losses(epochs.astype(np.float64))
-    weights = path.weights(float(epochs[-1] * course.steps))
+    losses = trajectory.losses(epochs.astype(np.float64))
+    weights = trajectory.weights(float(epochs[-1] * spec.steps))
     correlation = float("nan")
     if weights is not None:
         seen_as = fold(problem.fold_with, weights) if problem.fold_with is not None else weights
@@ -162,13 +164,13 @@ def _curve(course: Course, path: Path) -> Curve:
         validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
         explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
         shape_correlation=correlation,
-        steps_per_epoch=course.steps,
-        steps_to_learn=_steps_to_learn(course, path) if course.beyond else np.nan,
-        weights=problem.leave(weights) if weights is not None else _unknown(course.start),
-        how=path.how,
+        steps_per_epoch=spec.steps,
+        steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
+        weights=problem.leave(weights) if weights is not None else _unknown(spec.start),
+        how=trajectory.how,
         seconds=0.0,
         condition_number=problem.condition_number,
-        stall=path.stall,
+        stall=trajectory.stall,
     )
 
 
@@ -176,12 +178,12 @@ def _unknown(like: Weights) -> Weights:
     return Weights(*(np.full_like(part, np.nan, dtype=np.float64) for part in like))
 
 
-def _mode_groups(course: Course, path: Path) -> tuple[ModeGroup, ...]:
+def _mode_groups(spec: RunSpec, trajectory: Trajectory) -> tuple[ModeGroup, ...]:
     """The groups of modes, and the steps until each has lost all but 1 - learned_at of its loss at the start."""
-    groups = mode_groups(course.problem)
-    start = course.power().sum(axis=0)
+    groups = mode_groups(spec.problem)
+    start = spec.power().sum(axis=0)
     masks = np.stack([mask for _, mask in groups])
-    steps = path.group_steps(masks, 1 - course.settings.learned_at)
+    steps = trajectory.group_steps(masks, 1 - spec.settings.learned_at)
     return tuple(
         ModeGroup(
             name=name,
@@ -193,9 +195,9 @@ def _mode_groups(course: Course, path: Path) -> tuple[ModeGroup, ...]:
     )
 
 
-def steps_to_loss(problem: Problem, start: Weights, settings: Settings, level: float) -> float:
+def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings, level: float) -> float:
     """The first step at which the training loss of the full batch is at most `level`; inf if never."""
     with jax.enable_x64(True):
-        course = Course(problem, problem.enter(start), settings, problem.train.count)
+        spec = RunSpec(problem, problem.enter(start), settings, problem.train.count)
         everything = np.ones((1, problem.spectrum.eigenvalues.size))
-        return float(FullBatchPath(course).group_steps(everything, level / float(course.power().sum()))[0])
+        return float(FullBatchTrajectory(spec).group_steps(everything, level / float(spec.power().sum()))[0])

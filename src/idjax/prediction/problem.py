@@ -8,18 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.moments.moments import MomentSet
-from idjax.moments.normalize import Fitted, encode_moments, fit, lost_variance, zca_to_pca
+from idjax.moments.normalize import Normalizer, encode_moments, fit, lost_variance, zca_to_pca
 from idjax.moments.spectrum import largest_eigenvalue, spectrum_of
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch import momentum as momenta
-from idjax.theory.sgd import mean_square, minibatch
-from idjax.theory.sgd import stability as sgd
+from idjax.theory.sgd import mean_square, minibatch, stability
 from idjax.types import LearningRates, Moments, Spectrum, Weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Problem:
+class QuadraticProblem:
     """A run as gradient descent sees it: a quadratic loss on moments of normalised rows.
 
     train, validation: moments whose loss is descended and reported, with output weights ω (q,).
@@ -40,7 +39,7 @@ class Problem:
     judged_weights: np.ndarray
     variance: float
     shape_moments: Moments
-    fold_with: Fitted | None
+    fold_with: Normalizer | None
     spectrum: Spectrum
     reference: Weights
     penalty: tuple[float, float]
@@ -116,7 +115,7 @@ class Problem:
         return self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked)
 
 
-def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> Problem:
+def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: Settings) -> QuadraticProblem:
     """Chooses the moments and output weights that the normaliser and the units of the loss imply (theory §6)."""
     turned = settings.normalize == "zca"
     fitted = fit("pca" if turned else settings.normalize, train.raw)
@@ -146,7 +145,7 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
     if affine and validation and not scale.all():
         raw = validation.raw
         lost = lost_variance(fitted.targets, raw.mean_y, raw.covariance_yy) / raw.outputs
-    return Problem(
+    return QuadraticProblem(
         train=seen_train,
         validation=seen_validation,
         output_weights=scale**2 if original and affine else ones,
@@ -163,7 +162,9 @@ def pose(train: MomentSet, validation: MomentSet | None, settings: Settings) -> 
     )
 
 
-def max_learning_rate(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> float:
+def max_learning_rate(
+    problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False
+) -> float:
     """The largest learning rate that is stable: for the full batch, or in mean square with this batch size."""
     with jax.enable_x64(True):
         full_batch = float(momenta.max_learning_rate(jnp.asarray(problem.rates), momentum, nesterov))
@@ -171,23 +172,25 @@ def max_learning_rate(problem: Problem, batch_size: int, momentum: float = 0.0, 
             return full_batch
         to_rate = 1 / (2 * float(problem.output_shares.max()))
         if momentum == 0:
-            return to_rate * sgd.max_step(problem.spectrum, problem.mean, batch_size)
+            return to_rate * stability.max_step(problem.spectrum, problem.mean, batch_size)
         rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
         return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
 
 
-def is_stable(problem: Problem, settings: Settings, learning_rate: float) -> bool:
+def is_stable(problem: QuadraticProblem, settings: Settings, learning_rate: float) -> bool:
     """Whether this learning rate is stable in mean square with the batches and the momentum of the settings."""
     rate = 2 * learning_rate * float(problem.output_shares.max())
     spectrum, mean = problem.spectrum, problem.mean
     if settings.momentum == 0:
         rank = spectrum.rank
-        return sgd.growth_is_below(1.0, rate, spectrum.eigenvalues[:rank], mean[:rank], settings.batch_size)
+        return stability.growth_is_below(1.0, rate, spectrum.eigenvalues[:rank], mean[:rank], settings.batch_size)
     numbers = (settings.batch_size, rate, settings.momentum, settings.nesterov)
     return mean_square.growth_is_below(1.0, minibatch.updates(spectrum.eigenvalues, mean, *numbers))
 
 
-def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nesterov: bool = False) -> LearningRates:
+def learning_rates(
+    problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False
+) -> LearningRates:
     """Largest and best learning rates, full batch and in mean square with this batch size, and more for advice."""
     full_max = max_learning_rate(problem, problem.train.count, momentum, nesterov)
     with jax.enable_x64(True):
@@ -199,7 +202,7 @@ def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nes
         most = max_learning_rate(problem, batch_size, momentum, nesterov)
         to_rate = 1 / (2 * float(problem.output_shares.max()))
         if momentum == 0:
-            best = to_rate * sgd.best_step(problem.spectrum, problem.mean, batch_size)
+            best = to_rate * stability.best_step(problem.spectrum, problem.mean, batch_size)
         else:
             with jax.enable_x64(True):
                 rule = minibatch.updates(
@@ -211,13 +214,13 @@ def learning_rates(problem: Problem, batch_size: int, momentum: float = 0.0, nes
         full_batch_best=full_best,
         max=most,
         best=best,
-        critical_batch=sgd.critical_batch(problem.spectrum, problem.mean, problem.train.count),
+        critical_batch=stability.critical_batch(problem.spectrum, problem.mean, problem.train.count),
         momentum=fastest.momentum,
         momentum_rate=fastest.learning_rate,
     )
 
 
-def mode_groups(problem: Problem) -> list[tuple[str, np.ndarray]]:
+def mode_groups(problem: QuadraticProblem) -> list[tuple[str, np.ndarray]]:
     """The modes by what they are, as masks (n,): the mean of the inputs, the slow ones, the bias, and null ones.
 
     The mean has a mode of its own only where it is larger than any deviation; the bias is the mode that turns most

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from idjax.published import figures
 from idjax.published.tables import summary_rows
-from idjax.report import formatting as words
+from idjax.report import formatting
 from idjax.report.drawing import to_png
 from idjax.report.templates import templates
 from idjax.results.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
@@ -47,8 +47,8 @@ def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: 
     pictures: dict[str, bytes] = {}
     sections = [_section(outcome, pictures) for outcome in outcomes]
     environment = templates(pictures)
-    environment.filters["final_loss"] = words.final_loss
-    environment.filters["how_measured"] = words.how_measured
+    environment.filters["final_loss"] = formatting.final_loss
+    environment.filters["how_measured"] = formatting.how_measured
     page = environment.get_template("report.html.jinja").render(
         sections=sections, summary=_summary(outcomes), provenance=provenance, seconds=seconds
     )
@@ -89,8 +89,8 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _shared(outcome: ExperimentOutcome) -> list[str]:
-    """What all runs of an experiment have in common, in words."""
-    first, *others = [words.settings_parts(run.settings) for run in outcome.runs]
+    """What all runs of an experiment have in common, in formatting."""
+    first, *others = [formatting.settings_parts(run.settings) for run in outcome.runs]
     return [part for part in first if all(part in parts for parts in others)]
 
 
@@ -140,7 +140,7 @@ def _loss_caption(outcome: ExperimentOutcome, run: RunOutcome) -> str:
         told.append("Crosses are the published log, which began at another random start.")
     if trained.explained_variance[-1] < 0 and figures.loss_of_mean(run) is not None:
         told.append("The loss stays above the dashed line: always answering the mean would do better.")
-    if predicted is not None and words.final_loss(trained) > 10 * words.final_loss(predicted):
+    if predicted is not None and formatting.final_loss(trained) > 10 * formatting.final_loss(predicted):
         told.append(f"The circles leave the line where {run.settings.dtype} rounds: exact arithmetic would go on.")
     return " ".join(told)
 
@@ -205,15 +205,15 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
     if "narrow_normal" in runs:
         run = runs["narrow_normal"][0]
         told.append(
-            f"Started at random, it reaches a loss of {words.number(words.final_loss(run.trained), 3)} in "
+            f"Started at random, it reaches a loss of {formatting.number(formatting.final_loss(run.trained), 3)} in "
             f"{run.settings.epochs:,} epochs. Held against how little the data vary, the verdict is “{run.verdict}”."
         )
         if run.predicted is not None:
             told.append(
                 "The cause is known before training: the numbers vary very little around a large mean, and gradient "
                 "descent learns a direction at a speed proportional to the variance along it. At this learning rate "
-                f"the predicted time is {words.number(run.predicted.steps_to_learn)} steps, or "
-                f"{words.number(run.predicted.epochs_to_learn)} epochs."
+                f"the predicted time is {formatting.number(run.predicted.steps_to_learn)} steps, or "
+                f"{formatting.number(run.predicted.epochs_to_learn)} epochs."
             )
     if "attempts" in runs:
         learned = sum(run.trained.explained_variance[-1] >= run.settings.learned_at for run in runs["attempts"])
@@ -244,18 +244,19 @@ def _adam_sentences(runs: Sequence[RunOutcome]) -> list[str]:
     told = []
     if first.long_run is not None and narrow is not None and narrow.long_run is not None:
         told.append(
-            f"Adam is predicted to stall at a loss of {words.number(first.long_run.train[-1], 2)} on these data, and "
-            f"at {words.number(narrow.long_run.train[-1], 2)} on data that vary {words.number(narrow.run.spread)} "
-            f"times as much (trained: {words.number(narrow.trained.train[-1], 2)}): its steps overshoot the mean by "
-            "as much whatever the variance of the data."
+            f"Adam is predicted to stall at a loss of {formatting.number(first.long_run.train[-1], 2)} on these data, "
+            f"and at {formatting.number(narrow.long_run.train[-1], 2)} on data that vary "
+            f"{formatting.number(narrow.run.spread)} times as much (trained: "
+            f"{formatting.number(narrow.trained.train[-1], 2)}): its steps overshoot the mean by as much whatever the "
+            "variance of the data."
         )
     for run in runs:
         predicted, trained = run.predicted, run.trained
         if predicted is not None and math.isfinite(predicted.epochs_to_learn + trained.epochs_to_learn):
             told.append(
                 f"Adam with {run.run.label} learns the data as they are: predicted within "
-                f"{words.number(predicted.epochs_to_learn, 3)} epochs, trained within "
-                f"{words.number(trained.epochs_to_learn, 3)}."
+                f"{formatting.number(predicted.epochs_to_learn, 3)} epochs, trained within "
+                f"{formatting.number(trained.epochs_to_learn, 3)}."
             )
     return told
 
@@ -264,5 +265,5 @@ def _scan_sentence(outcome: ScanOutcome) -> str:
     measured = sum(point.kind != "beyond float64" for point in outcome.points)
     return (
         f"Over {measured} combinations of deviation and normalisation, the predicted and the measured number of steps "
-        f"differ by at most {words.number(100 * outcome.worst, 2)}%."
+        f"differ by at most {formatting.number(100 * outcome.worst, 2)}%."
     )

@@ -21,7 +21,7 @@ from idjax.moments.normalize import fit
 from idjax.nn.model import from_params, start_weights, to_params
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs
 from idjax.prediction.predict import steps_to_loss
-from idjax.prediction.problem import max_learning_rate, pose
+from idjax.prediction.problem import max_learning_rate, quadratic_problem
 from idjax.results.outcomes import ScanOutcome, ScanPoint
 from idjax.settings import Normalize, Settings, VarianceScan
 from idjax.types import Weights
@@ -56,7 +56,7 @@ def run_scan(scan: VarianceScan, say: Callable[[str], None] = lambda _: None) ->
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
-    """A point of the scan, posed and predicted."""
+    """A point of the scan with its prediction."""
 
     ratio: float
     settings: Settings
@@ -77,7 +77,7 @@ def _pose(scan: VarianceScan, ratio: float, normalize: Normalize) -> _Case:
         loss_space="normalized",
         dtype="float64",
     )
-    problem = pose(measure(x), None, settings)
+    problem = quadratic_problem(measure(x), None, settings)
     rate = min(scan.learning_rate, max_learning_rate(problem, scan.rows) / 2)
     settings = dataclasses.replace(settings, learning_rate=rate)
     start = start_weights("glorot", scan.inputs, scan.inputs, settings.seed)

@@ -6,8 +6,7 @@ from typing import Any
 import jinja2
 import markupsafe
 
-from idjax.report import diagnosis_figures as figures
-from idjax.report import formatting as words
+from idjax.report import diagnosis_figures, formatting
 from idjax.report.drawing import to_png
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.report.templates import templates
@@ -16,13 +15,13 @@ from idjax.results.outcomes import Diagnosis
 
 def render(diagnosis: Diagnosis, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:
     """The page, and its figures as named PNG files."""
-    drawn = {"spectrum": figures.spectrum_figure(diagnosis)}
+    drawn = {"spectrum": diagnosis_figures.spectrum_figure(diagnosis)}
     if diagnosis.before is not None:
-        drawn["budget"] = figures.budget_figure(diagnosis)
+        drawn["budget"] = diagnosis_figures.budget_figure(diagnosis)
     if diagnosis.samples is not None and diagnosis.samples.target.size:
-        drawn["samples"] = figures.samples_figure(diagnosis.samples)
-    if figures.has_proof(diagnosis):
-        drawn["proof"] = figures.proof_figure(diagnosis)
+        drawn["samples"] = diagnosis_figures.samples_figure(diagnosis.samples)
+    if diagnosis_figures.has_proof(diagnosis):
+        drawn["proof"] = diagnosis_figures.proof_figure(diagnosis)
     pictures = {f"{name}.png": to_png(figure) for name, (figure, _) in drawn.items()}
     captions = {name: caption for name, (_, caption) in drawn.items()}
     page = _environment(pictures).get_template("diagnosis.html.jinja")
@@ -37,8 +36,8 @@ def notebook_html(diagnosis: Diagnosis) -> str:
 def _facts(diagnosis: Diagnosis) -> dict[str, Any]:
     return {
         "diagnosis": diagnosis,
-        "findings": words.ordered(diagnosis.findings),
-        "nothing": words.nothing_words(diagnosis),
+        "findings": formatting.ordered(diagnosis.findings),
+        "nothing": formatting.nothing_words(diagnosis),
         "probe_words": probe_words(diagnosis.probe) if diagnosis.probe else [],
         "probe_header": HEADER,
         "probe_rows": probe_rows(diagnosis.probe) if diagnosis.probe else [],
@@ -48,15 +47,15 @@ def _facts(diagnosis: Diagnosis) -> dict[str, Any]:
 def _environment(pictures: Mapping[str, bytes]) -> jinja2.Environment:
     environment = templates(pictures)
     # Names of the data are in messages, evidence and fixes: whatever is put in shows itself and does nothing else.
-    environment.finalize = lambda value: words.visible(value) if type(value) is str else value
+    environment.finalize = lambda value: formatting.visible(value) if type(value) is str else value
     environment.filters.update(
-        prescription=words.prescription_words,
-        measured=words.measured_words,
-        predicted=words.predicted_words,
-        evidence=words.evidence_words,
-        cost=words.cost_words,
-        factor=words.factor_words,
-        epochs=words.epochs_words,
+        prescription=formatting.prescription_words,
+        measured=formatting.measured_words,
+        predicted=formatting.predicted_words,
+        evidence=formatting.evidence_words,
+        cost=formatting.cost_words,
+        factor=formatting.factor_words,
+        epochs=formatting.epochs_words,
         program=markupsafe.escape,
     )
     return environment

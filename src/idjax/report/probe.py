@@ -2,11 +2,11 @@
 
 import math
 
-from idjax.report import formatting as words
+from idjax.report import formatting
 from idjax.results.outcomes import Probe, ProbeRun
 
 HEADER = ("features", "learning\nrate", "predicted\nepochs", "stable at\nthe start", "stable\nthroughout")
-NORMALIZERS = words.NORMALIZERS | {"feature": "batch-normalised"}
+NORMALIZERS = formatting.NORMALIZERS | {"feature": "batch-normalised"}
 
 
 def probe_words(probe: Probe) -> list[str]:
@@ -24,9 +24,9 @@ def probe_words(probe: Probe) -> list[str]:
     best = min(probe.runs, key=lambda run: run.epochs)
     if best.epochs < first.epochs / 1.2:
         said.append(
-            words.sentence(
+            formatting.sentence(
                 f"{NORMALIZERS[best.normalize]} features take {epochs(best.epochs)} at learning rate "
-                f"{rate(best.learning_rate)}: {words.number(first.epochs / best.epochs, 2)} times fewer"
+                f"{rate(best.learning_rate)}: {formatting.number(first.epochs / best.epochs, 2)} times fewer"
             )
         )
     return said
@@ -43,13 +43,13 @@ def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
 
 def rate(value: float) -> str:
     """A learning rate: three digits are more than it is known to."""
-    return words.number(value, 3)
+    return formatting.number(value, 3)
 
 
 def epochs(value: float) -> str:
     """Epochs: three digits."""
-    return "for ever" if math.isinf(value) else f"{words.number(value, 3)} epochs"
+    return "for ever" if math.isinf(value) else f"{formatting.number(value, 3)} epochs"
 
 
 def _predicted(run: ProbeRun) -> str:
-    return ("about " if run.how == "flow" else "") + words.number(run.epochs, 3)
+    return ("about " if run.how == "flow" else "") + formatting.number(run.epochs, 3)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from idjax.report import formatting as words
+from idjax.report import formatting
 from idjax.report.templates import templates
 from idjax.results.program import LayerFacts, ModelDiagnosis
 
@@ -39,6 +39,8 @@ def _decades(layer: LayerFacts) -> float:
 def _environment() -> jinja2.Environment:
     environment = templates({})
     # Names come from anyone's model: whatever is put in shows itself and does nothing else.
-    environment.finalize = lambda value: words.visible(value) if type(value) is str else value
-    environment.filters.update(evidence=words.evidence_words, cost=words.cost_words, factor=words.factor_words)
+    environment.finalize = lambda value: formatting.visible(value) if type(value) is str else value
+    environment.filters.update(
+        evidence=formatting.evidence_words, cost=formatting.cost_words, factor=formatting.factor_words
+    )
     return environment

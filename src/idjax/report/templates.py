@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from idjax.report import formatting as words
+from idjax.report import formatting
 
 
 def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:
@@ -18,14 +18,14 @@ def templates(pictures: Mapping[str, bytes]) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=words.number,
-        decimals=words.decimals,
-        percent=words.percent,
-        explained=words.explained,
-        sentence=words.sentence,
-        stopped=words.stopped,
-        settings_parts=words.settings_parts,
-        normalizer=words.NORMALIZERS.__getitem__,
+        number=formatting.number,
+        decimals=formatting.decimals,
+        percent=formatting.percent,
+        explained=formatting.explained,
+        sentence=formatting.sentence,
+        stopped=formatting.stopped,
+        settings_parts=formatting.settings_parts,
+        normalizer=formatting.NORMALIZERS.__getitem__,
         embedded=lambda name: "data:image/png;base64," + base64.b64encode(pictures[name]).decode(),
     )
     return environment

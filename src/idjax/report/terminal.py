@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from idjax.report import formatting as words
+from idjax.report import formatting
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.outcomes import Diagnosis, Finding, Probe
 from idjax.results.program import ModelDiagnosis
@@ -21,18 +21,18 @@ INDENT = 4
 def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     """The verdict, the findings and the prescriptions, for `rich.console.Console.print`."""
     parts: list[RenderableType] = list(_probe(diagnosis.probe)) if diagnosis.probe else []
-    parts.append(_text(words.stopped(diagnosis.verdict), "bold"))
+    parts.append(_text(formatting.stopped(diagnosis.verdict), "bold"))
     if not diagnosis.findings and not diagnosis.verdict.startswith("nothing found"):
-        parts.append(_text(words.sentence(words.nothing_words(diagnosis))))
+        parts.append(_text(formatting.sentence(formatting.nothing_words(diagnosis))))
     if diagnosis.before is None and diagnosis.no_prediction:
-        parts.append(_text(f"No prediction: {words.stopped(diagnosis.no_prediction)}"))
+        parts.append(_text(f"No prediction: {formatting.stopped(diagnosis.no_prediction)}"))
     if diagnosis.labels:
-        parts.append(_text(words.stopped(diagnosis.labels)))
-    for finding in words.ordered(diagnosis.findings):
+        parts.append(_text(formatting.stopped(diagnosis.labels)))
+    for finding in formatting.ordered(diagnosis.findings):
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
         parts += ["", _text("What learns these data, best first:"), _prescriptions(diagnosis)]
-        parts.append(_text(words.predicted_words(diagnosis.prescriptions)))
+        parts.append(_text(formatting.predicted_words(diagnosis.prescriptions)))
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
     return Group(*parts)
@@ -40,14 +40,14 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
 
 def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
     """The verdict, the layers from input to output, the findings with what their cures would do."""
-    parts: list[RenderableType] = [_text(words.stopped(diagnosis.verdict), "bold"), _layers(diagnosis)]
+    parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold"), _layers(diagnosis)]
     if diagnosis.curvature is not None:
-        parts.append(_text(f"Largest stable learning rate: {words.number(diagnosis.curvature.largest_rate, 3)}"))
+        parts.append(_text(f"Largest stable learning rate: {formatting.number(diagnosis.curvature.largest_rate, 3)}"))
     for finding in diagnosis.causes:
         parts += ["", *_finding(finding)]
         if (effect := finding.effect) is not None:
-            told = f"predicted, {effect.cure}: largest curvature {words.factor_words(effect.top)}, smallest "
-            parts.append(Padding(_text(told + words.factor_words(effect.bottom)), (0, 0, 0, INDENT)))
+            told = f"predicted, {effect.cure}: largest curvature {formatting.factor_words(effect.top)}, smallest "
+            parts.append(Padding(_text(told + formatting.factor_words(effect.bottom)), (0, 0, 0, INDENT)))
     others = [finding for finding in diagnosis.findings if finding.kind != "cause"]
     if others:
         parts += ["", _text("What follows from it: cure the causes first, then diagnose again.")]
@@ -65,10 +65,10 @@ def _layers(diagnosis: ModelDiagnosis) -> Table:
             f"{'✗ ' if layer.path in diagnosis.slow else ''}{layer.path}",
             layer.kind,
             f"{layer.inputs}→{layer.outputs}",
-            words.number(layer.input_scale, 2),
-            words.number(layer.mean_share, 2).replace("never", "∞"),
+            formatting.number(layer.input_scale, 2),
+            formatting.number(layer.mean_share, 2).replace("never", "∞"),
             f"{layer.condition_number:.1e}",
-            words.number(layer.gain, 2),
+            formatting.number(layer.gain, 2),
         )
         table.add_row(*map(_text, cells))
     return table
@@ -89,7 +89,7 @@ class Hanging:
 def _head(finding: Finding) -> Hanging:
     kind = f"{finding.kind} of {', '.join(finding.causes)}" if finding.causes else finding.kind
     head = _text(finding.code, "bold") + Text("  ") + _text(kind, STYLES[finding.kind])
-    return Hanging(head + Text("  ") + _text(words.stopped(finding.message)))
+    return Hanging(head + Text("  ") + _text(formatting.stopped(finding.message)))
 
 
 def _finding(finding: Finding) -> Iterator[RenderableType]:
@@ -97,9 +97,9 @@ def _finding(finding: Finding) -> Iterator[RenderableType]:
     if finding.evidence:
         evidence = Table.grid(padding=(0, 2, 0, 0))
         for name, value in finding.evidence.items():
-            evidence.add_row(_text(name), _text(words.evidence_words(value)))
+            evidence.add_row(_text(name), _text(formatting.evidence_words(value)))
         yield Padding(evidence, (0, 0, 0, INDENT))
-    lines = [f"cost: {words.cost_words(finding)}"] if words.cost_words(finding) else []
+    lines = [f"cost: {formatting.cost_words(finding)}"] if formatting.cost_words(finding) else []
     lines += [f"fix: {finding.fix}"] if finding.fix else []
     for line in (*lines, f"more: idjax explain {finding.code}"):
         yield Padding(_text(line), (0, 0, 0, INDENT))
@@ -127,10 +127,10 @@ def _prescriptions(diagnosis: Diagnosis) -> Table:
         proof = prescription.proof
         cells = (
             str(rank),
-            words.prescription_words(prescription),
-            words.number(prescription.predicted_epochs),
-            words.measured_words(prescription),
-            words.explained(proof.explained_variance) if proof else "–",
+            formatting.prescription_words(prescription),
+            formatting.number(prescription.predicted_epochs),
+            formatting.measured_words(prescription),
+            formatting.explained(proof.explained_variance) if proof else "–",
         )
         table.add_row(*map(_text, cells))
     return table
@@ -138,4 +138,4 @@ def _prescriptions(diagnosis: Diagnosis) -> Table:
 
 def _text(text: str, style: str = "") -> Text:
     """Text that is taken as it is: no markup, no control characters."""
-    return Text(words.visible(text), style)
+    return Text(formatting.visible(text), style)

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from idjax.moments.normalize import Fitted, encode
+from idjax.moments.normalize import Normalizer, encode
 from idjax.nn.step import Hyper, Plan, Rows, evaluate
-from idjax.training import block_sgd as blocks
+from idjax.training import block_sgd
 
 ROWS_IN_A_BLOCK = 32
 """Measured: 64 and 128 rows are no faster, alone or side by side, and take two and four times as long to compile."""
@@ -50,7 +50,7 @@ def _identity(plan: Plan, weights: Float[Array, "*k n q"]) -> Float[Array, "n q"
 def train_in_blocks(
     plan: Plan,
     hyper: Hyper,
-    fitted: Fitted,
+    fitted: Normalizer,
     state: Runs,
     training: Rows,
     validation: Rows | None,
@@ -66,7 +66,9 @@ def train_in_blocks(
     count = order.shape[1]
     z, target, _ = encode(plan.normalize, fitted, training.x, training.y)
     rows = jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
-    descent = blocks.Descent(jnp.repeat(2 / q * hyper.learning_rate, q), jnp.repeat(hyper.momentum, q), plan.nesterov)
+    descent = block_sgd.Descent(
+        jnp.repeat(2 / q * hyper.learning_rate, q), jnp.repeat(hyper.momentum, q), plan.nesterov
+    )
 
     steps, rest = divmod(count, plan.batch_size)
     together = min(batches_in_a_block(plan.batch_size), steps)
@@ -79,15 +81,15 @@ def train_in_blocks(
         return jax.tree.map(lambda part: part.at[chosen].get(mode="promise_in_bounds"), known)
 
     def block(
-        sizes: tuple[int, ...], pair: blocks.Pair, batches: tuple[Array, Array | None]
-    ) -> tuple[blocks.Pair, Array]:
+        sizes: tuple[int, ...], pair: block_sgd.Pair, batches: tuple[Array, Array | None]
+    ) -> tuple[block_sgd.Pair, Array]:
         rows, target = batches
         targets = None if target is None else jnp.tile(target, (1, runs))
-        pair, squares = blocks.descend(descent, pair, rows, targets, sizes)
+        pair, squares = block_sgd.descend(descent, pair, rows, targets, sizes)
         counts = q * jnp.array(sizes, squares.dtype)
         return pair, jnp.sum(squares.reshape(len(sizes), runs, q), axis=2) / counts[:, None]
 
-    def epoch(pair: blocks.Pair, order: Array) -> tuple[blocks.Pair, tuple[Array, Array, Array]]:
+    def epoch(pair: block_sgd.Pair, order: Array) -> tuple[block_sgd.Pair, tuple[Array, Array, Array]]:
         whole = order[: count - sum(last)].reshape(-1, sum(sizes))
         pair, losses = jax.lax.scan(functools.partial(block, sizes), pair, gather(whole))
         losses = losses.reshape(-1, runs)
@@ -106,7 +108,7 @@ def train_in_blocks(
         # One after another: the outputs of all at once would fill the memory.
         return jax.lax.map(one, (hyper, _apart(position, runs)))
 
-    pair = blocks.Pair(*jax.tree.map(_side_by_side, state))
+    pair = block_sgd.Pair(*jax.tree.map(_side_by_side, state))
     pair, results = jax.lax.scan(epoch, pair, order)
     state = Runs(*jax.tree.map(functools.partial(_apart, runs=runs), pair))
     losses, loss, error = (jnp.moveaxis(result, -1, 0) for result in results)

@@ -21,7 +21,7 @@ import numpy as np
 from idjax.data import Dataset
 from idjax.results import store
 from idjax.settings import Settings
-from idjax.training.train import Held
+from idjax.training.train import Snapshot
 from idjax.types import IdjaxError
 
 
@@ -52,7 +52,7 @@ class Checkpoints:
         if self._manager is not None:
             self._manager.close()
 
-    def begin(self, like: Held) -> Held:
+    def begin(self, like: Snapshot) -> Snapshot:
         """Where the run goes on: the last checkpoint if asked to resume and there is one, else `like`, its beginning.
 
         Raises:
@@ -78,7 +78,7 @@ class Checkpoints:
             f"{self._folder}: it keeps a training on other data or settings; give those, or leave --resume away"
         )
 
-    def reached(self, held: Held) -> None:
+    def reached(self, held: Snapshot) -> None:
         """Keeps the run if it is time to; KeyboardInterrupt once it is kept, if it was interrupted."""
         if not self._interrupted and time.monotonic() - self._last < self._seconds:
             return
@@ -113,12 +113,12 @@ class Checkpoints:
         return self._manager
 
 
-def _leaves(held: Held) -> dict[str, np.ndarray]:
+def _leaves(held: Snapshot) -> dict[str, np.ndarray]:
     """The arrays of a run by their number, in NumPy: its dtypes then do not depend on JAX's."""
     return {f"{number:04d}": np.asarray(_plain(leaf)) for number, leaf in enumerate(jax.tree.leaves(held))}
 
 
-def _like(held: Held, leaves: dict[str, np.ndarray]) -> Held:
+def _like(held: Snapshot, leaves: dict[str, np.ndarray]) -> Snapshot:
     """The run with these arrays; keys of random numbers are made from their data again."""
 
     def restored(leaf: Any, value: np.ndarray) -> Any:

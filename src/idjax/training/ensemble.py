@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from idjax.moments.normalize import Fitted
+from idjax.moments.normalize import Normalizer
 from idjax.nn.model import start_layers, to_params
 from idjax.nn.step import Hyper, Plan, Rows, hyper_for, initial_state, train_epochs, train_runs
 from idjax.settings import Settings, against_blocks
@@ -35,7 +35,7 @@ def goes_in_blocks(settings: Settings, rows: int, weights: int, runs: int = 1) -
     return (pays or runs > 1) and rows * settings.epochs * runs >= WORTH_A_COMPILATION
 
 
-class SideBySide:
+class Ensemble:
     """k runs of one plan, which share their rows; each with hyperparameters, start and seed of its own."""
 
     def __init__(self, plan: Plan, settings: Sequence[Settings], inputs: int, in_blocks: bool):
@@ -70,7 +70,7 @@ class SideBySide:
 
     def advance(
         self,
-        fitted: Fitted,
+        fitted: Normalizer,
         training: Rows,
         judged: Rows | None,
         orders: Sequence[Int[np.ndarray, "E N"]],

@@ -13,7 +13,7 @@ import jax
 from idjax.data import Dataset
 from idjax.data.arrays import as_dataset
 from idjax.settings import Settings, check
-from idjax.training.train import Ground, prepare, train_group
+from idjax.training.train import PreparedData, prepare, train_group
 from idjax.types import Curve, Progress
 
 MOST_COLUMNS = 384
@@ -65,7 +65,7 @@ def train_many(
 
 
 def _train_stack(
-    ground: Ground,
+    ground: PreparedData,
     settings: Sequence[Settings],
     on_epoch: Callable[[int, Progress], None] | None,
     lock: threading.Lock,
@@ -81,7 +81,7 @@ def _train_stack(
         return train_group(ground, [settings[index] for index in stack], heard, stop_at)
 
 
-def _stacks(ground: Ground, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
+def _stacks(ground: PreparedData, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
     """The members of a group, in stacks of the width that is fastest; in blocks those of a seed by themselves."""
     by_seed: dict[int, list[int]] = {}
     for index in members:
@@ -96,7 +96,7 @@ def _program(settings: Settings) -> Hashable:
     return (*fixed, settings.momentum > 0)
 
 
-def most_runs(ground: Ground) -> int:
+def most_runs(ground: PreparedData) -> int:
     """How many runs are worth stacking."""
     q = ground.plan.outputs
     if ground.in_blocks:

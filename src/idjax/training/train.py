@@ -13,12 +13,12 @@ from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, training_rows
 from idjax.moments.moments import measure, moments_of
-from idjax.moments.normalize import UNFITTED, Fitted, fit, unfitted
+from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.learned import crossing, explained_variance
 from idjax.nn.model import from_params, layers_of
 from idjax.nn.step import Plan, Rows, plan_for, shape_correlation
 from idjax.settings import Settings, check
-from idjax.training.ensemble import SideBySide, goes_in_blocks
+from idjax.training.ensemble import Ensemble, goes_in_blocks
 from idjax.types import Curve, IdjaxError, Progress
 
 ROWS_PER_CALL = 200_000
@@ -31,7 +31,7 @@ ROUNDING = {
 }
 
 
-class Held(NamedTuple):
+class Snapshot(NamedTuple):
     """Runs between two calls: with their settings and data, all that it takes to go on as if nothing had been.
 
     done: epochs.  state: of weights and optimizer, as the compiled programs have it.  record: of the epochs, (k, 3, E).
@@ -43,14 +43,14 @@ class Held(NamedTuple):
 
 
 @runtime_checkable
-class Keeper(Protocol):
+class Checkpointer(Protocol):
     """What keeps a run, such as `checkpoint.Checkpoints`."""
 
-    def begin(self, like: Held) -> Held:
+    def begin(self, like: Snapshot) -> Snapshot:
         """Where the run goes on: `like`, which is its beginning, or one that was kept."""
         ...
 
-    def reached(self, held: Held) -> None:
+    def reached(self, held: Snapshot) -> None:
         """Called after every compiled call but the last."""
         ...
 
@@ -59,17 +59,17 @@ def train(
     data: Dataset | Float[np.ndarray, "N p"],
     settings: Settings | None = None,
     *,
-    y: Float[np.ndarray, "N q"] | None = None,
+    target: Float[np.ndarray, "N q"] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Curve:
     """Trains the layers as Keras would, and returns what happened.
 
     Args:
-      data: rows, as an array or a `Dataset`; y is the target if it is not x itself.
+      data: rows, as an array or a `Dataset`; target is what is learned, if it is not data itself.
       settings: of the run, as `predict` takes them.
       on_epoch: called after every epoch.
-      keeper: keeps the run between compiled calls, so that it can be taken up again.
+      checkpointer: keeps the run between compiled calls, so that it can be taken up again.
 
     Returns:
       The measured curve. After a loss that is not finite, training stops and the rest is NaN.
@@ -79,22 +79,22 @@ def train(
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())
-    dataset = as_dataset(data, y, settings.data_dtype)
+    dataset = as_dataset(data, target, settings.data_dtype)
     with jax.enable_x64(settings.dtype == "float64"):
         heard = on_epoch or (lambda _: None)
         ground = prepare(dataset, settings)
-        [curve] = train_group(ground, [settings], lambda _, progress: heard(progress), keeper=keeper)
+        [curve] = train_group(ground, [settings], lambda _, progress: heard(progress), checkpointer=checkpointer)
     return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
 
 
-class Ground(NamedTuple):
+class PreparedData(NamedTuple):
     """What runs have in common that differ in hyperparameters, start and seed alone.
 
     rows: of training.  deviation: of the judged targets, in whose units errors are; 1 where they do not vary.
     """
 
     plan: Plan
-    fitted: Fitted
+    fitted: Normalizer
     training: Rows
     judged: Rows
     rows: int
@@ -104,7 +104,7 @@ class Ground(NamedTuple):
     in_blocks: bool
 
 
-def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> Ground:
+def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData:
     """Rows on the device and the statistics of the normaliser, for so many runs; float64 is entered by the caller.
 
     Raises:
@@ -122,7 +122,7 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> Ground:
     held_out = rows < len(x)
     judged_y = dataset.target[rows:] if held_out else dataset.target
     variance = float(np.mean(np.var(judged_y, axis=0, dtype=np.float64)))
-    return Ground(
+    return PreparedData(
         plan=plan_for(settings, autoencoder=y is None, outputs=dataset.target.shape[1], rows=rows),
         fitted=jax.tree.map(
             lambda a: jnp.asarray(a, settings.data_dtype),
@@ -138,7 +138,7 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> Ground:
     )
 
 
-def _fit(kind: str, x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None) -> Fitted:
+def _fit(kind: str, x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None) -> Normalizer:
     """The normaliser's statistics of the training rows."""
     if kind in UNFITTED:
         return unfitted(x.shape[1], x.shape[1] if y is None else y.shape[1])
@@ -147,11 +147,11 @@ def _fit(kind: str, x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | N
 
 
 def train_group(
-    ground: Ground,
+    ground: PreparedData,
     settings: Sequence[Settings],
     on_epoch: Callable[[int, Progress], None],
     stop_at: float = math.inf,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> list[Curve]:
     """Trains runs on the same ground side by side: of one plan, number of epochs and dtype, and in blocks of one seed.
 
@@ -160,7 +160,7 @@ def train_group(
 
     Args:
       on_epoch: called with the number of the run and its news.
-      keeper: of a single run.
+      checkpointer: of a single run.
     """
     plan, epochs, rows = ground.plan, settings[0].epochs, ground.rows
     steps = -(-rows // plan.batch_size)
@@ -170,11 +170,11 @@ def train_group(
     record = np.full((len(settings), 3, epochs), np.nan)
     ends: dict[int, dict] = {}
     columns = _padded(np.arange(len(settings)))
-    runs = SideBySide(plan, [settings[run] for run in columns], ground.training.x.shape[1], ground.in_blocks)
+    runs = Ensemble(plan, [settings[run] for run in columns], ground.training.x.shape[1], ground.in_blocks)
     per_call = _epochs_per_call(epochs, rows)
     begin, done = time.perf_counter(), 0
-    if keeper is not None:
-        done, runs.state, record = keeper.begin(Held(done, runs.state, record))
+    if checkpointer is not None:
+        done, runs.state, record = checkpointer.begin(Snapshot(done, runs.state, record))
         for shuffle in shuffles.values() if steps > 1 else ():
             for _ in range(done):
                 shuffle.permutation(rows)
@@ -219,8 +219,8 @@ def train_group(
         if going and len(kept := _padded(np.array(going))) < len(columns):
             runs.keep(np.array([column_of[run] for run in kept]))
             columns = kept
-        if keeper is not None and going:
-            keeper.reached(Held(done, runs.state, record))
+        if checkpointer is not None and going:
+            checkpointer.reached(Snapshot(done, runs.state, record))
     seconds = (time.perf_counter() - begin) / len(settings)
     how = f"trained in {plan.dtype}{ROUNDING[plan.rounding]}" + (", batches solved in blocks" if runs.in_blocks else "")
     return [

@@ -14,7 +14,7 @@ from idjax.moments.normalize import encode, fit
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.nn.model import start_weights
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
-from idjax.prediction.problem import Problem, max_learning_rate, pose
+from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
 from idjax.settings import Settings
 from idjax.types import Curve, ModeGroup, Weights
 
@@ -37,7 +37,7 @@ class Columns:
 
 
 @dataclasses.dataclass(eq=False)
-class Case:
+class Context:
     """Data and settings under examination; findings are pure functions of it.
 
     source:   how messages call the data.
@@ -57,7 +57,7 @@ class Case:
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
     _fourths: dict[str, "FourthMoment"] = dataclasses.field(default_factory=dict, repr=False)
-    _problems: dict[tuple[str, str, float], Problem] = dataclasses.field(default_factory=dict, repr=False)
+    _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
     def rows(self) -> int:
@@ -87,7 +87,7 @@ class Case:
     @functools.cached_property
     def reachable(self) -> float:
         """The explained variance of the best linear layer; 1 for an autoencoder."""
-        problem = self.posed(dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
+        problem = self.problem_of(dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
         floor = float(problem.on_judged.residual @ problem.judged_shares)
         return 1 - floor / self.variance if self.variance > 0 else math.nan
 
@@ -138,7 +138,7 @@ class Case:
             judged = dataclasses.replace(judged, epochs=1)
         if judged not in self._epochs:
             try:
-                self._epochs[judged] = epochs_to_learn(self.moments, judged, self.posed(judged))
+                self._epochs[judged] = epochs_to_learn(self.moments, judged, self.problem_of(judged))
             except NoTheoryError:
                 self._epochs[judged] = math.nan
         return self._epochs[judged]
@@ -160,21 +160,21 @@ class Case:
         return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
 
     @functools.cached_property
-    def problem(self) -> Problem:
-        """The quadratic problem that the settings as given pose."""
-        return self.posed(self.settings)
+    def problem(self) -> QuadraticProblem:
+        """The quadratic problem of the settings as given."""
+        return self.problem_of(self.settings)
 
-    def posed(self, settings: Settings) -> Problem:
-        """The problem that these settings pose, the same for all optimizers and batches."""
+    def problem_of(self, settings: Settings) -> QuadraticProblem:
+        """The quadratic problem of these settings, the same for all optimizers and batches."""
         key = (settings.normalize, settings.loss_space, settings.activity_l2)
         if key not in self._problems:
-            self._problems[key] = pose(self.moments, None, settings)
+            self._problems[key] = quadratic_problem(self.moments, None, settings)
         return self._problems[key]
 
     def max_rate(self, **changes: object) -> float:
         """The largest stable learning rate with these changes, in mean square over the batches."""
         settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
-        problem = self.posed(settings)
+        problem = self.problem_of(settings)
         limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
         return limit * self.tails(settings)
 

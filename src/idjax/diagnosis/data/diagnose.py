@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from idjax.data import Dataset, Stream, stream
-from idjax.diagnosis.data.context import Case, Columns, Thinned
+from idjax.diagnosis.data.context import Columns, Context, Thinned
 from idjax.diagnosis.data.findings import EXPLANATIONS, find_all
 from idjax.diagnosis.data.recommend import BEST, prescribe
 from idjax.diagnosis.data.verify import prove
@@ -67,19 +67,19 @@ def diagnose(
         raise IdjaxError(f"--hidden is {settings.hidden}: a diagnosis is of one Dense layer; leave it out")
     wanted = _known(codes)
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
-    case = _examine(rows, settings, budget, progress)
+    context = _examine(rows, settings, budget, progress)
     progress(0, 1, "predicting")
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        constant = not case.variance > 0
-        findings = () if constant else find_all(case, wanted)
-        prescribed = prescribe(case, progress) if findings and (prescriptions or proven) else ()
+        constant = not context.variance > 0
+        findings = () if constant else find_all(context, wanted)
+        prescribed = prescribe(context, progress) if findings and (prescriptions or proven) else ()
     proof = None
     if proven and not constant:
-        proof, prescribed = _prove(rows, case, prescribed, progress)
-    raw = case.moments.raw
-    spectrum, modes = case.problem.spectrum, _special_modes(case)
-    before = None if constant else case.before
+        proof, prescribed = _prove(rows, context, prescribed, progress)
+    raw = context.moments.raw
+    spectrum, modes = context.problem.spectrum, _special_modes(context)
+    before = None if constant else context.before
     return Shown(
         source=rows.source,
         rows=raw.count,
@@ -87,22 +87,22 @@ def diagnose(
         outputs=raw.outputs,
         autoencoder=raw.autoencoder,
         settings=settings,
-        budget=case.budget,
-        level=case.level,
-        reachable=case.reachable,
-        verdict=_verdict(case, findings) if not constant else "the targets do not vary: there is nothing to learn",
+        budget=context.budget,
+        level=context.level,
+        reachable=context.reachable,
+        verdict=_verdict(context, findings) if not constant else "the targets do not vary: there is nothing to learn",
         before=before,
-        no_prediction="" if constant else case.no_prediction,
+        no_prediction="" if constant else context.no_prediction,
         findings=findings,
         prescriptions=prescribed,
         eigenvalues=spectrum.eigenvalues,
         mean_mode=modes.get("mean"),
         bias_mode=modes.get("bias"),
-        samples=None if before is None else _samples(case),
+        samples=None if before is None else _samples(context),
         proof=proof,
         seconds=time.perf_counter() - begin,
-        labels="" if rows.classes is None else _labels(case, len(rows.classes)),
-        probe=None if rows.classes is None or constant else _probe(case, len(rows.classes), progress),
+        labels="" if rows.classes is None else _labels(context, len(rows.classes)),
+        probe=None if rows.classes is None or constant else _probe(context, len(rows.classes), progress),
     )
 
 
@@ -113,7 +113,7 @@ def _known(codes: Iterable[str] | None) -> frozenset[str]:
     return wanted
 
 
-def _examine(rows: Stream, settings: Settings, budget: float | None, progress: Report) -> Case:
+def _examine(rows: Stream, settings: Settings, budget: float | None, progress: Report) -> Context:
     """The one pass over the rows."""
     sampled = Thinned(SAMPLE_ROWS)
     total = rows.rows
@@ -142,7 +142,7 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, progress: R
     budget = float(settings.epochs if budget is None else budget)
     if not (math.isfinite(budget) and budget > 0):
         raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")
-    return Case(
+    return Context(
         source=rows.source,
         moments=measured.moments,
         columns=Columns(
@@ -159,20 +159,20 @@ def _examine(rows: Stream, settings: Settings, budget: float | None, progress: R
     )
 
 
-def _verdict(case: Case, findings: tuple[Finding, ...]) -> str:
+def _verdict(context: Context, findings: tuple[Finding, ...]) -> str:
     """One sentence."""
-    budget = f"{count(case.budget)} epoch{'' if case.budget == 1 else 's'}"
+    budget = f"{count(context.budget)} epoch{'' if context.budget == 1 else 's'}"
     causes = [finding for finding in findings if finding.kind == "cause"]
-    if case.before is None:
+    if context.before is None:
         return (
-            f"no theory predicts these settings: {case.no_prediction.split(':')[0]}"
+            f"no theory predicts these settings: {context.no_prediction.split(':')[0]}"
             if not causes
             else (f"these targets will not be learned: {causes[0].message}")
         )
-    epochs = case.takes
-    if case.learned and not causes:
+    epochs = context.takes
+    if context.learned and not causes:
         return f"nothing found: learned in {count(epochs)} of {budget}"
-    if case.learned:
+    if context.learned:
         return f"learned in {count(epochs)} of {budget}, but {causes[0].message}"
     if not causes:
         return f"not learned within {budget}"
@@ -182,9 +182,9 @@ def _verdict(case: Case, findings: tuple[Finding, ...]) -> str:
     return f"not learned within {budget}; {much}: {causes[0].message}"
 
 
-def _labels(case: Case, classes: int) -> str:
+def _labels(context: Context, classes: int) -> str:
     """What holds for softmax cross-entropy on these inputs, whatever the labels: Böhning's bound, theory (132)."""
-    largest = float(case.problem.spectrum.eigenvalues[0])
+    largest = float(context.problem.spectrum.eigenvalues[0])
     return (
         f"the findings are those of a squared error on one-hot codes of {classes} classes; under softmax cross-entropy "
         f"the curvature is at most {largest / 2:.3g}, so that full-batch learning rates below {4 / largest:.3g} are "
@@ -192,11 +192,11 @@ def _labels(case: Case, classes: int) -> str:
     )
 
 
-def _probe(case: Case, classes: int, progress: Report) -> Probe:
+def _probe(context: Context, classes: int, progress: Report) -> Probe:
     """The same features and labels under softmax cross-entropy, from the sample of the rows."""
     progress(0, 1, "racing learning rates of a linear probe")
-    settings = case.settings
-    x, codes = case.sample
+    settings = context.settings
+    x, codes = context.sample
     ready = "pca" if settings.normalize == "zca" else settings.normalize
     return predict_probe(
         x,
@@ -204,47 +204,47 @@ def _probe(case: Case, classes: int, progress: Report) -> Probe:
         classes,
         batch_size=settings.batch_size,
         momentum=settings.momentum if settings.optimizer == "sgd" else 0.0,
-        total=case.rows,
+        total=context.rows,
         normalizers=tuple(dict.fromkeys((ready, *NORMALIZERS))),
         given=settings.step_size if settings.optimizer == "sgd" else None,
         seed=settings.seed,
     )
 
 
-def _special_modes(case: Case) -> dict[str, int]:
+def _special_modes(context: Context) -> dict[str, int]:
     """The indices of the mean's and of the bias's mode in the spectrum, as far as they have one."""
-    groups = dict(mode_groups(case.problem))
+    groups = dict(mode_groups(context.problem))
     return {name: int(np.argmax(groups[name])) for name in ("mean", "bias") if name in groups}
 
 
-def _samples(case: Case) -> Samples | None:
+def _samples(context: Context) -> Samples | None:
     """A few rows, and what the layer is predicted to answer at the end of the budget."""
-    assert case.before is not None
-    weights, problem = case.before.weights, case.problem
+    assert context.before is not None
+    weights, problem = context.before.weights, context.problem
     if problem.fold_with is None or not np.isfinite(weights.kernel).all():
         return None
     kernel, bias = fold(problem.fold_with, weights)
-    x, y = case.sample
+    x, y = context.sample
     chosen = np.linspace(0, len(x) - 1, min(SHOWN_ROWS, len(x))).astype(int)
-    return Samples(target=y[chosen], output=x[chosen] @ kernel + bias, mean=case.moments.raw.mean_y)
+    return Samples(target=y[chosen], output=x[chosen] @ kernel + bias, mean=context.moments.raw.mean_y)
 
 
 def _prove(
-    rows: Stream, case: Case, prescriptions: tuple[Prescription, ...], progress: Report
+    rows: Stream, context: Context, prescriptions: tuple[Prescription, ...], progress: Report
 ) -> tuple[Proof, tuple[Prescription, ...]]:
     """What training comes to with the settings as given and with the best three prescriptions, same budget."""
-    raw = case.moments.raw
+    raw = context.moments.raw
     width = raw.inputs + (0 if raw.autoencoder else raw.outputs)
     if raw.count * width * 8 <= MOST_IN_MEMORY:
         blocks = list(rows)
         x = np.concatenate([x for x, _ in blocks])[: raw.count]
         y = None if raw.autoencoder else np.concatenate([y for _, y in blocks if y is not None])[: raw.count]
     else:
-        x, y = case.sample
+        x, y = context.sample
         y = None if raw.autoencoder else y
     dataset = Dataset(
-        x=x.astype(case.settings.data_dtype),
-        y=None if y is None else y.astype(case.settings.data_dtype),
+        x=x.astype(context.settings.data_dtype),
+        y=None if y is None else y.astype(context.settings.data_dtype),
         feature_names=rows.feature_names,
         target_names=rows.target_names,
         source=rows.source,
@@ -252,12 +252,12 @@ def _prove(
 
     def run(settings: Settings, name: str) -> Proof:
         def on_look(epochs: float, explained: float) -> None:
-            done = round(1000 * epochs / case.budget)
+            done = round(1000 * epochs / context.budget)
             progress(min(done, 1000), 1000, f"proving {name}: explained variance {explained:.4g}")
 
-        return prove(dataset, raw, settings, raw.count, case.budget, case.level, on_look)
+        return prove(dataset, raw, settings, raw.count, context.budget, context.level, on_look)
 
-    proof = run(case.settings, "the settings as given")
+    proof = run(context.settings, "the settings as given")
     proven = [
         dataclasses.replace(prescription, proof=run(prescription.settings, f"prescription {index + 1}"))
         for index, prescription in enumerate(prescriptions[:BEST])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.prediction.dynamics import Sample, group_rates, rows_seen
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, Rule, first_steps
@@ -18,32 +18,32 @@ MOST_PRODUCTS = 3e9
 """What all drawing for a diagnosis may cost, ten seconds: wide data and long runs keep the expectation."""
 
 
-def affordable_runs(case: Case, settings: Settings, steps: float, budget: float) -> int:
+def affordable_runs(context: Context, settings: Settings, steps: float, budget: float) -> int:
     """How many runs of so many expected steps so many products allow; 0 where they are too few, or nothing is drawn."""
-    batch, rows = settings.batch_size, len(case.sample[0])
-    if settings.optimizer != "sgd" or batch >= case.rows or batch > rows:
+    batch, rows = settings.batch_size, len(context.sample[0])
+    if settings.optimizer != "sgd" or batch >= context.rows or batch > rows:
         return 0
-    runs = min(RUNS, int(budget / max(products_of(case, settings, steps), 1.0)))
+    runs = min(RUNS, int(budget / max(products_of(context, settings, steps), 1.0)))
     return runs if runs >= FEWEST else 0
 
 
-def products_of(case: Case, settings: Settings, steps: float) -> float:
+def products_of(context: Context, settings: Settings, steps: float) -> float:
     """About what a run costs that is expected to take so many steps."""
-    raw = case.moments.raw
+    raw = context.moments.raw
     width = raw.inputs + 1
     looks = width if settings.normalize == "sample" and settings.loss_space == "normalized" else 1
     return steps * width * raw.outputs * (2 * settings.batch_size + looks)
 
 
-def mean_steps(case: Case, settings: Settings, expected: float, runs: int) -> float:
+def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
     """The mean over orders of the rows of the steps until the level is first reached; inf if a run does not get there.
 
     expected: steps by the expected loss, from which a run that fails is told.
     """
-    x, y = case.sample
+    x, y = context.sample
     with jax.enable_x64(True):
-        problem = case.posed(settings)
-        sample = Sample(x.astype(settings.data_dtype), None if case.autoencoder else y.astype(settings.data_dtype))
+        problem = context.problem_of(settings)
+        sample = Sample(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
         judged, shares = problem.on_judged, problem.judged_shares
         rates = np.broadcast_to(group_rates(problem, settings.step_size), shares.shape)
         first = first_steps(
@@ -55,8 +55,8 @@ def mean_steps(case: Case, settings: Settings, expected: float, runs: int) -> fl
                 jnp.asarray(shares),
                 float(judged.residual @ shares),
             ),
-            jnp.asarray(problem.coefficients(problem.enter(case.start))),
-            (1 - case.level) * problem.variance - problem.lost,
+            jnp.asarray(problem.coefficients(problem.enter(context.start))),
+            (1 - context.level) * problem.variance - problem.lost,
             np.ceil(LONGEST * max(expected, 10.0)),
             settings.seed,
             batch_size=settings.batch_size,

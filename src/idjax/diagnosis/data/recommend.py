@@ -8,12 +8,12 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from idjax.diagnosis.data.context import Case, two_digits
+from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.data.drawn_runs import MOST_PRODUCTS, affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.results.outcomes import Prescription
 from idjax.settings import Settings
-from idjax.theory.adam import jumps as adam_fast
+from idjax.theory.adam import jumps
 from idjax.types import Report, silent
 
 BATCHES = (8, 32, 256, 2048)
@@ -39,18 +39,18 @@ class _Candidate(NamedTuple):
     """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
 
 
-def prescribe(case: Case, progress: Report = silent) -> tuple[Prescription, ...]:
+def prescribe(context: Context, progress: Report = silent) -> tuple[Prescription, ...]:
     """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
     tried = [
         found
-        for settings in _candidates(case, progress)
-        if (found := _Candidate(settings, *_epochs_and_steps(case, settings))) and math.isfinite(found.epochs)
+        for settings in _candidates(context, progress)
+        if (found := _Candidate(settings, *_epochs_and_steps(context, settings))) and math.isfinite(found.epochs)
     ]
-    ranked = _followed(tried, case, progress)
-    if not case.learned:
-        ranked = [candidate for candidate in ranked if candidate.epochs < case.takes or math.isnan(case.takes)]
-    raw = case.moments.raw
-    shape = raw.inputs, raw.outputs, case.autoencoder
+    ranked = _followed(tried, context, progress)
+    if not context.learned:
+        ranked = [candidate for candidate in ranked if candidate.epochs < context.takes or math.isnan(context.takes)]
+    raw = context.moments.raw
+    shape = raw.inputs, raw.outputs, context.autoencoder
     return tuple(
         Prescription(
             settings=candidate.settings,
@@ -64,86 +64,86 @@ def prescribe(case: Case, progress: Report = silent) -> tuple[Prescription, ...]
     )
 
 
-def _epochs_and_steps(case: Case, settings: Settings) -> tuple[float, float]:
-    epochs = case.epochs_of(settings)
-    return epochs, epochs * -(-case.rows // settings.batch_size)
+def _epochs_and_steps(context: Context, settings: Settings) -> tuple[float, float]:
+    epochs = context.epochs_of(settings)
+    return epochs, epochs * -(-context.rows // settings.batch_size)
 
 
-def _candidates(case: Case, progress: Report) -> Iterator[Settings]:
+def _candidates(context: Context, progress: Report) -> Iterator[Settings]:
     """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
-    given = case.settings
+    given = context.settings
     linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
     # Weights in bfloat16 would stall: the recipes have float32 ones.
     full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
     base = dataclasses.replace(given, **linear, **full)
-    batches = sorted({min(batch, case.rows) for batch in (*BATCHES, given.batch_size)})
-    places = _places(case)
+    batches = sorted({min(batch, context.rows) for batch in (*BATCHES, given.batch_size)})
+    places = _places(context)
     for index, (normalize, space) in enumerate(places):
         progress(index, len(places), "prescriptions: normalisers and units")
         for batch in batches:
             changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
-            yield dataclasses.replace(base, **case.tuned(**changes))
+            yield dataclasses.replace(base, **context.tuned(**changes))
         if space == "normalized" and normalize in (given.normalize, "feature"):
             changes = {"normalize": normalize, "loss_space": space, "momentum": MOMENTUM}
-            yield dataclasses.replace(base, **case.tuned(**changes))
+            yield dataclasses.replace(base, **context.tuned(**changes))
     if given.optimizer == "adam":
         # What the user has, on better inputs.
         for normalize, space in places:
             for rate in (given.step_size, two_digits(10 * given.step_size)):
                 settings = dataclasses.replace(base, normalize=normalize, loss_space=space, learning_rate=rate)
-                steps = case.budget * case.steps_per_epoch
-                raw = case.moments.raw
-                if steps * adam_fast.seconds_a_step(raw.inputs + 1, raw.outputs) <= MOST_SECONDS:
-                    yield dataclasses.replace(settings, epochs=max(1, math.ceil(case.budget)))
+                steps = context.budget * context.steps_per_epoch
+                raw = context.moments.raw
+                if steps * jumps.seconds_a_step(raw.inputs + 1, raw.outputs) <= MOST_SECONDS:
+                    yield dataclasses.replace(settings, epochs=max(1, math.ceil(context.budget)))
 
 
-def _places(case: Case) -> list[tuple[str, str]]:
+def _places(context: Context) -> list[tuple[str, str]]:
     """Normalisers and units of the loss that make sense for these data."""
-    several = case.moments.raw.outputs <= MOST_OUTPUT_GROUPS
+    several = context.moments.raw.outputs <= MOST_OUTPUT_GROUPS
     places = [("none", "normalized"), ("center", "normalized"), ("feature", "normalized"), ("pca", "normalized")]
     if several:
         places.append(("feature", "original"))
-    if case.autoencoder and case.moments.samples is not None:
+    if context.autoencoder and context.moments.samples is not None:
         places += [("sample", "normalized"), ("sample", "original")]
     return places
 
 
-def _followed(tried: list[_Candidate], case: Case, progress: Report) -> list[_Candidate]:
+def _followed(tried: list[_Candidate], context: Context, progress: Report) -> list[_Candidate]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
-    budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, case)
+    budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
         settings, _, steps, _ = candidate = left[0]
         known.add(settings)
-        runs = affordable_runs(case, settings, steps, budget)
+        runs = affordable_runs(context, settings, steps, budget)
         if runs:
             progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far")
-            budget -= runs * products_of(case, settings, steps)
-            mean = mean_steps(case, settings, steps, runs)
+            budget -= runs * products_of(context, settings, steps)
+            mean = mean_steps(context, settings, steps, runs)
             tried.remove(candidate)
             if math.isfinite(mean):
-                tried.append(_Candidate(settings, mean / -(-case.rows // settings.batch_size), mean, runs))
-            ranked = _ranked(tried, case)
+                tried.append(_Candidate(settings, mean / -(-context.rows // settings.batch_size), mean, runs))
+            ranked = _ranked(tried, context)
     return ranked
 
 
-def _ranked(tried: list[_Candidate], case: Case) -> list[_Candidate]:
+def _ranked(tried: list[_Candidate], context: Context) -> list[_Candidate]:
     """By epochs; of those within SAME of the fastest that is left the simplest first."""
     left = sorted(tried, key=lambda candidate: candidate.epochs)
     ranked = []
     while left:
         near = [candidate for candidate in left if candidate.epochs <= SAME * left[0].epochs]
-        chosen = min(near, key=lambda candidate: _complexity(candidate.settings, case))
+        chosen = min(near, key=lambda candidate: _complexity(candidate.settings, context))
         ranked.append(chosen)
         left.remove(chosen)
     return ranked
 
 
-def _complexity(settings: Settings, case: Case) -> tuple[int, ...]:
+def _complexity(settings: Settings, context: Context) -> tuple[int, ...]:
     """What a person would rather not change, most of all first."""
     normalizers = ("none", "center", "feature", "sample", "pca", "zca")
     return (
         normalizers.index(settings.normalize),
         int(settings.loss_space == "original"),
         int(settings.momentum > 0),
-        int(settings.batch_size != case.settings.batch_size),
+        int(settings.batch_size != context.settings.batch_size),
     )

@@ -11,7 +11,7 @@ from idjax.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelCase:
+class ProgramContext:
     """One model on one batch; moments are by path, of all layers but embeddings."""
 
     layers: tuple[LayerFacts, ...]

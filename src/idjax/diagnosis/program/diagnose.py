@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from idjax.diagnosis.program.batch import arrays_of
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.curvature import curvature_of, with_curvature
 from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
 from idjax.diagnosis.program.findings import EXPLANATIONS, find_all
@@ -80,7 +80,7 @@ def diagnose_model(
     if np.isfinite(seen.loss):
         curvature, shares, traces = curvature_of(whole, batch, loss, rows)
         layers = [with_curvature(facts, listener.layers[facts.path], shares, traces) for facts in layers]
-    every = find_all(ModelCase(tuple(layers), moments, curvature, settings))
+    every = find_all(ProgramContext(tuple(layers), moments, curvature, settings))
     if not any(finding.kind == "cause" for finding in every):
         _require_a_slope(seen, layers)
     findings = tuple(finding for finding in every if finding.code in wanted)

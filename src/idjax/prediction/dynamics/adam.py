@@ -9,10 +9,9 @@ from jaxtyping import Array, Float
 
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
-from idjax.prediction.dynamics.trajectory import Course, NoTheoryError, Recorded
+from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, SampledTrajectory
 from idjax.settings import parse_schedule
-from idjax.theory.adam import jumps as adam_fast
-from idjax.theory.adam import mean_dominated as adam_mean_dominated
+from idjax.theory.adam import jumps, mean_dominated
 from idjax.theory.adam.recursion import Form, Inputs, Rule
 from idjax.theory.full_batch.stepped import Watched
 from idjax.types import Weights
@@ -31,7 +30,7 @@ SHORTEST_MEMORY = 200
 
 
 class _Asked(NamedTuple):
-    """What `adam_fast.follow` and its like are asked: the rule, its rate, and what is watched at which steps."""
+    """What `jumps.follow` and its like are asked: the rule, its rate, and what is watched at which steps."""
 
     rule: Rule
     inputs: Inputs
@@ -49,88 +48,88 @@ class _Asked(NamedTuple):
         return self._replace(inputs=inputs, watched=Watched(forms, shares[:, outputs], slopes[:, :, outputs]))
 
 
-def adam_path(course: Course) -> Recorded:
+def adam_trajectory(spec: RunSpec) -> SampledTrajectory:
     """The loss in expectation over fresh Gaussian batches, v being what is expected of it; docs/theory.md, section 12.
 
     Where that does not hold the losses are NaN, and `how` says why.
     """
-    problem, settings = course.problem, course.settings
-    asked, constants = _asked(course)
+    problem, settings = spec.problem, spec.settings
+    asked, constants = _asked(spec)
     memory = 1 / (1 - float(asked.rule.beta_2))
     if memory < SHORTEST_MEMORY:
-        path = Recorded(course, np.full((1 + len(constants), settings.epochs), np.nan), None)
-        path.how = (
+        trajectory = SampledTrajectory(spec, np.full((1 + len(constants), settings.epochs), np.nan), None)
+        trajectory.how = (
             f"{settings.optimizer}, outside its range: v averages over {memory:.0f} steps, too few to be what is "
             f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on"
         )
-        return path
-    errors = course.start.stacked - problem.reference.stacked
+        return trajectory
+    errors = spec.start.stacked - problem.reference.stacked
     if settings.optimizer != "adam" or np.ptp(problem.output_shares) > 0:
         # Nothing but iterating every output is left.
-        seconds = asked.steps[-1] * adam_fast.seconds_a_step(*errors.shape)
+        seconds = asked.steps[-1] * jumps.seconds_a_step(*errors.shape)
         if seconds > MOST_SECONDS:
             raise NoTheoryError(
                 f"no quick theory predicts {settings.optimizer} for {asked.steps[-1]:,.0f} steps of {errors.shape[1]} "
                 f"outputs: it would take about {seconds / 60:,.0f} minutes; give fewer --epochs, or predict "
                 "--optimizer adam"
             )
-    follow = _in_scalars if in_scalars(course) else _in_matrices
-    found, errors, how = follow(course, asked, errors)
+    follow = _in_scalars if in_scalars(spec) else _in_matrices
+    found, errors, how = follow(spec, asked, errors)
     record = found if found.ndim == 2 else found.sum(axis=1)
     record[1:] += constants[:, None]
-    path = Recorded(course, record, None if errors is None else course.weights_of(errors))
-    path.outputs = None if found.ndim == 2 else found[:2]
-    path.how = f"{settings.optimizer}, {how}"
-    return path
+    trajectory = SampledTrajectory(spec, record, None if errors is None else spec.weights_of(errors))
+    trajectory.outputs = None if found.ndim == 2 else found[:2]
+    trajectory.how = f"{settings.optimizer}, {how}"
+    return trajectory
 
 
-def adam_of_output(course: Course, output: int, start: Weights) -> Float[np.ndarray, "2 E"]:
+def adam_of_output(spec: RunSpec, output: int, start: Weights) -> Float[np.ndarray, "2 E"]:
     """What one output adds from this start to the training loss and, but for a constant, to the validation loss."""
-    asked, _ = _asked(course)
+    asked, _ = _asked(spec)
     part = slice(output, output + 1)
-    errors = (start.stacked - course.problem.reference.stacked)[:, part]
-    return _in_matrices(course, asked.of(part), errors)[0][:2]
+    errors = (start.stacked - spec.problem.reference.stacked)[:, part]
+    return _in_matrices(spec, asked.of(part), errors)[0][:2]
 
 
-def _asked(course: Course) -> tuple[_Asked, Float[np.ndarray, " k"]]:
+def _asked(spec: RunSpec) -> tuple[_Asked, Float[np.ndarray, " k"]]:
     """And the values of what is watched at the optimum."""
-    settings, numbers = course.settings, course.settings.numbers
+    settings, numbers = spec.settings, spec.settings.numbers
     rule = Rule(numbers.get("beta_1", 0.0), numbers["beta_2"], numbers["epsilon"], numbers.get("weight_decay", 0.0))
-    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, course.steps, settings.epochs)
+    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, spec.steps, settings.epochs)
     rate = cast(Rate, rate if callable(rate) else settings.step_size)
-    steps = np.arange(1.0, settings.epochs + 1) * course.steps
-    watched, constants = course.watched()
-    return _Asked(rule, _inputs(course), rate, steps, watched), constants
+    steps = np.arange(1.0, settings.epochs + 1) * spec.steps
+    watched, constants = spec.watched()
+    return _Asked(rule, _inputs(spec), rate, steps, watched), constants
 
 
-def _inputs(course: Course) -> Inputs:
-    problem = course.problem
+def _inputs(spec: RunSpec) -> Inputs:
+    problem = spec.problem
     factor = second_moment_factor(problem.train)
     return Inputs(
         second_moment=jnp.asarray(factor @ factor.T),
         mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
-        batch_size=course.mean_batch,
+        batch_size=spec.mean_batch,
         gain=jnp.asarray(2 * problem.output_shares),
         noise=jnp.asarray(problem.on_train.residual),
-        optimum=jnp.asarray(problem.reference.stacked.T) if course.settings.optimizer == "adamw" else None,
+        optimum=jnp.asarray(problem.reference.stacked.T) if spec.settings.optimizer == "adamw" else None,
     )
 
 
-def in_scalars(course: Course) -> bool:
+def in_scalars(spec: RunSpec) -> bool:
     """Whether the mean of the inputs dominates, so that Adam is followed in a few scalars for each output."""
-    train = course.problem.train
-    if course.settings.optimizer != "adam" or np.ptp(course.problem.output_shares) > 0:
+    train = spec.problem.train
+    if spec.settings.optimizer != "adam" or np.ptp(spec.problem.output_shares) > 0:
         return False
     deviation = np.sqrt(np.diagonal(train.covariance_xx))
     clear = bool(np.all(np.abs(train.mean_x) >= CLEAR_MEANS * deviation))
-    return clear and adam_mean_dominated.modes_of(_inputs(course)).dominance >= DOMINANCE
+    return clear and mean_dominated.modes_of(_inputs(spec)).dominance >= DOMINANCE
 
 
 def _in_scalars(
-    course: Course, asked: _Asked, errors: np.ndarray
+    spec: RunSpec, asked: _Asked, errors: np.ndarray
 ) -> tuple[Float[np.ndarray, "k q E"], np.ndarray | None, str]:
-    modes = adam_mean_dominated.modes_of(asked.inputs)
-    points = adam_mean_dominated.follow(asked.rule, asked.inputs, errors, asked.rate, asked.steps)
+    modes = mean_dominated.modes_of(asked.inputs)
+    points = mean_dominated.follow(asked.rule, asked.inputs, errors, asked.rate, asked.steps)
     forms, shares, slopes = map(np.asarray, asked.watched)
     along = np.einsum("n,knm,m->k", modes.mean, forms, modes.mean)
     across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
@@ -141,19 +140,19 @@ def _in_scalars(
         second = (
             np.einsum("kqa,qa->kq", bent, point.errors) + diagonals @ point.spread.T + np.outer(along, point.offset)
         )
-        record[0, :, epoch] = course.problem.output_shares * point.loss
+        record[0, :, epoch] = spec.problem.output_shares * point.loss
         record[1:, :, epoch] = shares * second
     how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
     return record, modes.others @ points[-1].errors.T, how
 
 
 def _in_matrices(
-    course: Course, asked: _Asked, errors: np.ndarray
+    spec: RunSpec, asked: _Asked, errors: np.ndarray
 ) -> tuple[Float[np.ndarray, "k E"], np.ndarray | None, str]:
-    found = adam_fast.follow(
+    found = jumps.follow(
         asked.rule, asked.inputs, jnp.asarray(errors), asked.rate, asked.steps, *map(np.asarray, asked.watched),
-        form=FORMS[course.settings.optimizer],
-        progress=lambda share: course.report(int(1000 * share), 1000, f"{course.settings.optimizer}, step by step"),
+        form=FORMS[spec.settings.optimizer],
+        progress=lambda share: spec.report(int(1000 * share), 1000, f"{spec.settings.optimizer}, step by step"),
     )  # fmt: skip
     record = np.concatenate([found.mean[None], found.forms])
     how = "quasi-static: v as expected, the rest exact in expectation (Gaussian rows, fresh batches)"

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.nn.step import Plan, hyper_for, plan_for
-from idjax.prediction.dynamics.trajectory import Course, Recorded, floor_of
+from idjax.prediction.dynamics.trajectory import RunSpec, SampledTrajectory, floor_of
 from idjax.theory.networks import deep_linear
 from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
@@ -16,60 +16,60 @@ AT_ONCE = 1024
 """Epochs in one call."""
 
 
-def deep_path(course: Course) -> Recorded:
+def deep_linear_trajectory(spec: RunSpec) -> SampledTrajectory:
     """Deep linear layers from any start, with any optimizer and schedule; docs/deep.md (D6).
 
     Exact for the full batch. With minibatches their noise is left out, the number of updates is not.
     """
-    settings, problem = course.settings, course.problem
+    settings, problem = spec.settings, spec.problem
     outputs = problem.train.outputs
-    rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=course.rows))
+    rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=spec.rows))
     hyper = hyper_for(settings)
-    single = course.layer()
-    watched, constants = course.watched()
-    layers = jax.tree.map(jnp.asarray, course.layers)
+    single = spec.layer()
+    watched, constants = spec.watched()
+    layers = jax.tree.map(jnp.asarray, spec.layers)
     state = deep_linear.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     for done in range(0, settings.epochs, AT_ONCE):
         size = min(AT_ONCE, settings.epochs - done)
         state, losses, seen = deep_linear.follow(
-            rule, hyper, single, hyper.hidden_l2, state, watched, size, course.steps, rounding=settings.rounding
+            rule, hyper, single, hyper.hidden_l2, state, watched, size, spec.steps, rounding=settings.rounding
         )
         *seen, penalty = np.asarray(seen)
         record[:, done : done + size] = np.vstack([losses, np.stack(seen) + constants[:, None]])
         record[1, done : done + size] += penalty
     ends = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
-    path = Recorded(course, record, end_to_end(ends))
-    path.layers = ends
-    path.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
-    path.how += ", exact" if course.full_batch else ", the noise of the batches left out"
+    trajectory = SampledTrajectory(spec, record, end_to_end(ends))
+    trajectory.layers = ends
+    trajectory.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
+    trajectory.how += ", exact" if spec.full_batch else ", the noise of the batches left out"
     if settings.dtype != "float64":
-        path.how += f", weights in {settings.dtype}"
-    path.notes = _notes(course, path)
-    return path
+        trajectory.how += f", weights in {settings.dtype}"
+    trajectory.notes = _notes(spec, trajectory)
+    return trajectory
 
 
-def _notes(course: Course, path: Recorded) -> tuple[str, ...]:
+def _notes(spec: RunSpec, trajectory: SampledTrajectory) -> tuple[str, ...]:
     """What the narrowest layer leaves, and how far the span of the outputs is from the principal axes."""
-    problem, (kernel, _) = course.problem, end_to_end(path.layers)
-    rank = min(course.settings.widths)
+    problem, (kernel, _) = spec.problem, end_to_end(trajectory.layers)
+    rank = min(spec.settings.widths)
     if rank >= min(kernel.shape):
         return ()
-    least = left_by_bottleneck(course) + floor_of(problem)
+    least = left_by_bottleneck(spec) + floor_of(problem)
     notes = [f"a bottleneck of {rank} leaves a training loss of at least {least:.6g}"]
     if problem.train.autoencoder and np.isfinite(kernel).all():
         angle = np.degrees(deep_linear.principal_angles(kernel, problem.train.covariance_xx, rank).max())
         notes.append(f"at the end the outputs span the first {rank} principal axes to within {angle:.3g} degrees")
-        penalty = course.settings.unit_penalties[-1:]
-        if penalty and len(path.layers) == 2:
-            angles = component_angles(path.layers[-1].kernel, problem.train.covariance_xx, np.array(penalty[0]))
+        penalty = spec.settings.unit_penalties[-1:]
+        if penalty and len(trajectory.layers) == 2:
+            angles = component_angles(trajectory.layers[-1].kernel, problem.train.covariance_xx, np.array(penalty[0]))
             notes.append(f"its units lie along these axes, one each, to within {np.degrees(angles.max()):.3g} degrees")
     return tuple(notes)
 
 
-def left_by_bottleneck(course: Course) -> float:
+def left_by_bottleneck(spec: RunSpec) -> float:
     """The training loss that the narrowest layer leaves above that of the best single layer, docs/deep.md (D4)."""
-    problem, rank = course.problem, min(course.settings.widths)
+    problem, rank = spec.problem, min(spec.settings.widths)
     return deep_linear.discarded(
         problem.train.covariance_xx, problem.reference.kernel, problem.output_shares, rank, problem.train.weight
     )
@@ -81,8 +81,8 @@ def rule_of(plan: Plan) -> deep_linear.Rule:
     return plan.optimizer_of
 
 
-def seconds_of(course: Course) -> float:
+def seconds_of(spec: RunSpec) -> float:
     """About how long following all layers takes on two cores."""
-    inputs, outputs = course.start.kernel.shape
-    products = inputs * outputs * (inputs + 4 * sum(layer.bias.size for layer in course.layers))
-    return course.settings.epochs * course.steps * (1e-5 + 2e-9 * products)
+    inputs, outputs = spec.start.kernel.shape
+    products = inputs * outputs * (inputs + 4 * sum(layer.bias.size for layer in spec.layers))
+    return spec.settings.epochs * spec.steps * (1e-5 + 2e-9 * products)

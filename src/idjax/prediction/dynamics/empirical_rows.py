@@ -6,8 +6,8 @@ from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
 from idjax.prediction.dynamics.minibatch import group_rates
-from idjax.prediction.dynamics.trajectory import Course, NoTheoryError, Recorded, Sample
-from idjax.prediction.problem import Problem
+from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, Sample, SampledTrajectory
+from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import Epochs, Rows
@@ -21,29 +21,29 @@ LARGEST_PULL = 1.0
 """What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""
 
 
-def own_rows_path(course: Course) -> Recorded:
+def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
     """Every epoch in steps; docs/theory.md, "Data that are not Gaussian" in section 11.
 
     Rounding is left out.
     """
-    settings, problem = course.settings, course.problem
-    if course.sample is None:
+    settings, problem = spec.settings, spec.problem
+    if spec.sample is None:
         raise IdjaxError("--moments data needs the rows: predict from the data, not from their moments")
-    watched, constants = course.watched()
+    watched, constants = spec.watched()
     vectors, forms = problem.spectrum.eigenvectors, np.asarray(watched.forms)
     forms = np.einsum("ni,knm,mj->kij", vectors, forms, vectors, optimize=True)
     slopes = np.einsum("ni,knq->kiq", vectors, np.asarray(watched.slopes))
     shares = np.asarray(watched.shares)
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
-    _require_affordable(course, len(kinds))
-    course.report(0, 1, "the rows' own fourth moment, epoch by epoch")
-    rows = rows_seen(course.problem, settings, course.sample)
+    _require_affordable(spec, len(kinds))
+    spec.report(0, 1, "the rows' own fourth moment, epoch by epoch")
+    rows = rows_seen(spec.problem, settings, spec.sample)
     record = np.zeros((1 + len(forms), settings.epochs))
-    errors = np.zeros_like(course.coefficients)
+    errors = np.zeros_like(spec.coefficients)
     pull = 0.0
     for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-        runs = [_run(course, rows, rate, share, outputs) for share in kinds]
-        record[0] += _epoch_means(course, np.asarray(runs[kind_of[-1]].batch))
+        runs = [_run(spec, rows, rate, share, outputs) for share in kinds]
+        record[0] += _epoch_means(spec, np.asarray(runs[kind_of[-1]].batch))
         for k, kind in enumerate(kind_of):
             record[1 + k] += np.einsum("ij,eij->e", forms[k], np.asarray(runs[kind].second))
             # The mean does not depend on how outputs are weighed.
@@ -54,39 +54,39 @@ def own_rows_path(course: Course) -> Recorded:
         pull = max(pull, rate / (1 - settings.momentum) * largest / settings.batch_size)
     record[0] -= float(problem.on_train.residual @ problem.output_shares)
     record[1:] += constants[:, None]
-    path = Recorded(course, record, course.weights_of(vectors @ errors))
+    trajectory = SampledTrajectory(spec, record, spec.weights_of(vectors @ errors))
     name = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
-    path.how = (
+    trajectory.how = (
         f"{name} on these rows, with their own fourth moment: exact in expectation over shuffled epochs, to third "
         "order in the learning rate"
     )
     if not np.isfinite(record).all():
         record[:, ~np.isfinite(record).all(axis=0)] = np.nan
-        path.how += "; diverges"
+        trajectory.how += "; diverges"
     elif pull > LARGEST_PULL:
-        path.how += f"; outside its range: batches change what their largest row sees by {pull:.0%}"
-    return path
+        trajectory.how += f"; outside its range: batches change what their largest row sees by {pull:.0%}"
+    return trajectory
 
 
-def _require_affordable(course: Course, kinds: int) -> None:
+def _require_affordable(spec: RunSpec, kinds: int) -> None:
     """Raises NoTheoryError where the moments that every row keeps would take minutes."""
-    settings, problem = course.settings, course.problem
-    if course.rows < 3:
+    settings, problem = spec.settings, spec.problem
+    if spec.rows < 3:
         raise NoTheoryError("--moments data needs 3 training rows or more")
     modes = len(problem.spectrum.eigenvalues) * (2 if settings.momentum else 1)
-    steps = settings.epochs * course.steps * problem.groups * kinds
-    seconds = SECONDS_A_NUMBER * steps * course.rows * modes**2
+    steps = settings.epochs * spec.steps * problem.groups * kinds
+    seconds = SECONDS_A_NUMBER * steps * spec.rows * modes**2
     if seconds > MOST_SECONDS:
         raise NoTheoryError(
-            f"--moments data would take about {seconds / 60:,.0f} minutes for {steps:,} steps of {course.rows:,} rows: "
+            f"--moments data would take about {seconds / 60:,.0f} minutes for {steps:,} steps of {spec.rows:,} rows: "
             "give fewer --epochs or rows, or predict with --moments gaussian"
         )
 
 
-def rows_seen(problem: Problem, settings: Settings, sample: Sample) -> Rows:
+def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Sample) -> Rows:
     """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
 
-    The sample may be some of the rows that the problem was posed for.
+    The sample may be some of the rows that the problem was problem_of for.
     """
     x = sample.x.astype(np.float64)
     y = x if sample.y is None else sample.y.astype(np.float64)
@@ -105,19 +105,19 @@ def rows_seen(problem: Problem, settings: Settings, sample: Sample) -> Rows:
     return Rows(*map(jnp.asarray, (root * inputs, root * residuals, problem.spectrum.eigenvalues)))
 
 
-def _run(course: Course, rows: Rows, rate: float, share: Float[np.ndarray, " q"], outputs: slice) -> Epochs:
+def _run(spec: RunSpec, rows: Rows, rate: float, share: Float[np.ndarray, " q"], outputs: slice) -> Epochs:
     """One group of outputs, each counted by its share in what is summed over outputs."""
-    settings = course.settings
+    settings = spec.settings
     root = np.sqrt(share[outputs])
     rule = fourth_moment.rule_of(rate, settings.momentum, settings.nesterov)
     scaled = rows._replace(residuals=rows.residuals[:, outputs] * root)
-    start = course.coefficients[:, outputs]
+    start = spec.coefficients[:, outputs]
     found = fourth_moment.shuffled(scaled, rule, jnp.asarray(start * root), settings.batch_size, settings.epochs)
     mean = np.where(root > 0, np.asarray(found.mean) / np.where(root > 0, root, 1.0), start)
     return found._replace(mean=jnp.asarray(mean))
 
 
-def _epoch_means(course: Course, batch: Float[np.ndarray, "E s"]) -> Float[np.ndarray, " E"]:
+def _epoch_means(spec: RunSpec, batch: Float[np.ndarray, "E s"]) -> Float[np.ndarray, " E"]:
     """The mean of the batches' losses, each row counted once."""
-    share = course.last_share
+    share = spec.last_share
     return (1 - share) * batch[:, :-1].mean(axis=1) + share * batch[:, -1]

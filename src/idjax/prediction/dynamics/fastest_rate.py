@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import scipy.optimize
 
-from idjax.prediction.dynamics.theories import path_for, seconds_of
-from idjax.prediction.dynamics.trajectory import Course
+from idjax.prediction.dynamics.theories import seconds_of, trajectory_for
+from idjax.prediction.dynamics.trajectory import RunSpec
 from idjax.types import FastestRate
 
 REACH = 2.5
@@ -18,27 +18,27 @@ MOST_SECONDS = 20.0
 REFINED = 6
 
 
-def fastest_rate(course: Course) -> FastestRate | None:
+def fastest_rate(spec: RunSpec) -> FastestRate | None:
     """The rate with the fewest predicted updates to learned_at within the run; if none gets there, the one that ends
     closest, with infinitely many. None where the search would take long, or all rates are outside the theory's range.
     """
-    if seconds_of(course) * (POINTS + REFINED) > MOST_SECONDS:
+    if seconds_of(spec) * (POINTS + REFINED) > MOST_SECONDS:
         return None
-    settings, problem = course.settings, course.problem
+    settings, problem = spec.settings, spec.problem
     level = (1 - settings.learned_at) * problem.variance - problem.lost
-    end = float(settings.epochs * course.steps)
+    end = float(settings.epochs * spec.steps)
     last = np.array([float(settings.epochs)])
     found: dict[float, float] = {}
 
     def score(log_rate: float) -> float:
         """log of the updates; beyond the run, as if what is left fell by e in a run."""
         rate = float(f"{10**log_rate:.3g}")
-        path = path_for(course._replace(settings=dataclasses.replace(settings, learning_rate=rate)))
-        steps = path.steps_to(level)
+        trajectory = trajectory_for(spec._replace(settings=dataclasses.replace(settings, learning_rate=rate)))
+        steps = trajectory.steps_to(level)
         found[rate] = steps
         if np.isfinite(steps):
             return float(np.log(max(steps, 1.0)))
-        left = float(path.losses(last).error[0])
+        left = float(trajectory.losses(last).error[0])
         return float(np.log(end) + np.log(max(left / max(level, 1e-300), 1.0))) if np.isfinite(left) else 1e9
 
     rates = np.log10(settings.step_size) + np.linspace(-REACH, REACH, POINTS)

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Course, Losses, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, RunSpec, evaluate
 from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
 from idjax.types import Stall, Weights
@@ -15,16 +15,16 @@ NUMBERS_AT_ONCE = 2**24
 """Shrink factors held at once, 128 MiB of them."""
 
 
-class FullBatchPath:
+class FullBatchTrajectory:
     """Every mode shrinks by a factor of its own a step; docs/theory.md (12), and (52) with momentum."""
 
     stall: Stall | None = None
 
-    def __init__(self, course: Course):
-        self._course = course
-        self._judged, self._validation, self._power = course.judged(), course.validation(), course.power()
-        self._rates = jnp.asarray(course.problem.rates)
-        settings = course.settings
+    def __init__(self, spec: RunSpec):
+        self._spec = spec
+        self._judged, self._validation, self._power = spec.judged(), spec.validation(), spec.power()
+        self._rates = jnp.asarray(spec.problem.rates)
+        settings = spec.settings
         self.how = "full-batch gradient descent, exact"
         if settings.momentum:
             self.how = f"full batch with {'Nesterov ' if settings.nesterov else ''}momentum, exact"
@@ -45,7 +45,7 @@ class FullBatchPath:
 
     def factors(self, steps: Float[np.ndarray, " t"]) -> Float[Array, "t g n"]:
         """What is left of each mode after these steps."""
-        settings = self._course.settings
+        settings = self._spec.settings
         return _factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, jnp.asarray(steps))
 
     def linear_validation(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
@@ -85,12 +85,12 @@ class FullBatchPath:
 
     def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
         """The stacked weights before the updates of these steps."""
-        coefficients = np.swapaxes(np.asarray(self.factors(steps)), 1, 2) * self._course.coefficients
-        return self._course.problem.reference.stacked + self._course.problem.spectrum.eigenvectors @ coefficients
+        coefficients = np.swapaxes(np.asarray(self.factors(steps)), 1, 2) * self._spec.coefficients
+        return self._spec.problem.reference.stacked + self._spec.problem.spectrum.eigenvectors @ coefficients
 
     def weights(self, step: float) -> Weights:
         """The weights."""
-        return self._course.weights_at(np.asarray(self.factors(np.array([step]))[0]))
+        return self._spec.weights_at(np.asarray(self.factors(np.array([step]))[0]))
 
 
 @jax.jit

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from idjax.nn.step import hyper_for, plan_for
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
-from idjax.prediction.dynamics.trajectory import Course, NoTheoryError, Recorded, floor_of
+from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, SampledTrajectory, floor_of
 from idjax.theory.networks import tangent
 
 MOST_MODES = 2500
@@ -26,7 +26,7 @@ TRUSTED = 0.1
 """Drift up to which losses are within some percent; docs/deep.md."""
 
 
-def linearised_path(course: Course) -> Recorded:
+def linearised_trajectory(spec: RunSpec) -> SampledTrajectory:
     """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
 
     Sgd moves along the eigenvectors of the tangent kernel, found among the outputs or the weights, whichever are
@@ -35,14 +35,14 @@ def linearised_path(course: Course) -> Recorded:
     Raises:
       NoTheoryError: if the rows are not at hand, or the kernel is too large.
     """
-    settings, problem = course.settings, course.problem
-    if course.sample is None:
+    settings, problem = spec.settings, spec.problem
+    if spec.sample is None:
         raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
-    plan = plan_for(settings, autoencoder=course.sample.y is None, outputs=problem.train.outputs, rows=course.rows)
-    course.report(0, 1, "the network, linearised at its start")
-    network, training = network_of(plan, course.layers), seen(course, course.sample)
+    plan = plan_for(settings, autoencoder=spec.sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
+    spec.report(0, 1, "the network, linearised at its start")
+    network, training = network_of(plan, spec.layers), seen(spec, spec.sample)
     train, basis = _modes(network, training, settings.optimizer == "sgd")
-    held_out = seen(course, course.held_out) if course.held_out else None
+    held_out = seen(spec, spec.held_out) if spec.held_out else None
     watched = [_form(network, held_out or training, basis, original=True)]
     if held_out:
         same = bool((held_out.scale == 1).all())
@@ -57,37 +57,37 @@ def linearised_path(course: Course) -> Recorded:
     drift = [0.0]
     for done, end in pairwise(marks):
         state, losses, values = tangent.follow(
-            rule, hyper, train, tuple(watched), origin, state, end - done, course.steps
+            rule, hyper, train, tuple(watched), origin, state, end - done, spec.steps
         )
         record[0, done:end] = losses
         record[3 - len(values) :, done:end] = np.stack(values)
         moved = state.params - origin
         weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
         drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
-    path = Recorded(course, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
-    path.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
+    trajectory = SampledTrajectory(spec, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
+    trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
     space = "the weights" if basis is None else f"{train.linear.size:,} modes of the tangent kernel"
-    path.how = f"linearised at the start, {settings.optimizer} on {space}"
-    path.how += "" if course.full_batch else ", the noise of the batches left out"
+    trajectory.how = f"linearised at the start, {settings.optimizer} on {space}"
+    trajectory.how += "" if spec.full_batch else ", the noise of the batches left out"
     ends = network.layers(weights)
-    path.layers = ends if settings.widths else ()
-    path.notes = (
-        _trust(path.kernel_drift),
-        *unreachable(course, training),
-        *dead(course, training, course.layers, "at the start"),
-        *dead(course, training, ends, "at the predicted end"),
+    trajectory.layers = ends if settings.widths else ()
+    trajectory.notes = (
+        _trust(trajectory.kernel_drift),
+        *unreachable(spec, training),
+        *dead(spec, training, spec.layers, "at the start"),
+        *dead(spec, training, ends, "at the predicted end"),
     )
-    return path
+    return trajectory
 
 
-def seconds_of(course: Course) -> float:
+def seconds_of(spec: RunSpec) -> float:
     """About how long a prediction takes on two cores: measured from 72 weights to 7,000 and up to 100,000 rows."""
-    groups = course.start.bias.size if len(course.layers) == 1 else 1
-    weights = sum(layer.stacked.size for layer in course.layers) / groups
-    outputs = course.rows * course.start.bias.size / groups
-    rotated = course.settings.optimizer == "sgd"
+    groups = spec.start.bias.size if len(spec.layers) == 1 else 1
+    weights = sum(layer.stacked.size for layer in spec.layers) / groups
+    outputs = spec.rows * spec.start.bias.size / groups
+    rotated = spec.settings.optimizer == "sgd"
     modes = min(weights, outputs) if rotated else weights
-    updates = course.settings.epochs * course.steps
+    updates = spec.settings.epochs * spec.steps
     work = outputs * weights * modes + 2 * modes**3 + updates * (modes if rotated else modes**2)
     return 0.4 + 3e-10 * groups * work
 

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics.full_batch import FullBatchPath
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Course, Losses
-from idjax.prediction.problem import Problem
+from idjax.prediction.dynamics.trajectory import Losses, RunSpec
+from idjax.prediction.problem import QuadraticProblem
 from idjax.theory.sgd import minibatch
 from idjax.theory.sgd.horizons import Expectation
 from idjax.types import Stall, Weights
@@ -25,7 +25,7 @@ class _Part(NamedTuple):
     unseen: float
 
 
-class MinibatchPath:
+class MinibatchTrajectory:
     """The loss in expectation over the batches of shuffled epochs; docs/theory.md, sections 10 and 11.
 
     The mean of the weights follows the full batch; their second moments, the noise of the batches included, the
@@ -34,28 +34,28 @@ class MinibatchPath:
 
     stall: Stall | None = None
 
-    def __init__(self, course: Course, starts: Sequence[Weights] | None = None):
-        self._course = course
-        self._starts = starts or [course.start]
-        self._means = [FullBatchPath(course._replace(start=start)) for start in self._starts]
-        problem = course.problem
+    def __init__(self, spec: RunSpec, starts: Sequence[Weights] | None = None):
+        self._spec = spec
+        self._starts = starts or [spec.start]
+        self._means = [FullBatchTrajectory(spec._replace(start=start)) for start in self._starts]
+        problem = spec.problem
         grams = [np.diag(problem.spectrum.eigenvalues)]
         grams += [rows.gram for rows in (problem.on_validation or problem.on_train, problem.on_judged)]
         noise = problem.on_train.residual
         coefficients = [problem.coefficients(start) for start in self._starts]
-        settings, eigenvalues = course.settings, problem.spectrum.eigenvalues
+        settings, eigenvalues = spec.settings, problem.spectrum.eigenvalues
         self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
         self._judged_from = 0 if self._alike else len(self._starts)
         self._parts = []
-        in_the_run = (course.steps - 1.0, float(course.steps * settings.epochs))
+        in_the_run = (spec.steps - 1.0, float(spec.steps * settings.epochs))
         for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-            rule = shuffled_updates(course, rate)
+            rule = shuffled_updates(spec, rate)
             # Each start twice where the error is judged with other weights of the outputs than the loss has.
             shares = [problem.output_shares[outputs], problem.judged_shares[outputs]][: 1 + (not self._alike)]
             seconds = [(c[:, outputs] * share) @ c[:, outputs].T for share in shares for c in coefficients]
             kicks = [float(share @ noise[outputs]) for share in shares for _ in coefficients]
-            decay = rate / (1 - settings.momentum) * eigenvalues * course.steps
-            unseen = minibatch.unseen_rows(decay, rate, eigenvalues, course.mean_batch, course.rows)
+            decay = rate / (1 - settings.momentum) * eigenvalues * spec.steps
+            unseen = minibatch.unseen_rows(decay, rate, eigenvalues, spec.mean_batch, spec.rows)
             expectation = Expectation(rule, np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run)
             self._parts.append(_Part(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
@@ -67,7 +67,7 @@ class MinibatchPath:
 
     def ensemble(self, epochs: Float[np.ndarray, " E"]) -> list[Losses]:
         """The losses of these epochs, of every start."""
-        steps, last_share = self._course.steps, self._course.last_share
+        steps, last_share = self._spec.steps, self._spec.last_share
         end = epochs * steps
         count = len(self._starts)
         after = self._ensemble_at(end)
@@ -104,7 +104,7 @@ class MinibatchPath:
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
-        forms = np.stack([np.diag(mask * self._course.problem.spectrum.eigenvalues) for mask in masks])
+        forms = np.stack([np.diag(mask * self._spec.problem.spectrum.eigenvalues) for mask in masks])
         expectations = [part.expectation.of(forms) for part in self._parts]
 
         def power(index: int, steps: np.ndarray) -> np.ndarray:
@@ -128,20 +128,20 @@ class MinibatchPath:
         return self._means[0].weights(step)
 
 
-def shuffled_updates(course: Course, rate: float) -> minibatch.Updates:
+def shuffled_updates(spec: RunSpec, rate: float) -> minibatch.Updates:
     """The updates of a run's shuffled epochs at the rate η' of some of its outputs."""
-    settings, problem = course.settings, course.problem
+    settings, problem = spec.settings, spec.problem
     return minibatch.updates(
         problem.spectrum.eigenvalues,
         problem.mean,
-        course.mean_batch,
+        spec.mean_batch,
         rate,
         settings.momentum,
         settings.nesterov,
-        float(course.steps),
+        float(spec.steps),
     )
 
 
-def group_rates(problem: Problem, learning_rate: float) -> Float[np.ndarray, " g"]:
+def group_rates(problem: QuadraticProblem, learning_rate: float) -> Float[np.ndarray, " g"]:
     """η' = 2 η ω / q of each group of outputs."""
     return 2 * learning_rate * problem.output_shares[: problem.groups]

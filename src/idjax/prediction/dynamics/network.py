@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from idjax.moments.normalize import encode, fit
 from idjax.nn.model import ACTIVATIONS, RANGES, layers_of, to_params
 from idjax.nn.step import Plan
-from idjax.prediction.dynamics.trajectory import Course, Sample
+from idjax.prediction.dynamics.trajectory import RunSpec, Sample
 from idjax.types import Layers, Weights
 
 NAMED = 8
@@ -80,19 +80,19 @@ def _deep(plan: Plan, layers: Layers) -> Network:
     return Network(flat[None], jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0])))
 
 
-def seen(course: Course, sample: Sample) -> Seen:
+def seen(spec: RunSpec, sample: Sample) -> Seen:
     """The rows in the network's units."""
-    problem = course.problem
+    problem = spec.problem
     fitted = problem.fold_with or fit("none", problem.shape_moments)
     x, y = (None if part is None else np.asarray(part, np.float64) for part in sample)
-    z, target, affine = encode(course.settings.normalize, fitted, x, y)
+    z, target, affine = encode(spec.settings.normalize, fitted, x, y)
     scale = np.broadcast_to(affine.scale, target.shape)
     return Seen(jnp.asarray(z), jnp.asarray(target), jnp.asarray(scale))
 
 
-def unreachable(course: Course, rows: Seen) -> list[str]:
+def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
     """Targets outside the range of the output's activation, and the loss that they leave."""
-    activation = course.settings.activation
+    activation = spec.settings.activation
     if activation not in RANGES:
         return []
     low, high = RANGES[activation]
@@ -106,9 +106,9 @@ def unreachable(course: Course, rows: Seen) -> list[str]:
     ]
 
 
-def dead(course: Course, rows: Seen, layers: Layers, when: str) -> list[str]:
+def dead(spec: RunSpec, rows: Seen, layers: Layers, when: str) -> list[str]:
     """Units of relu that are 0 on every row, where no gradient reaches them."""
-    settings, z, notes = course.settings, np.asarray(rows.z), []
+    settings, z, notes = spec.settings, np.asarray(rows.z), []
     kinds = [settings.hidden_activation] * len(settings.widths) + [settings.activation]
     for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
         z = z @ layer.kernel + layer.bias

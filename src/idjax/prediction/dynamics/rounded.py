@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from idjax.prediction.dynamics.full_batch import FullBatchPath
-from idjax.prediction.dynamics.minibatch import MinibatchPath
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.stepped import stepped_path
-from idjax.prediction.dynamics.trajectory import Course, Losses, Path, floor_of
+from idjax.prediction.dynamics.stepped import stepped_trajectory
+from idjax.prediction.dynamics.trajectory import Losses, RunSpec, Trajectory, floor_of
 from idjax.theory import finite_precision
 from idjax.types import Stall, Weights
 
@@ -27,45 +27,45 @@ NUMBERS_AT_ONCE = 2**23
 NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
 
-def with_rounding(course: Course, path: FullBatchPath | MinibatchPath) -> Path:
-    """The path, or one that knows what rounding to the dtype of the weights does; docs/theory.md, section 14.
+def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory) -> Trajectory:
+    """The trajectory, or one that knows what rounding to the dtype of the weights does; docs/theory.md, section 14.
 
     A full batch is stepped on the moments with its weights rounded, which is exact, where half of the descent is lost
     within the run. With minibatches the noise carries part of the mean updates over the gap.
     """
-    settings = course.settings
-    end = float(settings.epochs * course.steps)
+    settings = spec.settings
+    end = float(settings.epochs * spec.steps)
     if settings.rounding == "stochastic":
-        path.how += _noise_warning(course, path, end)
+        trajectory.how += _noise_warning(spec, trajectory, end)
     if settings.rounding != "nearest" or settings.dtype == "float64":
-        return path
-    level = (1 - settings.learned_at) * course.problem.variance - course.problem.lost
-    learned = path.steps_to(level) if course.beyond else np.inf
-    if isinstance(path, FullBatchPath):
-        stall = first_step(lambda steps: _passed(course, path, steps) <= 0.5)
+        return trajectory
+    level = (1 - settings.learned_at) * spec.problem.variance - spec.problem.lost
+    learned = trajectory.steps_to(level) if spec.beyond else np.inf
+    if isinstance(trajectory, FullBatchTrajectory):
+        stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
         if settings.dtype == "bfloat16" or stall < end:
-            return stepped_path(course)
-        return StallingPath(course, stall) if stall < learned else path
+            return stepped_trajectory(spec)
+        return StallingPath(spec, stall) if stall < learned else trajectory
     last = max(learned, end) if np.isfinite(learned) else end
-    warning = _noise_warning(course, path, end)
-    rounded: MinibatchPath | SlowedPath = path
-    within, *_ = passed = _passed(course, path, np.unique([end, last]))
+    warning = _noise_warning(spec, trajectory, end)
+    rounded: MinibatchTrajectory | SlowedTrajectory = trajectory
+    within, *_ = passed = _passed(spec, trajectory, np.unique([end, last]))
     if passed.min() < UNSLOWED:
         early = np.geomspace(1, last / 8, 10) if within < UNSLOWED else [end]
         # The noise falls with the loss, most of it close to the end.
         late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
         steps = np.unique(np.round([0.0, *early, *late]))
-        rounded = SlowedPath(course, path, steps, _passed(course, path, steps))
+        rounded = SlowedTrajectory(spec, trajectory, steps, _passed(spec, trajectory, steps))
     rounded.how += warning
     return rounded
 
 
-class StallingPath(FullBatchPath):
+class StallingPath(FullBatchTrajectory):
     """A full batch that stalls after the run: what would be learned later never is."""
 
-    def __init__(self, course: Course, step: float):
-        super().__init__(course)
-        self.stall = Stall(course.settings.dtype, step, self.excess(step) + floor_of(course.problem))
+    def __init__(self, spec: RunSpec, step: float):
+        super().__init__(spec)
+        self.stall = Stall(spec.settings.dtype, step, self.excess(step) + floor_of(spec.problem))
 
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`; inf if updates are lost before."""
@@ -80,35 +80,39 @@ class StallingPath(FullBatchPath):
         return np.where(steps <= self.stall.steps, steps, np.inf)
 
 
-class SlowedPath:
+class SlowedTrajectory:
     """Batches' noise carries the share p of the mean update over the gap: t updates do what τ would, dτ/dt = p.
 
     docs/theory.md (125). As the loss falls so does the noise, and the clock τ stops.
 
     Args:
-      path: the run without rounding.
+      trajectory: the run without rounding.
       steps: some of its steps τ, from 0 on.
       passed: p at these.
     """
 
     def __init__(
-        self, course: Course, path: MinibatchPath, steps: Float[np.ndarray, " k"], passed: Float[np.ndarray, " k"]
+        self,
+        spec: RunSpec,
+        trajectory: MinibatchTrajectory,
+        steps: Float[np.ndarray, " k"],
+        passed: Float[np.ndarray, " k"],
     ):
-        self.unrounded, self._steps, self._unrounded_steps = path, course.steps, steps
+        self.unrounded, self._steps, self._unrounded_steps = trajectory, spec.steps, steps
         pace = 1 / np.maximum(passed, 1 / FOREVER)
         needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
         self._needed = np.minimum(needed, FOREVER)
         # Weights that most is lost of stay behind the others: no common clock describes them.
         self._valid, self._timed = (self._first(passed < share) for share in (CLOCKED, TIMED))
-        dtype = course.settings.dtype
-        self.how = f"{path.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
-        if self._valid < course.settings.epochs * course.steps:
+        dtype = spec.settings.dtype
+        self.how = f"{trajectory.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
+        if self._valid < spec.settings.epochs * spec.steps:
             self.how += (
                 f"; outside its range from step {self._valid:,.0f} on: rounding loses a tenth of the mean update"
             )
         self.stall: Stall | None = None
         if (passed < STALLED).any():
-            loss = path.excess(float(steps[np.argmax(passed < STALLED)])) + floor_of(course.problem)
+            loss = trajectory.excess(float(steps[np.argmax(passed < STALLED)])) + floor_of(spec.problem)
             self.stall = Stall(dtype, self._first(passed < STALLED), loss)
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
@@ -147,38 +151,38 @@ class SlowedPath:
 
 
 def _passed(
-    course: Course, path: FullBatchPath | MinibatchPath, steps: Float[np.ndarray, " t"]
+    spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
     """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
-    size = max(1, NUMBERS_AT_ONCE // course.start.kernel.size)
-    return np.concatenate([_part_passed(course, path, steps[i : i + size]) for i in range(0, len(steps), size)])
+    size = max(1, NUMBERS_AT_ONCE // spec.start.kernel.size)
+    return np.concatenate([_part_passed(spec, trajectory, steps[i : i + size]) for i in range(0, len(steps), size)])
 
 
-def _part_passed(course: Course, path: FullBatchPath | MinibatchPath, steps: np.ndarray) -> np.ndarray:
-    settings, problem = course.settings, course.problem
-    before, after = np.split(path.weights_along(np.concatenate([steps, steps + 1])), 2)
+def _part_passed(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: np.ndarray) -> np.ndarray:
+    settings, problem = spec.settings, spec.problem
+    before, after = np.split(trajectory.weights_along(np.concatenate([steps, steps + 1])), 2)
     updates = after - before
     noise = np.zeros_like(before)
-    if isinstance(path, MinibatchPath):
+    if isinstance(trajectory, MinibatchTrajectory):
         # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
         rate = 2 * settings.step_size * problem.output_shares
-        left = path.at(steps).train + floor_of(problem) - problem.penalty[0]
+        left = trajectory.at(steps).train + floor_of(problem) - problem.penalty[0]
         power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
-        noise = np.sqrt(np.outer(left, power) / course.mean_batch)[:, :, None] * rate
+        noise = np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
     share = finite_precision.descent_passed(*map(jnp.asarray, (before, updates, noise)), settings.dtype)
-    return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(path, MinibatchPath) else 0.0)
+    return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
 
 
-def _noise_warning(course: Course, path: FullBatchPath | MinibatchPath, end: float) -> str:
+def _noise_warning(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, end: float) -> str:
     """Says where what rounding adds to the loss is not small."""
-    settings, problem = course.settings, course.problem
+    settings, problem = spec.settings, spec.problem
     rate = settings.step_size / (1 - settings.momentum)
-    weights = jnp.asarray(path.weights(end).stacked)
+    weights = jnp.asarray(trajectory.weights(end).stacked)
     added = float(finite_precision.noise_after(weights, jnp.asarray(problem.rates), rate, end, settings.dtype))
     if settings.rounding == "stochastic":
         added *= 2  # up or down at random is off by u²/6, to nearest by u²/12
     variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)
-    loss = path.excess(end) + floor_of(problem)
+    loss = trajectory.excess(end) + floor_of(problem)
     if added > MOST_NOISE * max(loss, (1 - settings.learned_at) * variance):
         return f"; outside its range at the end: rounding to {settings.dtype} adds about {added:.2g} to the loss"
     return ""

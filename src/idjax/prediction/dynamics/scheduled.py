@@ -9,10 +9,9 @@ from jaxtyping import Array, Float
 
 from idjax.nn import schedules
 from idjax.prediction.dynamics.minibatch import group_rates, shuffled_updates
-from idjax.prediction.dynamics.trajectory import Course, Losses, Recorded, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, RunSpec, SampledTrajectory, evaluate
 from idjax.settings import parse_schedule
-from idjax.theory.sgd import horizons as fast_forward
-from idjax.theory.sgd import minibatch, order_spread
+from idjax.theory.sgd import horizons, minibatch, order_spread
 from idjax.types import Weights
 
 MOST_ITERATED = 3e8
@@ -22,13 +21,13 @@ CHANGE = 0.05
 MOST_PIECES = 16
 
 
-def scheduled_path(course: Course) -> "ScheduledPath":
+def scheduled_trajectory(spec: RunSpec) -> "ScheduledTrajectory":
     """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
-    settings, problem = course.settings, course.problem
-    rate = schedules.build(parse_schedule(settings.schedule), 1.0, course.steps, settings.epochs)
+    settings, problem = spec.settings, spec.problem
+    rate = schedules.build(parse_schedule(settings.schedule), 1.0, spec.steps, settings.epochs)
     assert callable(rate)
-    shape = np.asarray(rate(jnp.arange(float(settings.epochs * course.steps)))).reshape(settings.epochs, course.steps)
-    watched, constants = course.watched()
+    shape = np.asarray(rate(jnp.arange(float(settings.epochs * spec.steps)))).reshape(settings.epochs, spec.steps)
+    watched, constants = spec.watched()
     vectors = problem.spectrum.eigenvectors
     forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
     noise = problem.on_train.residual
@@ -39,24 +38,24 @@ def scheduled_path(course: Course) -> "ScheduledPath":
             # Forms that weigh outputs alike see the same second moments.
             key = shares.tobytes()
             if key not in seconds:
-                seconds[key] = _second_moments(course, step_size, shape, shares[outputs], noise[outputs], outputs)
+                seconds[key] = _second_moments(spec, step_size, shape, shares[outputs], noise[outputs], outputs)
             record[1 + k] += np.einsum("ij,eij->e", forms[k], seconds[key].ends)
         counted = problem.output_shares
         training = seconds[counted.tobytes()]
         record[0] += training.means
         groups.append(Group(step_size * shape, float(counted[outputs] @ noise[outputs]), training.states))
-    factors, squares = map(np.asarray, _mean_factors(course, shape))
-    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), course.coefficients, watched.shares)
+    factors, squares = map(np.asarray, _mean_factors(spec, shape))
+    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), spec.coefficients, watched.shares)
     per_output = (
         factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
     )
     record[1:] += 2 * np.einsum("kqi,eqi->ke", slopes, per_output, optimize=True) + constants[:, None]
-    path = ScheduledPath(course, record, factors, squares, groups)
-    path.how = (
+    trajectory = ScheduledTrajectory(spec, record, factors, squares, groups)
+    trajectory.how = (
         f"sgd with {settings.schedule} learning rate, exact in expectation over the batches, in pieces of constant "
         "rate (Gaussian rows, shuffled epochs to second order)"
     )
-    return path
+    return trajectory
 
 
 class Group(NamedTuple):
@@ -69,20 +68,20 @@ class Group(NamedTuple):
     states: dict[int, minibatch.Second]
 
 
-class ScheduledPath(Recorded):
+class ScheduledTrajectory(SampledTrajectory):
     """What was recorded, and what is left of each mode of the mean of the weights at the end of every epoch, (E, g, n),
     with the mean over the epoch of its square.
     """
 
     def __init__(
         self,
-        course: Course,
+        spec: RunSpec,
         record: Float[np.ndarray, "k E"],
         factors: Float[np.ndarray, "E g n"],
         squares: Float[np.ndarray, "E g n"],
         groups: list[Group],
     ):
-        super().__init__(course, record, course.weights_at(factors[-1]))
+        super().__init__(spec, record, spec.weights_at(factors[-1]))
         self._factors, self._squares, self.groups = factors, squares, groups
 
     @property
@@ -94,23 +93,23 @@ class ScheduledPath(Recorded):
         """Σ_j s_j E[e_j e_jᵀ] of a group before these updates of one epoch that `order_spread.epochs_read`, at its mean
         rate.
         """
-        epoch = int(steps[0]) // self._course.steps
-        rule = shuffled_updates(self._course, float(group.rates[epoch].mean()))
-        return fast_forward.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._course.steps)
+        epoch = int(steps[0]) // self._spec.steps
+        rule = shuffled_updates(self._spec, float(group.rates[epoch].mean()))
+        return horizons.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._spec.steps)
 
     def of_start(self, start: Weights) -> Losses:
         """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""
-        epochs = np.arange(1.0, self._course.settings.epochs + 1)
-        here, there = self._of_means(self._course), self._of_means(self._course._replace(start=start))
+        epochs = np.arange(1.0, self._spec.settings.epochs + 1)
+        here, there = self._of_means(self._spec), self._of_means(self._spec._replace(start=start))
         return Losses(*(own + b - a for own, a, b in zip(self.losses(epochs), here, there, strict=True)))
 
-    def _of_means(self, course: Course) -> Losses:
-        train = np.sum(course.power() * self._squares, axis=(-2, -1))
-        validation = course.validation()
+    def _of_means(self, spec: RunSpec) -> Losses:
+        train = np.sum(spec.power() * self._squares, axis=(-2, -1))
+        validation = spec.validation()
         return Losses(
             train,
             np.full_like(train, np.nan) if validation is None else np.asarray(evaluate(validation, self._factors)),
-            np.asarray(evaluate(course.judged(), self._factors)),
+            np.asarray(evaluate(spec.judged(), self._factors)),
         )
 
 
@@ -125,10 +124,10 @@ class _Seconds(NamedTuple):
 
 
 def _second_moments(
-    course: Course, step_size: float, shape: np.ndarray, shares: np.ndarray, noise: np.ndarray, outputs: slice
+    spec: RunSpec, step_size: float, shape: np.ndarray, shares: np.ndarray, noise: np.ndarray, outputs: slice
 ) -> _Seconds:
-    settings, problem = course.settings, course.problem
-    coefficients = course.coefficients[:, outputs]
+    settings, problem = spec.settings, spec.problem
+    coefficients = spec.coefficients[:, outputs]
     eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
     form = jnp.diag(jnp.asarray(eigenvalues))
     state = minibatch.at_start(jnp.asarray((coefficients * shares) @ coefficients.T))
@@ -140,20 +139,20 @@ def _second_moments(
         mean_rate = float(rates.mean())
         if iterated:
             state, values = minibatch.expected(
-                shuffled_updates(course, mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+                shuffled_updates(spec, mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
             )
             values = np.asarray(values)[:, 0]
-            share = course.last_share
+            share = spec.last_share
             mean = (1 - share) * values[:-1].mean() + share * values[-1]
         else:
             mean = 0.0
             for part in np.array_split(rates, _pieces(rates)):
-                state, average = fast_forward.advance(
-                    shuffled_updates(course, float(part.mean())), state, kick, form, len(part)
+                state, average = horizons.advance(
+                    shuffled_updates(spec, float(part.mean())), state, kick, form, len(part)
                 )
                 mean += average * len(part) / len(rates)
-        decay = mean_rate / (1 - settings.momentum) * eigenvalues * course.steps
-        unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, course.mean_batch, course.rows)
+        decay = mean_rate / (1 - settings.momentum) * eigenvalues * spec.steps
+        unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, spec.mean_batch, spec.rows)
         means.append(mean + unseen * (mean + kick))
         ends.append(np.asarray(state.ee))
     return _Seconds(np.array(means), np.stack(ends), states)
@@ -165,11 +164,11 @@ def _pieces(rates: np.ndarray) -> int:
     return int(np.clip(np.ceil(np.ptp(rates) / (CHANGE * largest)), 1, MOST_PIECES)) if largest > 0 else 1
 
 
-def _mean_factors(course: Course, shape: np.ndarray) -> tuple[Array, Array]:
+def _mean_factors(spec: RunSpec, shape: np.ndarray) -> tuple[Array, Array]:
     """What is left of each mode's expected error at the end of every epoch, (E, g, n), and the mean of its square."""
-    settings = course.settings
+    settings = spec.settings
     return _follow_means(
-        jnp.asarray(course.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov
+        jnp.asarray(spec.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov
     )
 
 

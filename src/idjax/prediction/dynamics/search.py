@@ -1,4 +1,4 @@
-"""When a loss first falls to a level: of a path known at every step, and of one recorded epoch by epoch."""
+"""When a loss first falls to a level: of a trajectory known at every step, and of one recorded epoch by epoch."""
 
 from collections.abc import Callable
 

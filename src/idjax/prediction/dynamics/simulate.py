@@ -10,21 +10,21 @@ import numpy as np
 from idjax.moments.normalize import fit
 from idjax.nn.model import to_params
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_runs
-from idjax.prediction.dynamics.trajectory import Course, Losses, Sample, floor_of
+from idjax.prediction.dynamics.trajectory import Losses, RunSpec, Sample, floor_of
 from idjax.types import Layers
 
 MOST_NUMBERS = 2**26
 """Numbers that the rows of an epoch, or the orders of all epochs, may take in all runs."""
 
 
-def on_rows(course: Course, starts: Sequence[Layers]) -> list[Losses]:
+def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
     """The losses of the run from each of these starts, its rows shuffled anew in every epoch, as training has them."""
-    settings, problem, sample = course.settings, course.problem, course.sample
+    settings, problem, sample = spec.settings, spec.problem, spec.sample
     assert sample is not None
-    plan = plan_for(settings, autoencoder=sample.y is None, outputs=problem.train.outputs, rows=course.rows)
+    plan = plan_for(settings, autoencoder=sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
     hyper, runs = hyper_for(settings), len(starts)
     draws = np.random.default_rng([settings.seed, 4])
-    numbers = np.broadcast_to(np.arange(course.rows, dtype=np.int32), (runs, settings.epochs, course.rows))
+    numbers = np.broadcast_to(np.arange(spec.rows, dtype=np.int32), (runs, settings.epochs, spec.rows))
     fitted = problem.fold_with or fit("none", problem.shape_moments)
     _, batches, validation, _ = train_runs(
         plan,
@@ -32,29 +32,29 @@ def on_rows(course: Course, starts: Sequence[Layers]) -> list[Losses]:
         jax.tree.map(lambda a: jnp.asarray(a, settings.data_dtype), fitted),
         _stack([initial_state(plan, hyper, to_params(start, settings.dtype), k) for k, start in enumerate(starts)]),
         _on_device(sample, settings.data_dtype),
-        None if course.held_out is None else _on_device(course.held_out, settings.data_dtype),
+        None if spec.held_out is None else _on_device(spec.held_out, settings.data_dtype),
         jnp.asarray(draws.permuted(numbers, axis=-1)),
         shared_order=False,
     )
-    sizes = np.full(course.steps, settings.batch_size)
-    sizes[-1] = course.rows - sizes[:-1].sum()
-    train = np.asarray(batches, np.float64) @ sizes / course.rows - floor_of(problem)
+    sizes = np.full(spec.steps, settings.batch_size)
+    sizes[-1] = spec.rows - sizes[:-1].sum()
+    train = np.asarray(batches, np.float64) @ sizes / spec.rows - floor_of(problem)
     validation = np.asarray(validation, np.float64) - problem.penalty[1]
     return [Losses(*pair, np.full_like(pair[0], np.nan)) for pair in zip(train, validation, strict=True)]
 
 
-def seconds_of(course: Course, runs: int) -> float:
+def seconds_of(spec: RunSpec, runs: int) -> float:
     """About how long that takes on two cores; inf where the rows are not at hand or too many."""
-    settings, sample = course.settings, course.sample
-    missing = course.problem.validation is not None and course.held_out is None
-    if sample is None or len(sample.x) != course.rows or missing:
+    settings, sample = spec.settings, spec.sample
+    missing = spec.problem.validation is not None and spec.held_out is None
+    if sample is None or len(sample.x) != spec.rows or missing:
         return float("inf")
-    columns = sample.x.shape[1] + course.start.bias.size
-    if runs * course.rows * max(columns, settings.epochs) > MOST_NUMBERS:
+    columns = sample.x.shape[1] + spec.start.bias.size
+    if runs * spec.rows * max(columns, settings.epochs) > MOST_NUMBERS:
         return float("inf")
-    weights = sum(layer.stacked.size for layer in course.layers)
-    updates, rows = settings.epochs * course.steps, runs * settings.epochs * course.rows
-    return 1.5 + 2e-5 * updates * len(course.layers) + rows * (5e-8 + 2.5e-10 * weights)
+    weights = sum(layer.stacked.size for layer in spec.layers)
+    updates, rows = settings.epochs * spec.steps, runs * settings.epochs * spec.rows
+    return 1.5 + 2e-5 * updates * len(spec.layers) + rows * (5e-8 + 2.5e-10 * weights)
 
 
 def _on_device(sample: Sample, dtype: str) -> Rows:

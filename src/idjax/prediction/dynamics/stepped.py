@@ -9,7 +9,7 @@ import optax
 from jaxtyping import Array
 
 from idjax.nn import optimizers, schedules
-from idjax.prediction.dynamics.trajectory import Course, Recorded, floor_of
+from idjax.prediction.dynamics.trajectory import RunSpec, SampledTrajectory, floor_of
 from idjax.settings import Settings, parse_schedule
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
@@ -26,16 +26,16 @@ STANDS = 0.99
 ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "master": ", with a float32 copy"}
 
 
-def stepped_path(course: Course) -> Recorded:
+def stepped_trajectory(spec: RunSpec) -> SampledTrajectory:
     """Every update taken on the moments of the data, weights stored as they are in training; docs/theory.md, section
     13. The gradient is exact, as that of training is but for the rounding of its sums.
     """
-    settings, problem = course.settings, course.problem
+    settings, problem = spec.settings, spec.problem
     # Programs are compiled for a transformation, which starts and seeds share.
-    transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), course.steps)
-    layer = course.layer()
-    errors = jnp.asarray(course.start.stacked - problem.reference.stacked)
-    watched, constants = course.watched()
+    transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), spec.steps)
+    layer = spec.layer()
+    errors = jnp.asarray(spec.start.stacked - problem.reference.stacked)
+    watched, constants = spec.watched()
     state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"
@@ -49,19 +49,19 @@ def stepped_path(course: Course) -> Recorded:
             passed = _passed(layer, stepped.error_of(layer, state), settings.step_size, settings.dtype)
             still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
-    path = Recorded(course, record, course.weights_of(np.asarray(stepped.error_of(layer, state))))
-    path.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
+    trajectory = SampledTrajectory(spec, record, spec.weights_of(np.asarray(stepped.error_of(layer, state))))
+    trajectory.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
     if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
-        path.how += " but for the bias, whose gradient in training is what rounding makes of 0"
+        trajectory.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
-        path.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
+        trajectory.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
     if passed < STALLED:
         end = float(record[0, -1])
         first = int(np.argmax(record[0] <= end / STANDS))
-        path.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
-        path.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
-    return path
+        trajectory.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
+        trajectory.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
+    return trajectory
 
 
 @functools.lru_cache(maxsize=32)

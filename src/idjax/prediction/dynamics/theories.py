@@ -3,25 +3,24 @@
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics import deep_linear as deep
-from idjax.prediction.dynamics import linearised
-from idjax.prediction.dynamics.adam import FORMS, adam_path, in_scalars
-from idjax.prediction.dynamics.empirical_rows import own_rows_path
-from idjax.prediction.dynamics.full_batch import FullBatchPath
-from idjax.prediction.dynamics.minibatch import MinibatchPath
+from idjax.prediction.dynamics import deep_linear, linearised
+from idjax.prediction.dynamics.adam import FORMS, adam_trajectory, in_scalars
+from idjax.prediction.dynamics.empirical_rows import empirical_rows_trajectory
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.rounded import with_rounding
-from idjax.prediction.dynamics.scheduled import scheduled_path
-from idjax.prediction.dynamics.stepped import stepped_path
-from idjax.prediction.dynamics.trajectory import Course, Losses, NoTheoryError, Path
+from idjax.prediction.dynamics.scheduled import scheduled_trajectory
+from idjax.prediction.dynamics.stepped import stepped_trajectory
+from idjax.prediction.dynamics.trajectory import Losses, NoTheoryError, RunSpec, Trajectory
 from idjax.prediction.problem import is_stable, max_learning_rate
-from idjax.theory.adam import jumps as adam_fast
+from idjax.theory.adam import jumps
 from idjax.types import Stall, Weights
 
 RARE = 0.3
 """Share of the largest stable learning rate from which rare runs carry the expected loss; docs/theory.md, section 5."""
 
 
-class NoNumbers:
+class UndefinedTrajectory:
     """A run that diverges or that no theory here describes: no number is better than a wrong one."""
 
     stall: Stall | None = None
@@ -46,68 +45,76 @@ class NoNumbers:
         return None
 
 
-def path_for(course: Course) -> Path:
+def trajectory_for(spec: RunSpec) -> Trajectory:
     """The theory for this run.
 
     Raises:
       NoTheoryError: with the reason, for settings that cannot be predicted yet.
     """
-    settings = course.settings
-    require_theory(course)
-    if course.layers:
-        return deep.deep_path(course) if course.settings.linear else linearised.linearised_path(course)
-    if course.own_rows:
-        return own_rows_path(course)
+    settings = spec.settings
+    require_theory(spec)
+    if spec.layers:
+        return (
+            deep_linear.deep_linear_trajectory(spec) if spec.settings.linear else linearised.linearised_trajectory(spec)
+        )
+    if spec.empirical_rows:
+        return empirical_rows_trajectory(spec)
     changing = settings.optimizer != "sgd" or settings.schedule != "constant"
-    if changing and not course.full_batch and settings.dtype == "bfloat16" and settings.rounding == "nearest":
-        return NoNumbers(
+    if changing and not spec.full_batch and settings.dtype == "bfloat16" and settings.rounding == "nearest":
+        return UndefinedTrajectory(
             f"{settings.optimizer} with {settings.schedule} learning rate, outside its range: rounding to bfloat16 is "
             "predicted for the full batch and for sgd with a constant rate; --rounding stochastic or master undoes it"
         )
-    if settings.optimizer in FORMS and not course.full_batch:
-        return adam_path(course)
+    if settings.optimizer in FORMS and not spec.full_batch:
+        return adam_trajectory(spec)
     if changing:
-        return stepped_path(course) if course.full_batch else scheduled_path(course)
-    limit = max_learning_rate(course.problem, course.rows, settings.momentum, settings.nesterov)
-    if course.full_batch:
-        path = FullBatchPath(course)
+        return stepped_trajectory(spec) if spec.full_batch else scheduled_trajectory(spec)
+    limit = max_learning_rate(spec.problem, spec.rows, settings.momentum, settings.nesterov)
+    if spec.full_batch:
+        trajectory = FullBatchTrajectory(spec)
         if settings.step_size >= limit:
-            path.how = _beyond(settings.step_size, limit)
-            return path
-        return with_rounding(course, path)
-    calm = settings.step_size < limit and is_stable(course.problem, settings, settings.step_size / RARE)
-    if not calm and (settings.step_size >= limit or not is_stable(course.problem, settings, settings.step_size)):
-        limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
-        return NoNumbers(_beyond(settings.step_size, limit))
-    path = MinibatchPath(course)
+            trajectory.how = _beyond(settings.step_size, limit)
+            return trajectory
+        return with_rounding(spec, trajectory)
+    calm = settings.step_size < limit and is_stable(spec.problem, settings, settings.step_size / RARE)
+    if not calm and (settings.step_size >= limit or not is_stable(spec.problem, settings, settings.step_size)):
+        limit = max_learning_rate(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
+        return UndefinedTrajectory(_beyond(settings.step_size, limit))
+    trajectory = MinibatchTrajectory(spec)
     if not calm:
-        limit = max_learning_rate(course.problem, settings.batch_size, settings.momentum, settings.nesterov)
-        path.how += (
+        limit = max_learning_rate(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
+        trajectory.how += (
             f"; outside its range: at {settings.step_size / limit:.0%} of the largest stable learning rate rare runs "
             "carry the mean, and most runs lie below it"
         )
-    return with_rounding(course, path)
+    return with_rounding(spec, trajectory)
 
 
-def require_theory(course: Course) -> None:
+def require_theory(spec: RunSpec) -> None:
     """Raises NoTheoryError, with the reason, for settings that cannot be predicted yet."""
-    settings = course.settings
-    if course.layers:
-        _require_deep_theory(course)
+    settings = spec.settings
+    if spec.layers:
+        _require_deep_theory(spec)
         return
     own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
     for holds, what in (
         (
-            course.full_batch or settings.optimizer == "sgd" or settings.optimizer in FORMS,
+            spec.full_batch or settings.optimizer == "sgd" or settings.optimizer in FORMS,
             f"--optimizer {settings.optimizer} with minibatches",
         ),
         (
-            course.full_batch or settings.optimizer == "sgd" or not settings.momentum,
+            spec.full_batch or settings.optimizer == "sgd" or not settings.momentum,
             f"--momentum of {settings.optimizer} with minibatches",
         ),
-        (not course.own_rows or settings.optimizer == "sgd", f"--moments data with --optimizer {settings.optimizer}"),
-        (not course.own_rows or settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
-        (not course.own_rows or settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
+        (
+            not spec.empirical_rows or settings.optimizer == "sgd",
+            f"--moments data with --optimizer {settings.optimizer}",
+        ),
+        (
+            not spec.empirical_rows or settings.schedule == "constant",
+            f"--moments data with --schedule {settings.schedule}",
+        ),
+        (not spec.empirical_rows or settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
         (
             settings.normalize != "zca" or (settings.optimizer == "sgd" and settings.dtype != "bfloat16"),
@@ -124,11 +131,11 @@ def require_theory(course: Course) -> None:
             )
 
 
-def _require_deep_theory(course: Course) -> None:
-    settings = course.settings
+def _require_deep_theory(spec: RunSpec) -> None:
+    settings = spec.settings
     own_units = settings.normalize in ("none", "center") or settings.loss_space == "normalized"
     for holds, what in (
-        (not course.own_rows, "--moments data"),
+        (not spec.empirical_rows, "--moments data"),
         (settings.loss == "mse", f"--loss {settings.loss}"),
         (settings.normalize != "zca", "--normalize zca"),
         (settings.linear or settings.normalize != "pca", "--normalize pca with an activation"),
@@ -140,7 +147,7 @@ def _require_deep_theory(course: Course) -> None:
         (settings.linear or not settings.hidden_l2, "an activation and --hidden-l2"),
         (settings.activity_l1 == 0, f"--activity-l1 {settings.activity_l1}"),
         (settings.activity_l2 == 0 or own_units, "--activity-l2 with a loss in original units"),
-        (course.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),
+        (spec.full_batch or settings.dtype != "bfloat16", "--dtype bfloat16 with minibatches"),
     ):
         if not holds:
             raise NoTheoryError(
@@ -153,12 +160,12 @@ def _beyond(rate: float, limit: float) -> str:
     return f"diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g} at this batch size"
 
 
-def seconds_of(course: Course) -> float:
+def seconds_of(spec: RunSpec) -> float:
     """About how long following a run step by step takes on two cores."""
-    if course.layers:
-        return deep.seconds_of(course) if course.settings.linear else linearised.seconds_of(course)
-    n, outputs = course.start.stacked.shape
-    updates = course.settings.epochs * course.steps
-    if course.full_batch:
+    if spec.layers:
+        return deep_linear.seconds_of(spec) if spec.settings.linear else linearised.seconds_of(spec)
+    n, outputs = spec.start.stacked.shape
+    updates = spec.settings.epochs * spec.steps
+    if spec.full_batch:
         return updates * 2e-9 * n**2 * outputs
-    return 0.5 if in_scalars(course) else updates * adam_fast.seconds_a_step(n, outputs)
+    return 0.5 if in_scalars(spec) else updates * jumps.seconds_a_step(n, outputs)

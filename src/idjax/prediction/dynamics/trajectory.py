@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.nn.learned import crossing
-from idjax.prediction.problem import Problem, mode_groups
+from idjax.prediction.problem import QuadraticProblem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch.stepped import Layer, Watched
@@ -31,7 +31,7 @@ class Losses(NamedTuple):
 
 
 @runtime_checkable
-class Path(Protocol):
+class Trajectory(Protocol):
     """The loss along a training run, in expectation where batches are drawn."""
 
     how: str
@@ -63,10 +63,10 @@ class Sample(NamedTuple):
     y: Float[np.ndarray, "N q"] | None
 
 
-class Course(NamedTuple):
+class RunSpec(NamedTuple):
     """A run to be predicted: the problem, its start, and how its epochs are cut into updates."""
 
-    problem: Problem
+    problem: QuadraticProblem
     start: Weights
     settings: Settings
     rows: int
@@ -85,7 +85,7 @@ class Course(NamedTuple):
         return self.settings.batch_size >= self.rows
 
     @property
-    def own_rows(self) -> bool:
+    def empirical_rows(self) -> bool:
         """Whether the rows' own fourth moment is asked for, and matters."""
         return self.settings.moments == "data" and not self.full_batch
 
@@ -110,12 +110,12 @@ class Course(NamedTuple):
         return self.problem.coefficients(self.start)
 
     def judged(self) -> quadratic.Quadratic:
-        """The squared error in original units as a quadratic form along the path."""
+        """The squared error in original units as a quadratic form along the trajectory."""
         problem = self.problem
         return quadratic.quadratic_form(problem.on_judged, self.coefficients, problem.judged_weights, problem.groups)
 
     def validation(self) -> quadratic.Quadratic | None:
-        """The validation loss as a quadratic form along the path, if there is a split."""
+        """The validation loss as a quadratic form along the trajectory, if there is a split."""
         problem = self.problem
         if problem.on_validation is None:
             return None
@@ -167,8 +167,8 @@ class Course(NamedTuple):
         return Weights(stacked[:-1], stacked[-1])
 
 
-class Recorded:
-    """A path of which every epoch was recorded: training loss above its floor, then what `Course.watched` lists."""
+class SampledTrajectory:
+    """A trajectory recorded epoch by epoch: training loss above its floor, then what `RunSpec.watched` lists."""
 
     how = ""
     stall: Stall | None = None
@@ -179,14 +179,14 @@ class Recorded:
     notes: tuple[str, ...] = ()
     kernel_drift: Float[np.ndarray, " E"] | None = None
 
-    def __init__(self, course: Course, record: Float[np.ndarray, "k E"], weights: Weights | None):
-        self._course, self._record, self._weights = course, record, weights
-        self._steps = np.arange(1.0, course.settings.epochs + 1) * course.steps
+    def __init__(self, spec: RunSpec, record: Float[np.ndarray, "k E"], weights: Weights | None):
+        self._spec, self._record, self._weights = spec, record, weights
+        self._steps = np.arange(1.0, spec.settings.epochs + 1) * spec.steps
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs."""
         train, validation, error = self._record[:3, (epochs - 1).astype(int)]
-        if self._course.problem.validation is None:
+        if self._spec.problem.validation is None:
             validation = np.full_like(validation, np.nan)
         return Losses(train, validation, error)
 
@@ -196,7 +196,7 @@ class Recorded:
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, within the run."""
-        start = masks @ self._course.power().sum(axis=0)
+        start = masks @ self._spec.power().sum(axis=0)
         steps = np.append(0.0, self._steps)
         values = np.concatenate([start[:, None], self._record[3:]], axis=1)
         return np.array([crossing(steps, row, left * row[0]) for row in values])
@@ -209,6 +209,6 @@ class Recorded:
 evaluate = jax.jit(quadratic.evaluate)
 
 
-def floor_of(problem: Problem) -> float:
+def floor_of(problem: QuadraticProblem) -> float:
     """The training loss at the optimum, with the constant part of the penalty."""
     return float(problem.on_train.residual @ problem.output_shares) + problem.penalty[0]

@@ -2,7 +2,7 @@
 
 The first steps are iterated for every output (`adam.run`): v rings, and nothing shortens that. Then outputs whose v is
 alike are averaged, in ever fewer groups. At last v only drifts. While its preconditioner P is held, Adam is the heavy
-ball on P^½ M P^½, which `fast_forward.advance` takes over any number of steps; the v at the end of a jump is the one
+ball on P^½ M P^½, which `horizons.advance` takes over any number of steps; the v at the end of a jump is the one
 that the gradients there keep up, found by Broyden's method. See docs/theory.md, section 12.
 """
 
@@ -16,8 +16,7 @@ from jaxtyping import Array, Float
 
 from idjax.theory.adam import recursion as adam
 from idjax.theory.adam.recursion import Form, Inputs, Rule, State
-from idjax.theory.sgd import horizons as fast_forward
-from idjax.theory.sgd import mean_square, minibatch
+from idjax.theory.sgd import horizons, mean_square, minibatch
 
 CHUNKS = (512, 64, 8, 1)
 """Steps of the compiled pieces that any number of steps is made of."""
@@ -489,7 +488,7 @@ def _held(run: _Run, state: State, log_v: np.ndarray, length: int) -> tuple[Stat
         jnp.asarray(out @ ee @ out.T), jnp.asarray(out @ em @ back.T / unit), jnp.asarray(back @ mm @ back.T / unit**2)
     )
     form = jnp.diag(rule.eigenvalues)
-    second, mean = fast_forward.advance(rule, second, float(run.inputs.noise[0]), form, length)
+    second, mean = horizons.advance(rule, second, float(run.inputs.noise[0]), form, length)
     away, home = root[:, None] * vectors, vectors / root[:, None]
     ee, em, mm = (np.asarray(part) for part in second)
     after = State(

@@ -1,7 +1,7 @@
 """Minibatch SGD at any step, without the steps before it: the z-transform of its second moments, inverted.
 
 Of the map of `minibatch` each pair of modes is a 4 by 4 block, and tr(M E) and μᵀ E μ couple the pairs. So the
-z-transform takes one small elimination for each pair and a 2 by 2 system for all; `contour` inverts it. See
+z-transform takes one small elimination for each pair and a 2 by 2 system for all; `inverse_z_transform` inverts it. See
 docs/theory.md, section 10.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from idjax.theory.sgd import inverse_z_transform as contour
+from idjax.theory.sgd import inverse_z_transform
 from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, step
 
 NUMBERS_AT_ONCE = 2**22
@@ -54,13 +54,13 @@ class Expectation:
         focus = np.outer(rule.mean, rule.mean)[None]
         self._packed = np.concatenate([level, focus, forms])[:, *pairs] * twice, starts[:, *pairs]
         self._shape = len(starts), len(forms)
-        self._transforms: dict[contour.Window, np.ndarray] = {}
+        self._transforms: dict[inverse_z_transform.Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
         self._momentum = float(rule.momentum) > 0
         self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
         self._foretold = None
         if foretold is not None and foretold[1] > self._shortest:
-            self._foretold = contour.window_over(max(foretold[0], self._shortest), foretold[1])
+            self._foretold = inverse_z_transform.window_over(max(foretold[0], self._shortest), foretold[1])
 
     def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
         """The same run seen through other quadratic forms."""
@@ -99,13 +99,13 @@ class Expectation:
         left = ~short
         if summed and np.count_nonzero(left) == 1:
             # By itself, for what others need would cost it digits.
-            self._invert(out, contour.Window(float(steps[left][0]), 1.0), steps, np.flatnonzero(left), 0)
+            self._invert(out, inverse_z_transform.Window(float(steps[left][0]), 1.0), steps, np.flatnonzero(left), 0)
             return out
         if self._foretold is not None and not summed:
             chosen = left & self._foretold.holds(steps)
             self._invert(out, self._foretold, steps, np.flatnonzero(chosen), 1)
             left &= ~chosen
-        for window in contour.windows_of(steps[left], self._shortest):
+        for window in inverse_z_transform.windows_of(steps[left], self._shortest):
             self._invert(out, window, steps, np.flatnonzero(left & window.holds(steps)), 0 if summed else 1)
         return out
 
@@ -117,7 +117,12 @@ class Expectation:
         return self._direct
 
     def _invert(
-        self, out: np.ndarray, window: contour.Window | None, steps: np.ndarray, chosen: np.ndarray, length: int
+        self,
+        out: np.ndarray,
+        window: inverse_z_transform.Window | None,
+        steps: np.ndarray,
+        chosen: np.ndarray,
+        length: int,
     ) -> None:
         """Writes the means over so many steps, from each of those chosen on; the sums before them if 0."""
         if window is None or not len(chosen):
@@ -152,7 +157,7 @@ def shortest_jump(rule: Updates) -> float:
     """Steps that have to be iterated before the transform's path may pass by the modes that oscillate, |z|² ≤ β."""
     momentum = float(rule.momentum)
     ringing = 76 / -np.log(momentum) if momentum > 0 else 0.0
-    return float(min(max(contour.SHORTEST, np.ceil(ringing)), MOST_DIRECT))
+    return float(min(max(inverse_z_transform.SHORTEST, np.ceil(ringing)), MOST_DIRECT))
 
 
 def alternates(rule: Updates) -> bool:
@@ -168,7 +173,7 @@ def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"
     if steps <= shortest_jump(rule):
         state, values = expected(rule, state, noise, form[None], steps)
         return state, float(jnp.mean(values))
-    window = contour.Window(float(steps), 1.0)
+    window = inverse_z_transform.Window(float(steps), 1.0)
     exponent = window.nodes
     pairs = np.triu_indices(rule.eigenvalues.size)
     weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * np.asarray(form)[pairs]
@@ -198,7 +203,7 @@ def moments_at(
     if short.all():
         return out
     chosen = np.flatnonzero(~short)
-    window = contour.window_over(float(steps[chosen].min()), float(steps[chosen].max()))
+    window = inverse_z_transform.window_over(float(steps[chosen].min()), float(steps[chosen].max()))
     pairs = np.triu_indices(len(state.ee))
     values = np.zeros((len(pairs[0]), len(chosen)))
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):

@@ -1,9 +1,9 @@
-"""One module for each finding: its explanation, and a pure function of a case and of what was found before it."""
+"""One module for each finding: its explanation, and a pure function of a context and of what was found before it."""
 
 from collections.abc import Callable
 from types import ModuleType
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings import (
     adam_bounce,
     adam_epsilon,
@@ -26,7 +26,7 @@ from idjax.diagnosis.data.findings import (
 from idjax.diagnosis.explanation import Explanation
 from idjax.results.outcomes import Finding
 
-Find = Callable[[Case, tuple[Finding, ...]], Finding | None]
+Find = Callable[[Context, tuple[Finding, ...]], Finding | None]
 
 MODULES: tuple[ModuleType, ...] = (
     unreachable_output,
@@ -52,14 +52,14 @@ MODULES: tuple[ModuleType, ...] = (
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
 
-def find_all(case: Case, codes: frozenset[str]) -> tuple[Finding, ...]:
+def find_all(context: Context, codes: frozenset[str]) -> tuple[Finding, ...]:
     """The findings of these codes: causes first, the costliest first, then consequences and notes.
 
     All are looked for, since consequences name causes; the others are left out at the end.
     """
     found: tuple[Finding, ...] = ()
     for module in MODULES:
-        finding = module.find(case, found)
+        finding = module.find(context, found)
         if finding is not None:
             found = (*found, finding)
     order = {"cause": 0, "consequence": 1, "note": 2}

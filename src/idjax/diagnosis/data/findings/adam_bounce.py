@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings.mean_dominated import cure, dominance
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
@@ -28,27 +28,27 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Not learned by an adaptive optimizer, and the mean's curvature dominates."""
-    if case.learned or not case.adaptive or case.before is None:
+    if context.learned or not context.adaptive or context.before is None:
         return None
-    ratio = dominance(case)
+    ratio = dominance(context)
     if ratio < DOMINANT:
         return None
-    beta = case.settings.numbers.get("beta_1", 0.0)
-    train = case.problem.train
+    beta = context.settings.numbers.get("beta_1", 0.0)
+    train = context.problem.train
     size = float(np.sum(np.abs(train.mean_x)) + 1)
-    stall = (case.settings.step_size * size * (1 - beta) / (2 * (1 + beta))) ** 2
+    stall = (context.settings.step_size * size * (1 - beta) / (2 * (1 + beta))) ** 2
     variance = float(np.mean(np.diagonal(train.covariance_yy)))
     slowest = float(np.linalg.eigvalsh(train.covariance_xx)[0])
     rate = 2 * (1 + beta) * slowest / ((1 - beta) * size)
-    steps = math.log(1 / max(1 - case.level, 1e-12)) / (2 * rate) if rate > 0 else math.inf
+    steps = math.log(1 / max(1 - context.level, 1e-12)) / (2 * rate) if rate > 0 else math.inf
     return Finding(
         code="adam-bounce",
         kind="cause",
-        message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes {case.settings.optimizer} "
-        f"bounce: the loss stalls near {stall:.2g}, {count(stall / variance)} times the variance of the targets, and "
-        f"what varies needs about {count(steps)} steps at any learning rate",
+        message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes "
+        f"{context.settings.optimizer} bounce: the loss stalls near {stall:.2g}, {count(stall / variance)} "
+        f"times the variance of the targets, and what varies needs about {count(steps)} steps at any learning rate",
         evidence={
             "mean squared over largest variance": ratio,
             "predicted stall of the loss": stall,
@@ -56,6 +56,6 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
             "steps for the slowest direction": steps,
             "beta_1": beta,
         },
-        cost=case.epochs() / case.budget,
-        fix=f"--normalize {cure(case)}, which is undone at the output",
+        cost=context.epochs() / context.budget,
+        fix=f"--normalize {cure(context)}, which is undone at the output",
     )

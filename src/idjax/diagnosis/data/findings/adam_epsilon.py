@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -24,12 +24,12 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The gradients are under epsilon, of what is left to learn."""
-    if case.learned or case.before is None or "epsilon" not in case.settings.numbers or not case.adaptive:
+    if context.learned or context.before is None or "epsilon" not in context.settings.numbers or not context.adaptive:
         return None
-    train, shares = case.problem.train, case.problem.output_shares
-    epsilon = case.settings.numbers["epsilon"]
+    train, shares = context.problem.train, context.problem.output_shares
+    epsilon = context.settings.numbers["epsilon"]
     # A weight's gradient over rows while all of the targets' variance is unexplained.
     power = train.weight * (np.diagonal(train.covariance_xx) + train.mean_x**2)
     variance = np.mean(np.diagonal(train.covariance_yy))
@@ -40,7 +40,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         code="adam-epsilon",
         kind="cause",
         message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, "
-        f"{gradient:.2g}: {case.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
+        f"{gradient:.2g}: {context.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
         evidence={"epsilon": epsilon, "gradient of a weight": gradient},
         cost=epsilon / max(gradient, 1e-300),
         fix=f"--normalize feature, or --epsilon {gradient / 100:.1g}",

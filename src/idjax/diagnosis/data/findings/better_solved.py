@@ -2,7 +2,7 @@
 
 import time
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import least_squares
 from idjax.results.outcomes import Finding
@@ -21,19 +21,19 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Beside a cause: how long the direct solution takes, measured."""
-    if case.before is None or not any(finding.kind == "cause" and finding.cost > 1 for finding in found):
+    if context.before is None or not any(finding.kind == "cause" and finding.cost > 1 for finding in found):
         return None
     begin = time.perf_counter()
-    least_squares(case.moments.raw.covariance_xx, case.moments.raw.covariance_xy)
+    least_squares(context.moments.raw.covariance_xx, context.moments.raw.covariance_xy)
     milliseconds = 1e3 * (time.perf_counter() - begin)
-    answer = "the identity is the answer" if case.autoencoder else "least squares has a direct solution"
+    answer = "the identity is the answer" if context.autoencoder else "least squares has a direct solution"
     return Finding(
         code="better-solved",
         kind="note",
-        message=f"{answer}: explained variance {case.reachable:.4g} in {milliseconds:.1f} ms, without training",
-        evidence={"milliseconds": milliseconds, "explained variance": case.reachable},
+        message=f"{answer}: explained variance {context.reachable:.4g} in {milliseconds:.1f} ms, without training",
+        evidence={"milliseconds": milliseconds, "explained variance": context.reachable},
         cost=1.0,
         fix="numpy.linalg.lstsq on centred data, unless the point is to learn about training",
     )

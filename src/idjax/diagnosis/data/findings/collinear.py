@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import before_and_after
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
@@ -24,21 +24,21 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Standardised features are still too slow, and whitening cures most of it."""
-    if case.learned or case.before is None:
+    if context.learned or context.before is None:
         return None
-    epochs = before_and_after(case, "pca")
+    epochs = before_and_after(context, "pca")
     if epochs is None:
         return None
     slow, fast = epochs
-    covariance = case.moments.raw.covariance_xx
+    covariance = context.moments.raw.covariance_xx
     deviation = np.sqrt(np.diagonal(covariance))
     kept = deviation > 0
     scale = deviation[kept]
     values, vectors = np.linalg.eigh(covariance[np.ix_(kept, kept)] / np.outer(scale, scale))
     condition = float(values[-1] / max(values[0], len(values) * np.finfo(float).eps * values[-1]))
-    names = [name for name, keep in zip(case.columns.feature_names, kept, strict=True) if keep]
+    names = [name for name, keep in zip(context.columns.feature_names, kept, strict=True) if keep]
     nearly = [names[index] for index in np.argsort(-np.abs(vectors[:, 0]))[:4]]
     return Finding(
         code="collinear",

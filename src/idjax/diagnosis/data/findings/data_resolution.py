@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import listed
 from idjax.results.outcomes import Finding
@@ -28,14 +28,14 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Columns of x or of the target that vary by less than 16 units in the last place."""
-    columns = case.columns
+    columns = context.columns
     parts = [(columns.feature_names, columns.feature_dtypes, columns.inputs)]
-    if not case.autoencoder:
+    if not context.autoencoder:
         parts.append((columns.target_names, columns.target_dtypes, columns.targets))
     coarse, units, stored = [], [], False
-    trained = np.dtype(case.settings.data_dtype)
+    trained = np.dtype(context.settings.data_dtype)
     for names, dtypes, stats in parts:
         largest = np.maximum(np.abs(stats.low), np.abs(stats.high))
         for index, name in enumerate(names):

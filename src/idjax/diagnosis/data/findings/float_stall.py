@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -21,14 +21,14 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Rounding of the weights stops training, or makes it miss the budget."""
-    settings = case.settings
-    if case.learned or case.before is None or settings.dtype == "float64":
+    settings = context.settings
+    if context.learned or context.before is None or settings.dtype == "float64":
         return None
-    now, exact = case.epochs(), case.epochs(dtype="float64", rounding="nearest")
-    stall = case.before.stall
-    in_time = exact <= case.budget < now
+    now, exact = context.epochs(), context.epochs(dtype="float64", rounding="nearest")
+    stall = context.before.stall
+    in_time = exact <= context.budget < now
     if not in_time and not (stall and math.isinf(now) and math.isfinite(exact)):
         return None
     causes = tuple(finding.code for finding in found if finding.kind == "cause")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case, two_digits
+from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, listed
 from idjax.results.outcomes import Finding
@@ -24,23 +24,24 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Stable for Gaussian rows at this rate and batch, and not for these."""
-    if not case.tails_diverge:
+    if not context.tails_diverge:
         return None
-    limit = case.max_rate()
-    kurtosis = np.nan_to_num(case.columns.inputs.kurtosis)
-    worst = [case.columns.feature_names[index] for index in np.argsort(-kurtosis)[:4]]
+    limit = context.max_rate()
+    kurtosis = np.nan_to_num(context.columns.inputs.kurtosis)
+    worst = [context.columns.feature_names[index] for index in np.argsort(-kurtosis)[:4]]
     return Finding(
         code="heavy-tails",
         kind="cause",
         message=f"rare large rows (kurtosis up to {count(float(kurtosis.max()))}, in {listed(worst, 2)}) make batches "
-        f"of {case.settings.batch_size} unstable above a rate of {limit:.2g}, and it is {case.settings.step_size:.3g}",
+        f"of {context.settings.batch_size} unstable above a rate of {limit:.2g}, and it is "
+        f"{context.settings.step_size:.3g}",
         evidence={
             "largest kurtosis": float(kurtosis.max()),
             "columns": worst,
             "stable learning rate": limit,
-            "stable for normal rows": limit / case.tails(case.settings),
+            "stable for normal rows": limit / context.tails(context.settings),
         },
         cost=math.inf,
         fix=f"--learning-rate {two_digits(limit / 5):.2g}, a larger --batch-size, or clip these columns",

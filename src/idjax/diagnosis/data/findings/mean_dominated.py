@@ -1,6 +1,6 @@
 """mean-dominated: the mean of the inputs owns the condition number."""
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import ORDER, before_and_after, epochs_with
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import largest_eigenvalue
@@ -26,14 +26,14 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The mean's curvature dominates, learning is too slow at the best rate, and centring alone cures most of it."""
-    if case.learned or case.adaptive or case.before is None:
+    if context.learned or context.adaptive or context.before is None:
         return None
-    ratio = dominance(case)
+    ratio = dominance(context)
     if ratio < DOMINANT:
         return None
-    epochs = before_and_after(case, "center")
+    epochs = before_and_after(context, "center")
     if epochs is None:
         return None
     slow, fast = epochs
@@ -44,24 +44,24 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         f"well-chosen rate {count(slow)} epochs, centred {count(fast)}",
         evidence={
             "mean squared over largest variance": ratio,
-            "condition number": case.problem.condition_number,
+            "condition number": context.problem.condition_number,
             "epochs at a well-chosen rate": slow,
             "epochs at a well-chosen rate, centred": fast,
         },
         cost=slow / fast,
-        fix=f"--normalize {cure(case)}, which is undone at the output",
+        fix=f"--normalize {cure(context)}, which is undone at the output",
     )
 
 
-def cure(case: Case) -> str:
+def cure(context: Context) -> str:
     """The simplest normaliser that takes the mean out and learns in time, or what takes it out."""
     for normalize in ORDER[1:]:
-        if epochs_with(case, normalize) <= case.budget:
+        if epochs_with(context, normalize) <= context.budget:
             return normalize
     return "center, feature or sample"
 
 
-def dominance(case: Case) -> float:
+def dominance(context: Context) -> float:
     """|m|² over the largest eigenvalue of the covariance, of the inputs as the layer sees them."""
-    train = case.problem.train
+    train = context.problem.train
     return float(train.mean_x @ train.mean_x / largest_eigenvalue(train.covariance_xx))

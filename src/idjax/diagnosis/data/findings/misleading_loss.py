@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -26,23 +26,23 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """An error far below the targets' mean square at the end, and an explained variance under the target."""
     causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
-    if case.learned or case.before is None or not causes:
+    if context.learned or context.before is None or not causes:
         return None
-    raw = case.moments.raw
-    power = case.variance + float(raw.mean_y @ raw.mean_y) / raw.outputs
-    explained = float(case.before.explained_variance[-1])
-    error = (1 - explained) * case.variance
-    if not math.isfinite(explained) or explained >= UNEXPLAINED * case.level or error > SMALL * power:
+    raw = context.moments.raw
+    power = context.variance + float(raw.mean_y @ raw.mean_y) / raw.outputs
+    explained = float(context.before.explained_variance[-1])
+    error = (1 - explained) * context.variance
+    if not math.isfinite(explained) or explained >= UNEXPLAINED * context.level or error > SMALL * power:
         return None
     return Finding(
         code="misleading-loss",
         kind="consequence",
-        message=f"a squared error of {error:.2g} looks small, but always answering the mean has {case.variance:.2g}: "
-        f"explained variance {explained:.2g}, {count(case.level)} is learned",
-        evidence={"squared error": error, "variance of the targets": case.variance, "explained variance": explained},
+        message=f"a squared error of {error:.2g} looks small, but always answering the mean has "
+        f"{context.variance:.2g}: explained variance {explained:.2g}, {count(context.level)} is learned",
+        evidence={"squared error": error, "variance of the targets": context.variance, "explained variance": explained},
         cost=1.0,
         fix="judge by explained variance, and cure the cause",
         causes=causes,

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.results.outcomes import Finding
 
@@ -25,31 +25,31 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Never reaches the target with these batches, and would with all rows at once."""
     if (
-        case.learned
-        or case.before is None
-        or case.steps_per_epoch == 1
+        context.learned
+        or context.before is None
+        or context.steps_per_epoch == 1
         or any(f.kind == "cause" and f.cost > 1 for f in found)
     ):
         return None
-    settings = case.settings
-    floor = 1 - float(case.before.explained_variance[-1])
-    if case.adaptive:
-        error = 1 - case.before.explained_variance
+    settings = context.settings
+    floor = 1 - float(context.before.explained_variance[-1])
+    if context.adaptive:
+        error = 1 - context.before.explained_variance
         if not np.isfinite(error).all() or error[len(error) // 2] > FLAT * error[-1]:
             return None
-    elif math.isfinite(case.epochs()) or case.before.stall or math.isinf(case.epochs(batch_size=case.rows)):
+    elif math.isfinite(context.epochs()) or context.before.stall or math.isinf(context.epochs(batch_size=context.rows)):
         return None
     return Finding(
         code="noise-floor",
         kind="cause",
         message=f"the noise of batches of {settings.batch_size} keeps the error at {floor:.3g} of the variance, where "
-        f"{1 - case.level:.3g} is the target: at this constant rate no number of epochs is enough",
+        f"{1 - context.level:.3g} is the target: at this constant rate no number of epochs is enough",
         evidence={
             "error it settles at, share of the variance": floor,
-            "target": 1 - case.level,
+            "target": 1 - context.level,
             "batch size": settings.batch_size,
             "learning rate": settings.step_size,
         },

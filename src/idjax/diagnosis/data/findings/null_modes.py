@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import covariance_factor
 from idjax.report.formatting import listed
@@ -24,16 +24,16 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The covariance has a lower rank than there are columns."""
-    covariance = case.moments.raw.covariance_xx
+    covariance = context.moments.raw.covariance_xx
     rank = covariance_factor(covariance).shape[1]
     missing = len(covariance) - rank
     if not missing:
         return None
-    names = case.columns.feature_names
-    constant = [name for name, same in zip(names, constant_columns(case), strict=True) if same]
-    copies = _copies(case)
+    names = context.columns.feature_names
+    constant = [name for name, same in zip(names, constant_columns(context), strict=True) if same]
+    copies = _copies(context)
     evidence: dict[str, float | int | str | list[str]] = {"directions without data": missing, "columns": len(names)}
     parts = []
     if constant:
@@ -44,8 +44,8 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         parts.append(f"{listed([f'{copy} copies {original}' for copy, original in copies])}")
     others = missing - len(constant) - len(copies)
     if others > 0:
-        if case.rows <= len(names):
-            parts.append(f"{case.rows:,} rows cannot tell {len(names):,} columns apart")
+        if context.rows <= len(names):
+            parts.append(f"{context.rows:,} rows cannot tell {len(names):,} columns apart")
         else:
             parts.append(f"{others} more {'is' if others == 1 else 'are'} combinations of other columns")
     return Finding(
@@ -58,16 +58,16 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     )
 
 
-def constant_columns(case: Case) -> np.ndarray:
+def constant_columns(context: Context) -> np.ndarray:
     """Which columns do not vary, mere rounding of their sums apart."""
-    stats = case.columns.inputs
+    stats = context.columns.inputs
     return stats.low == stats.high
 
 
-def _copies(case: Case) -> list[tuple[str, str]]:
+def _copies(context: Context) -> list[tuple[str, str]]:
     """Columns that are a multiple of an earlier one plus a constant: (copy, original)."""
-    covariance, names = case.moments.raw.covariance_xx, case.columns.feature_names
-    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * ~constant_columns(case)
+    covariance, names = context.moments.raw.covariance_xx, context.columns.feature_names
+    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * ~constant_columns(context)
     scale = np.where(deviation > 0, deviation, np.inf)
     same = np.abs(np.abs(covariance / np.outer(scale, scale)) - 1) < 1e-12
     pairs = []

@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -21,25 +21,25 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """More epochs than given, though finitely many."""
-    if case.learned or case.before is None or case.tails_diverge:
+    if context.learned or context.before is None or context.tails_diverge:
         return None
-    epochs = case.epochs()
+    epochs = context.epochs()
     causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
     if not math.isfinite(epochs):
-        if causes or not math.isfinite(case.before.explained_variance[-1]):
+        if causes or not math.isfinite(context.before.explained_variance[-1]):
             return None
-        message = f"not learned within {count(case.budget)} epochs, and as far as is predicted"
+        message = f"not learned within {count(context.budget)} epochs, and as far as is predicted"
     else:
-        message = f"it takes {count(epochs)} epochs, of {count(case.budget)} that were given"
+        message = f"it takes {count(epochs)} epochs, of {count(context.budget)} that were given"
     more = f"--budget {math.ceil(1.1 * epochs)}" if math.isfinite(epochs) else "more epochs"
     return Finding(
         code="over-budget",
         kind="consequence" if causes else "cause",
         message=message,
-        evidence={"epochs to learn": epochs, "budget": case.budget},
-        cost=epochs / case.budget,
+        evidence={"epochs to learn": epochs, "budget": context.budget},
+        cost=epochs / context.budget,
         fix=f"cure the cause; as it is, {more}" if causes else more,
         causes=causes,
     )

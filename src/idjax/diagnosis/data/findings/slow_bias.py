@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -21,18 +21,18 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """A bias mode slower than all others and than the budget, with a cause in the mean."""
     causes = tuple(f.code for f in found if f.code in ("mean-dominated", "adam-bounce"))
-    if case.learned or case.before is None or not causes:
+    if context.learned or context.before is None or not causes:
         return None
-    groups = {group.name: group for group in case.times_of_groups}
+    groups = {group.name: group for group in context.times_of_groups}
     bias = groups.get("bias")
-    if bias is None or bias.steps <= case.budget * case.steps_per_epoch:
+    if bias is None or bias.steps <= context.budget * context.steps_per_epoch:
         return None
     if "slow" in groups and bias.steps < groups["slow"].steps:
         return None
-    epochs = bias.steps / case.steps_per_epoch
+    epochs = bias.steps / context.steps_per_epoch
     return Finding(
         code="slow-bias",
         kind="consequence",

@@ -2,7 +2,7 @@
 
 import math
 
-from idjax.diagnosis.data.context import TUNED, Case
+from idjax.diagnosis.data.context import TUNED, Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -25,15 +25,15 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Beyond the stable rate, or so near it that a smaller one is three times faster."""
-    if case.learned or case.adaptive or case.before is None or case.tails_diverge:
+    if context.learned or context.adaptive or context.before is None or context.tails_diverge:
         return None
-    limit = case.max_rate() / case.tails(case.settings)
-    rate = case.settings.step_size
-    momentum = {"momentum": case.settings.momentum, "nesterov": case.settings.nesterov}
-    tuned = case.tuned(**momentum)
-    now, then = case.epochs(), case.epochs(**tuned)
+    limit = context.max_rate() / context.tails(context.settings)
+    rate = context.settings.step_size
+    momentum = {"momentum": context.settings.momentum, "nesterov": context.settings.nesterov}
+    tuned = context.tuned(**momentum)
+    now, then = context.epochs(), context.epochs(**tuned)
     better = float(tuned["learning_rate"])  # type: ignore[arg-type]
     if rate >= limit:
         message = f"training diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g}"

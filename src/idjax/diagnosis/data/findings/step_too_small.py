@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
@@ -28,17 +28,17 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Not learned in time, and three times faster with a well-chosen learning rate alone."""
-    if case.learned or case.before is None:
+    if context.learned or context.before is None:
         return None
-    if case.adaptive:
+    if context.adaptive:
         # Where it bounces no rate helps: that is said already.
-        return None if any(finding.code == "adam-bounce" for finding in found) else _under_adam(case)
-    settings = case.settings
-    tuned = case.tuned(momentum=settings.momentum, nesterov=settings.nesterov)
+        return None if any(finding.code == "adam-bounce" for finding in found) else _under_adam(context)
+    settings = context.settings
+    tuned = context.tuned(momentum=settings.momentum, nesterov=settings.nesterov)
     rate = float(tuned["learning_rate"])  # type: ignore[arg-type]
-    now, then = case.epochs(), case.epochs(**tuned)
+    now, then = context.epochs(), context.epochs(**tuned)
     if settings.step_size * FASTER > rate or then * FASTER > now or math.isinf(then):
         return None
     times = rate / settings.step_size
@@ -53,7 +53,7 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
         evidence={
             "learning rate": settings.step_size,
             "well-chosen learning rate": rate,
-            "largest stable learning rate": case.max_rate(),
+            "largest stable learning rate": context.max_rate(),
             "epochs": now,
             "epochs at the well-chosen rate": then,
         },
@@ -62,11 +62,11 @@ def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
     )
 
 
-def _under_adam(case: Case) -> Finding | None:
+def _under_adam(context: Context) -> Finding | None:
     """A weight moves at most η a step, and has so far to go."""
-    settings = case.settings
-    far = np.abs(case.problem.reference.kernel - case.start.kernel).max()
-    steps = case.budget * case.steps_per_epoch
+    settings = context.settings
+    far = np.abs(context.problem.reference.kernel - context.start.kernel).max()
+    steps = context.budget * context.steps_per_epoch
     needed = settings.learned_at**0.5 * far  # the rest of the error may stay
     if settings.step_size * steps >= needed:
         return None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import before_and_after
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
@@ -27,19 +27,19 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Scales differ, centring is not enough, and standardising each feature cures most of it."""
-    if case.learned or case.adaptive or case.before is None:
+    if context.learned or context.adaptive or context.before is None:
         return None
-    deviation = np.sqrt(np.diagonal(case.moments.raw.covariance_xx))
-    names = [*case.columns.feature_names, "the bias"]
+    deviation = np.sqrt(np.diagonal(context.moments.raw.covariance_xx))
+    names = [*context.columns.feature_names, "the bias"]
     # The bias is the weight of an input of 1, and that input has a scale too. Under a large mean it is the mean's.
     bias = 0.0 if any(finding.code == "mean-dominated" for finding in found) else 1.0
     scale = np.append(deviation, bias if 0 < UNEQUAL * deviation.max() < bias else 0.0)
     largest, smallest = int(scale.argmax()), int(np.where(scale > 0, scale, np.inf).argmin())
     if not scale[largest] >= UNEQUAL * scale[smallest] > 0:
         return None
-    epochs = before_and_after(case, "feature")
+    epochs = before_and_after(context, "feature")
     if epochs is None:
         return None
     slow, fast = epochs

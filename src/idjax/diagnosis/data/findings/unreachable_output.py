@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Case
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.nn.model import RANGES
 from idjax.report.formatting import count
@@ -25,17 +25,17 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: Case, found: tuple[Finding, ...]) -> Finding | None:
+def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The targets' distance from the activation's range alone is more than may be left."""
-    activation = case.settings.activation
+    activation = context.settings.activation
     if activation not in RANGES:
         return None
     low, high = RANGES[activation]
-    targets = case.normalized_targets()
+    targets = context.normalized_targets()
     beyond = np.maximum(low - targets, 0) + np.maximum(targets - high, 0)
     variance = float(np.mean(np.var(targets, axis=0)))
     share = float(np.mean(beyond**2)) / variance if variance > 0 else 0.0
-    if share <= 1 - case.settings.learned_at:
+    if share <= 1 - context.settings.learned_at:
         return None
     return Finding(
         code="unreachable-output",

@@ -1,10 +1,10 @@
-"""One module for each finding in a model: its explanation, and a pure function of a case and what was found before."""
+"""One module for each finding in a model: its explanation, and a function of a context and earlier findings."""
 
 import dataclasses
 from types import ModuleType
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings import (
     layer_epsilon,
     layer_float_stall,
@@ -38,12 +38,12 @@ SPREADING = INPUTS | {"layer-init"}
 """Causes that show in layers further on, and in the gradients of all."""
 
 
-def find_all(case: ModelCase) -> tuple[LayerFinding, ...]:
+def find_all(context: ProgramContext) -> tuple[LayerFinding, ...]:
     """All findings: causes first, the costliest first, then consequences in the order of the layers."""
     found: tuple[LayerFinding, ...] = ()
     for module in MODULES:
-        found = (*found, *module.find(case, found))
-    order = {layer.path: index for index, layer in enumerate(case.layers)}
+        found = (*found, *module.find(context, found))
+    order = {layer.path: index for index, layer in enumerate(context.layers)}
     told = [_with_causes(finding, found, order) for finding in found]
     return tuple(
         sorted(told, key=lambda finding: (finding.kind != "cause", -finding.cost if not finding.causes else 0))

@@ -1,7 +1,7 @@
 """layer-epsilon: an adaptive optimizer's epsilon swamps a layer's gradients."""
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 
@@ -19,12 +19,12 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Layers with gradients under epsilon, if the optimizer has one."""
-    epsilon = case.settings.numbers.get("epsilon")
+    epsilon = context.settings.numbers.get("epsilon")
     if epsilon is None:
         return []
-    small = [layer for layer in case.layers if 0 < layer.gradient < epsilon]
+    small = [layer for layer in context.layers if 0 < layer.gradient < epsilon]
     return [
         LayerFinding(
             code="layer-epsilon",

@@ -1,7 +1,7 @@
 """layer-float-stall: a layer's updates are rounded away."""
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 
@@ -23,10 +23,10 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Layers most of whose first update is lost."""
-    stalled = [layer for layer in case.layers if layer.update_lost >= MOST]
-    rate = case.settings.step_size
+    stalled = [layer for layer in context.layers if layer.update_lost >= MOST]
+    rate = context.settings.step_size
     return [
         LayerFinding(
             code="layer-float-stall",

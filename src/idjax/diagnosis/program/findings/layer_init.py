@@ -3,7 +3,7 @@
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.cures import divided, effect
 from idjax.report.formatting import count
 from idjax.results.program import LayerFacts, LayerFinding
@@ -29,12 +29,12 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each layer whose gain is far from what any initialiser gives; kernels of zeros are taken as meant."""
     far = {"embed": FAR_EMBEDDING}
     return [
-        _finding(case, layer)
-        for layer in case.layers
+        _finding(context, layer)
+        for layer in context.layers
         if layer.kernel_scale > 0 and _off(layer) >= far.get(layer.kind, FAR)
     ]
 
@@ -45,16 +45,16 @@ def _off(layer: LayerFacts) -> float:
     return max(layer.gain, smallest / layer.gain)
 
 
-def _finding(case: ModelCase, layer: LayerFacts) -> LayerFinding:
+def _finding(context: ProgramContext, layer: LayerFacts) -> LayerFinding:
     gain, off, embed = layer.gain, _off(layer), layer.kind == "embed"
     size = f"the vectors have entries of {gain:.3g}" if embed else f"outputs are {gain:.3g} times the size of inputs"
     usual = "normal(1.0)" if embed else "lecun_normal()"
-    after = case.layers[case.layers.index(layer) + 1 :]
+    after = context.layers[context.layers.index(layer) + 1 :]
     cured = None
-    if after and after[0].path in case.moments:
+    if after and after[0].path in context.moments:
         name = f"weights of {layer.path} divided by {gain:.3g}, for {after[0].path}"
-        moments = case.moments[after[0].path]
-        cured = effect(name, case.ends(after[0]), divided(moments, gain), moments.noise / gain**2)
+        moments = context.moments[after[0].path]
+        cured = effect(name, context.ends(after[0]), divided(moments, gain), moments.noise / gain**2)
     return LayerFinding(
         code="layer-init",
         kind="cause",

@@ -1,7 +1,7 @@
 """layer-mean: the mean of a layer's inputs owns its curvature."""
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import centred, effect, layer_normed
 from idjax.diagnosis.program.layer_moments import ends
 from idjax.report.formatting import count, listed
@@ -26,16 +26,16 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each input, shared by several layers or not, whose mean outweighs what varies and the bias's own input, 1."""
-    told = [_finding(case, layers) for layers in case.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
+    told = [_finding(context, layers) for layers in context.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
     return [finding for finding in told if finding.cost >= DOMINANT]
 
 
-def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    moments = case.moments[first.path]
-    cured = effect("mean subtracted", case.ends(first), centred(moments), moments.noise)
+    moments = context.moments[first.path]
+    cured = effect("mean subtracted", context.ends(first), centred(moments), moments.noise)
     names = listed(list(named(layers)))
     return LayerFinding(
         code="layer-mean",

@@ -1,7 +1,7 @@
 """layer-null: channels that never move."""
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import effect, without
 from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, LayerFinding
@@ -25,18 +25,18 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each input with constant channels, or mostly dead ones."""
-    return [_finding(case, layers) for layers in case.shown_by(_shows)]
+    return [_finding(context, layers) for layers in context.shown_by(_shows)]
 
 
 def _shows(layer: LayerFacts) -> bool:
     return bool(layer.constant) or len(layer.dead) >= MOSTLY * layer.channels
 
 
-def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    moments = case.moments[first.path]
+    moments = context.moments[first.path]
     which = first.constant or first.dead
     size = "the same number" if first.constant else "0"
     # Channels of 0 add nothing to M, and of constant ones alone nothing is left.
@@ -50,7 +50,9 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
         cost=1.0,
         fix="drop these channels before the layer" if first.constant else "look for what makes them 0",
         layers=named(layers),
-        effect=effect("constant channels dropped", case.ends(first), without(moments, moments.constant), moments.noise)
+        effect=effect(
+            "constant channels dropped", context.ends(first), without(moments, moments.constant), moments.noise
+        )
         if changed
         else None,
     )

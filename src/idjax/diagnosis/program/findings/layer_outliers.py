@@ -1,7 +1,7 @@
 """layer-outliers: one feature outweighs all others of a layer's input."""
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import effect, standardised
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding
@@ -28,9 +28,9 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each input with an outlier that varies."""
-    return [_finding(case, layers) for layers in case.shown_by(_shows)]
+    return [_finding(context, layers) for layers in context.shown_by(_shows)]
 
 
 def _shows(layer: LayerFacts) -> bool:
@@ -38,9 +38,9 @@ def _shows(layer: LayerFacts) -> bool:
     return large and layer.outlier_feature not in layer.constant
 
 
-def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    cured = effect("each feature standardised", case.ends(first), standardised(case.moments[first.path]))
+    cured = effect("each feature standardised", context.ends(first), standardised(context.moments[first.path]))
     names = listed(list(named(layers)))
     return LayerFinding(
         code="layer-outliers",

@@ -3,7 +3,7 @@
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 
@@ -22,13 +22,13 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """SGD beyond the largest stable rate, of an eigenvalue that is a true one."""
-    curvature, rate = case.curvature, case.settings.step_size
-    if curvature is None or case.adaptive or not curvature.top[0].resolved or rate < curvature.largest_rate:
+    curvature, rate = context.curvature, context.settings.step_size
+    if curvature is None or context.adaptive or not curvature.top[0].resolved or rate < curvature.largest_rate:
         return []
     limit = curvature.largest_rate
-    owner = max(case.layers, key=lambda layer: layer.top_share)
+    owner = max(context.layers, key=lambda layer: layer.top_share)
     return [
         LayerFinding(
             code="layer-rate",

@@ -3,7 +3,7 @@
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ModelCase, named
+from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import centred_and_divided, divided, effect
 from idjax.diagnosis.program.findings.layer_mean import DOMINANT
 from idjax.report.formatting import count, listed
@@ -31,7 +31,7 @@ EXPLANATION = Explanation(
 )
 
 
-def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
+def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each input whose size is far from 1, but for those that layer-outliers explains."""
     outlying = {path for finding in found if finding.code == "layer-outliers" for path in finding.layers}
 
@@ -39,7 +39,7 @@ def find(case: ModelCase, found: tuple[LayerFinding, ...]) -> list[LayerFinding]
         size = _size(layer)
         return layer.path not in outlying and size > 0 and not SMALL < size < LARGE
 
-    return [_finding(case, layers) for layers in case.shown_by(shows)]
+    return [_finding(context, layers) for layers in context.shown_by(shows)]
 
 
 def _apart_from_mean(layer: LayerFacts) -> bool:
@@ -51,14 +51,14 @@ def _size(layer: LayerFacts) -> float:
     return layer.input_scale / math.sqrt(1 + layer.mean_share) if _apart_from_mean(layer) else layer.input_scale
 
 
-def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
+def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
-    moments, size, apart = case.moments[first.path], _size(first), _apart_from_mean(first)
+    moments, size, apart = context.moments[first.path], _size(first), _apart_from_mean(first)
     names = listed(list(named(layers)))
     after = centred_and_divided(moments, size) if apart else divided(moments, size)
     cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
     steps = "subtract the mean of the inputs and " if apart else ""
-    own = first is case.layers[0]
+    own = first is context.layers[0]
     return LayerFinding(
         code="layer-scale",
         kind="cause",
@@ -72,5 +72,5 @@ def _finding(case: ModelCase, layers: tuple[LayerFacts, ...]) -> LayerFinding:
         cost=max(size, 1 / size) ** 2,
         fix=f"{steps}divide the inputs by {size:.3g} before {names}" + ("" if own else ", or put nn.LayerNorm there"),
         layers=named(layers),
-        effect=effect(cure, case.ends(first), after, moments.noise / size**2),
+        effect=effect(cure, context.ends(first), after, moments.noise / size**2),
     )
