@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 CONFIG = """
-from idjax.axes import Gaussian, Grid, LogGrid, Sweep
+from idjax.sweeps.axes import Gaussian, Grid, LogGrid, Sweep
 from idjax.settings import Settings
 sweep = Sweep("kills", "A sweep to kill", "Does it survive?",
     Gaussian(mean=1.0, deviation=0.5, inputs=4, rows=96, exact=True),

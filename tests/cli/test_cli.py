@@ -234,7 +234,7 @@ def test_a_full_disk_leaves_the_old_results(run, small, tmp_path, monkeypatch):
 
 def test_help_imports_no_jax():
     """What makes `idjax --help` quick; wall times are not for tests."""
-    code = "import sys; from idjax import cli; cli.app(['--help'], result_action='return_value'); " \
+    code = "import sys; from idjax.cli import app; app.app(['--help'], result_action='return_value'); " \
         "sys.exit('jax' in sys.modules or 'numpy.random' not in sys.modules and False)"  # fmt: skip
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr

@@ -35,7 +35,7 @@ SMALL = Sweep(
 )
 
 CONFIG = """
-from idjax.axes import Gaussian, Grid, LogGrid, Sweep
+from idjax.sweeps.axes import Gaussian, Grid, LogGrid, Sweep
 from idjax.settings import Settings
 sweep = Sweep("small", "A small sweep", "Does it hold?",
     Gaussian(mean=1.0, deviation=0.5, inputs=3, rows=48, exact=True),

@@ -176,7 +176,7 @@ def test_no_point_recompiles():
 
 EIGHT = """
 import jax, numpy as np
-from idjax.prediction_grid import predict_grid
+from idjax.prediction.grid import predict_grid
 assert len(jax.devices()) == 8
 rates = np.geomspace(1e-3, 0.3, 1000)
 found = predict_grid(mean=1.0, deviation=0.1, inputs=6, learning_rate=rates, batch_size=8, rows=512)

@@ -649,7 +649,7 @@ def attempt(path: Path, target: str | None) -> str:
 BIG = """
 import sys
 from idjax.data import stream
-from idjax.moments import measure_stream
+from idjax.moments.moments import measure_stream
 got = measure_stream(stream(sys.argv[1]))
 assert got.moments.raw.count == int(sys.argv[2]), got.moments.raw.count
 with open("/proc/self/status") as status:  # ru_maxrss would start from that of the parent process

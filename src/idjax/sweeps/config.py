@@ -19,7 +19,7 @@ def load_sweep(config: str) -> tuple[Sweep, tuple[Point, ...]]:
     path = pathlib.Path(config) if config.endswith(".py") else _published(config)
     sweep = run_config(path, "sweep")
     if not isinstance(sweep, Sweep):
-        raise IdjaxError(f"{path}: its sweep is a {type(sweep).__name__}; give a Sweep(...) of idjax.axes")
+        raise IdjaxError(f"{path}: its sweep is a {type(sweep).__name__}; give a Sweep(...) of idjax.sweeps.axes")
     try:
         return sweep, check_points(sweep)
     except IdjaxError as error:
