@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 BASE = Settings(optimizer="adam", batch_size=8, epochs=10)
 LONG = 2000

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 BASE = Settings(learning_rate=0.01, batch_size=8, epochs=20)
 FAILS = (Claim("explained_variance", high=0.5),)

@@ -1,6 +1,7 @@
 """The fix: each sample standardised inside the model and restored at its output. What the step size must be then."""
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 LEARNED = (Claim("explained_variance", low=0.9999), Claim("shape_correlation", low=0.9999))
 

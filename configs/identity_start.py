@@ -1,6 +1,7 @@
 """Started at the identity, the failing data have a loss of exactly 0: the answer is there, training must find it."""
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 experiment = Experiment(
     name="identity_start",

@@ -1,6 +1,7 @@
 """The failing run: numbers that wander a little around 1.1, a random start, and a loss that looks good."""
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 experiment = Experiment(
     name="narrow_normal",

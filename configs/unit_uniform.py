@@ -1,6 +1,7 @@
 """The published success: the same layer on numbers that are uniform between 0 and 1."""
 
-from idjax.settings import Claim, Experiment, PublishedLoss, Run, Settings
+from idjax.published.experiments import Claim, Experiment, PublishedLoss, Run
+from idjax.settings import Settings
 
 experiment = Experiment(
     name="unit_uniform",

@@ -1,6 +1,7 @@
 """Five uniform inputs instead of 84: the loss is divided by 5 outputs rather than 84, and all is learned."""
 
-from idjax.settings import Claim, Experiment, Run, Settings
+from idjax.published.experiments import Claim, Experiment, Run
+from idjax.settings import Settings
 
 experiment = Experiment(
     name="unit_uniform_5",

@@ -1,6 +1,6 @@
 """The figure that explains the failure: steps to learn against how much the inputs vary."""
 
-from idjax.settings import VarianceScan
+from idjax.published.experiments import VarianceScan
 
 PUBLISHED = 0.0012380764 / 1.1090579
 

@@ -9,11 +9,12 @@ from idjax.data import load
 from idjax.data.config_files import configs_folder
 from idjax.prediction.predict import predict
 from idjax.published import reproduce
+from idjax.published.claims import METRICS, Evidence, check_claim
+from idjax.published.experiments import Claim, Experiment, VarianceScan
+from idjax.published.outcomes import ScanOutcome
 from idjax.published.variance_scan import run_scan
 from idjax.report import comparison as compare
-from idjax.report.comparison import METRICS, Pair, check_claim
-from idjax.results.outcomes import ScanOutcome
-from idjax.settings import Claim, Experiment, VarianceScan, check
+from idjax.settings import check
 from idjax.training.train import train
 from idjax.types import IdjaxError
 
@@ -47,7 +48,7 @@ def uniform():
     """The whole published run: predicted and trained, 100 epochs of 875 steps."""
     found = experiment("unit_uniform")
     data, settings = load(found.data), found.runs[0].settings
-    return found, Pair(train(data, settings), predict(data, settings), found.published)
+    return found, Evidence(train(data, settings), predict(data, settings), found.published)
 
 
 def test_the_published_log_lies_inside_the_band(uniform):
@@ -162,19 +163,19 @@ def test_prediction_error_counts_every_epoch(uniform):
     _, pair = uniform
     bent = pair.trained.train.copy()
     bent[50] *= 1.5
-    worse = pair._replace(trained=dataclasses.replace(pair.trained, train=bent))
-    assert compare.prediction_error(pair) < 0.01
-    assert compare.prediction_error(worse) == pytest.approx(0.5, abs=0.01)
+    worse = dataclasses.replace(pair.trained, train=bent)
+    assert compare.prediction_error(pair.trained, pair.predicted) < 0.01
+    assert compare.prediction_error(worse, pair.predicted) == pytest.approx(0.5, abs=0.01)
 
 
 def test_verdicts(uniform):
     _, pair = uniform
-    assert "0.99 would take 153" in compare.verdict(pair, 0.99)
+    assert "0.99 would take 153" in compare.verdict(pair.trained, pair.predicted, 0.99)
     done = dataclasses.replace(pair.trained, explained_variance=np.full(100, 0.995), steps_to_learn=875 * 8.25)
-    assert compare.verdict(pair._replace(trained=done), 0.99) == "learned within 8.2 epochs"
+    assert compare.verdict(done, pair.predicted, 0.99) == "learned within 8.2 epochs"
     nothing = dataclasses.replace(pair.trained, train=np.zeros(100))
-    assert compare.verdict(pair._replace(trained=nothing), 0.99).startswith("nothing to learn")
+    assert compare.verdict(nothing, pair.predicted, 0.99).startswith("nothing to learn")
     gone = dataclasses.replace(pair.trained, explained_variance=np.full(100, np.nan))
-    assert compare.verdict(pair._replace(trained=gone), 0.99).startswith("the targets do not vary")
+    assert compare.verdict(gone, pair.predicted, 0.99).startswith("the targets do not vary")
     gone = dataclasses.replace(gone, train=np.full(100, np.inf))
-    assert compare.verdict(pair._replace(trained=gone), 0.99).startswith("diverged")
+    assert compare.verdict(gone, pair.predicted, 0.99).startswith("diverged")

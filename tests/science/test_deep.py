@@ -13,7 +13,7 @@ import pytest
 from idjax.moments.moments import moments_of
 from idjax.nn.model import DenseModel, layers_of, to_bytes
 from idjax.prediction.predict import NoTheoryError, predict
-from idjax.report.comparison import Pair, prediction_error
+from idjax.report.comparison import prediction_error
 from idjax.settings import Settings, check
 from idjax.theory import quadratic
 from idjax.theory.full_batch import stepped
@@ -198,18 +198,18 @@ def test_predict_is_the_twin_of_train(changes):
     settings = dataclasses.replace(FULL, **changes)
     trained, predicted = train(rows(), settings), predict(rows(), settings, band=False)
     bar = 1e-4 if settings.dtype == "float32" else 1e-8
-    assert prediction_error(Pair(trained, predicted)) < bar
+    assert prediction_error(trained, predicted) < bar
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=bar)
     np.testing.assert_allclose(predicted.weights.kernel, trained.weights.kernel, atol=bar)
     np.testing.assert_allclose(predicted.layers[-1].bias, trained.layers[-1].bias, atol=bar)
     other = predict(rows(), dataclasses.replace(settings, learning_rate=1.1 * settings.step_size), band=False)
-    assert prediction_error(Pair(trained, other)) > 1e-3
+    assert prediction_error(trained, other) > 1e-3
 
 
 def test_a_regression_through_a_hidden_layer():
     x, y = rows(), rows(seed=1)[:, :2]
     trained, predicted = train(x, FULL, target=y), predict(x, FULL, target=y)
-    assert prediction_error(Pair(trained, predicted)) < 1e-8
+    assert prediction_error(trained, predicted) < 1e-8
     assert predicted.train_band is not None
     others = np.stack([train(x, dataclasses.replace(FULL, seed=seed), target=y).train for seed in range(1, 7)])
     inside = (predicted.train_band.low < others) & (others < predicted.train_band.high)
@@ -221,7 +221,7 @@ def test_minibatches_without_their_noise_are_close_and_said_to_be_without():
     x = rows(2000)
     trained, predicted = train(x, settings), predict(x, settings, band=False)
     assert "noise of the batches left out" in predicted.how
-    assert prediction_error(Pair(trained, predicted)) < 0.03
+    assert prediction_error(trained, predicted) < 0.03
 
 
 def test_no_learning_rate_compiles_anything_new():
@@ -250,7 +250,7 @@ def test_weights_of_all_layers_are_written_and_read(tmp_path):
     settings = dataclasses.replace(FULL, start=str(file), epochs=2)
     again, predicted = train(rows(), settings), predict(rows(), settings, band=False)
     assert again.train[0] < trained.train[-1]
-    assert prediction_error(Pair(again, predicted)) < 1e-8
+    assert prediction_error(again, predicted) < 1e-8
     with pytest.raises(IdjaxError, match="2 layers, but there are 1"):
         train(rows(), dataclasses.replace(settings, hidden=""))
     with pytest.raises(IdjaxError, match=r"the data need \(6, 4\)"):

@@ -11,7 +11,7 @@ from idjax.nn.model import start_layers, to_bytes
 from idjax.nn.step import plan_for
 from idjax.prediction.dynamics import network
 from idjax.prediction.predict import NoTheoryError, predict
-from idjax.report.comparison import Pair, prediction_error
+from idjax.report.comparison import prediction_error
 from idjax.settings import Settings
 from idjax.theory.networks import tangent
 from idjax.training.train import train
@@ -65,7 +65,7 @@ def test_a_drifting_kernel_is_said_and_the_losses_then_differ():
     trained, predicted = both(settings)
     assert predicted.kernel_drift[-1] > 0.1
     assert "trust the losses up to epoch" in predicted.notes[0]
-    assert prediction_error(Pair(trained, predicted)) > 0.02
+    assert prediction_error(trained, predicted) > 0.02
 
 
 @pytest.mark.slow

@@ -14,13 +14,15 @@ import pytest
 from pages import Page
 
 from idjax.published import page
+from idjax.published.experiments import Claim, Experiment, PublishedLoss, Run, VarianceScan
 from idjax.published.figures import attempts_figure, loss_figure, loss_of_mean, samples_figure, variance_figure
+from idjax.published.outcomes import Checked, ExperimentOutcome, RunOutcome, ScanOutcome, ScanPoint
 from idjax.published.tables import HEADER, summary_rows
 from idjax.report import formatting as words
 from idjax.report.curves import curve_figure
 from idjax.report.drawing import to_png
-from idjax.results.outcomes import Checked, ExperimentOutcome, RunOutcome, Samples, ScanOutcome, ScanPoint
-from idjax.settings import Claim, Experiment, PublishedLoss, Run, Settings, VarianceScan
+from idjax.results.outcomes import Samples
+from idjax.settings import Settings
 from idjax.types import Band, Curve, LearningRates, Weights
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"

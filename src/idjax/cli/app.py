@@ -20,7 +20,7 @@ from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
     from idjax.data import Dataset
-    from idjax.results.outcomes import Outcome
+    from idjax.published.outcomes import Outcome
     from idjax.types import Curve
 
 app = App(
@@ -156,7 +156,7 @@ def train(
     """
     from idjax.nn.model import to_bytes
     from idjax.prediction.predict import NoTheoryError
-    from idjax.report.comparison import Pair, prediction_error, progress_line, verdict
+    from idjax.report.comparison import prediction_error, progress_line, verdict
     from idjax.results import store
     from idjax.training.checkpoint import Checkpoints
 
@@ -187,7 +187,7 @@ def train(
             raise
         print(f"\nidjax: interrupted; the training is kept in {out}: add --resume to go on", file=sys.stderr)
         return 130
-    pair = Pair(trained, predicted)
+    outcome = verdict(trained, predicted, settings.learned_at)
     text = store.to_json(
         {
             "data": dataset.source,
@@ -195,7 +195,7 @@ def train(
             "measured": store.curve_object(trained),
             "predicted": store.curve_object(predicted) if predicted else None,
             "no_prediction": reason,
-            "verdict": verdict(pair, settings.learned_at),
+            "verdict": outcome,
             "provenance": store.provenance(),
         }
     )
@@ -206,11 +206,9 @@ def train(
     if json:
         print(text, end="")
     else:
-        print(verdict(pair, settings.learned_at))
-        if predicted and math.isfinite(prediction_error(pair)):
-            print(
-                f"trained against predicted loss: within {prediction_error(pair):.2%} at every epoch ({predicted.how})"
-            )
+        print(outcome)
+        if predicted and math.isfinite(error := prediction_error(trained, predicted)):
+            print(f"trained against predicted loss: within {error:.2%} at every epoch ({predicted.how})")
     return 0
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
+from idjax.published.experiments import PublishedLoss
+from idjax.published.outcomes import ExperimentOutcome, RunOutcome, ScanOutcome, ScanPoint
 from idjax.report.drawing import BLUE, GREEN, GREY, RED, draw_losses, finite, frame_losses, plain, say, tidy
 from idjax.report.formatting import LOSSES, NORMALIZERS, number, units
-from idjax.results.outcomes import ExperimentOutcome, RunOutcome, ScanOutcome, ScanPoint
-from idjax.settings import PublishedLoss
 
 SCAN_LINES: dict[str, dict[str, Any]] = {
     "none": {"color": "#E69F00", "lw": 6.0, "alpha": 0.55},

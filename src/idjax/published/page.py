@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from idjax.published import figures
+from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.tables import summary_rows
 from idjax.report import formatting
 from idjax.report.drawing import to_png
 from idjax.report.templates import templates
-from idjax.results.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 
 MANY = 6
 """Experiments of more runs than this share one figure and one table."""
@@ -48,7 +48,6 @@ def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: 
     sections = [_section(outcome, pictures) for outcome in outcomes]
     environment = templates(pictures)
     environment.filters["final_loss"] = formatting.final_loss
-    environment.filters["how_measured"] = formatting.how_measured
     page = environment.get_template("report.html.jinja").render(
         sections=sections, summary=_summary(outcomes), provenance=provenance, seconds=seconds
     )
@@ -89,7 +88,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _shared(outcome: ExperimentOutcome) -> list[str]:
-    """What all runs of an experiment have in common, in formatting."""
+    """What all runs of an experiment have in common, in words."""
     first, *others = [formatting.settings_parts(run.settings) for run in outcome.runs]
     return [part for part in first if all(part in parts for parts in others)]
 

@@ -10,11 +10,14 @@ from idjax.data import Dataset, load, training_rows
 from idjax.data.config_files import configs_folder, run_config
 from idjax.nn.model import DenseModel, to_params
 from idjax.prediction.predict import NoTheoryError, predict
+from idjax.published.claims import Evidence, check_claim
+from idjax.published.experiments import Experiment, Run, VarianceScan
+from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.variance_scan import run_scan
-from idjax.report.comparison import Pair, check_claim, progress_line, verdict
-from idjax.results.outcomes import ExperimentOutcome, Outcome, RunOutcome, Samples, ScanOutcome
+from idjax.report.comparison import progress_line, verdict
+from idjax.results.outcomes import Samples
 from idjax.results.store import curve_object
-from idjax.settings import Experiment, Run, Settings, VarianceScan
+from idjax.settings import Settings
 from idjax.training.train import train
 from idjax.types import Curve, IdjaxError, Progress
 
@@ -95,15 +98,15 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
         say(f"{title}: {progress_line(progress, predicted)}")
 
     trained = train(data, settings, on_epoch=on_epoch)
-    pair = Pair(trained, predicted, experiment.published, long_run)
+    seen = Evidence(trained, predicted, experiment.published, long_run)
     return RunOutcome(
         run=run,
         settings=settings,
         predicted=predicted,
         no_prediction=reason,
         trained=trained,
-        checks=tuple(check_claim(claim, pair) for claim in run.claims),
-        verdict=verdict(pair, settings.learned_at),
+        checks=tuple(check_claim(claim, seen) for claim in run.claims),
+        verdict=verdict(trained, predicted, settings.learned_at),
         samples=_samples(data, settings, trained) if run.draw_samples else None,
         long_run=long_run,
     )

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from idjax.report.formatting import ending, verdict_mark
-from idjax.results.outcomes import Outcome, ScanOutcome
+from idjax.published.outcomes import Outcome, ScanOutcome
+from idjax.report.formatting import ending
 
 HEADER = ("experiment", "predicted", "trained", "published", "verdict", "")
 
@@ -19,7 +19,7 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
         for index, run in enumerate(outcome.runs):
             title = name if len(outcome.runs) == 1 else f"{name}: {run.run.label}"
             published = outcome.experiment.published_words if index == 0 else ""
-            rows.append((title, ending(run.predicted), ending(run.trained), published, run.verdict, verdict_mark(run)))
+            rows.append((title, ending(run.predicted), ending(run.trained), published, run.verdict, _mark(run.holds)))
     return rows
 
 
@@ -32,5 +32,9 @@ def _scan_row(outcome: ScanOutcome) -> tuple[str, ...]:
         f"{trained} trained, {len(measured) - trained} extrapolated",
         "",
         f"predicted and measured steps to learn agree within {outcome.worst:.2g} (relative) at every measured point",
-        "as claimed" if outcome.holds else "NOT as claimed",
+        _mark(outcome.holds),
     )
+
+
+def _mark(holds: bool) -> str:
+    return "as claimed" if holds else "NOT as claimed"

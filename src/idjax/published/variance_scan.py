@@ -22,8 +22,9 @@ from idjax.nn.model import from_params, start_weights, to_params
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs
 from idjax.prediction.predict import steps_to_loss
 from idjax.prediction.problem import max_learning_rate, quadratic_problem
-from idjax.results.outcomes import ScanOutcome, ScanPoint
-from idjax.settings import Normalize, Settings, VarianceScan
+from idjax.published.experiments import VarianceScan
+from idjax.published.outcomes import ScanOutcome, ScanPoint
+from idjax.settings import Normalize, Settings
 from idjax.types import Weights
 
 CHUNK = 5000

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from idjax.results.outcomes import Diagnosis, Finding, Prescription, RunOutcome, ScanPoint
+from idjax.results.outcomes import Diagnosis, Finding, Prescription
 from idjax.results.program import LayerFinding
 from idjax.settings import Settings
 from idjax.types import Curve
@@ -116,20 +116,6 @@ def units(settings: Settings) -> str:
     """The units of the loss."""
     original = settings.normalize == "none" or settings.loss_space == "original"
     return "original units" if original else "normalised units"
-
-
-def how_measured(point: ScanPoint) -> str:
-    """Where a point's measured value comes from."""
-    return {
-        "trained": "trained to the end",
-        "extrapolated": "measured decay rate, extrapolated",
-        "beyond float64": "prediction only: beyond float64",
-    }[point.kind]
-
-
-def verdict_mark(run: RunOutcome) -> str:
-    """Whether all that was claimed holds."""
-    return "as claimed" if run.holds else "NOT as claimed"
 
 
 def sentence(text: str) -> str:

@@ -1,40 +1,13 @@
 """What came of the experiments: plain results that `store` writes and `report` draws. No JAX inside."""
 
 import dataclasses
-import math
 from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.settings import Claim, Experiment, Run, Settings, VarianceScan
+from idjax.settings import Settings
 from idjax.types import Curve, Value
-
-
-@dataclasses.dataclass(frozen=True)
-class Checked:
-    """A claim with the value that was found, and what the metric means in words."""
-
-    claim: Claim
-    value: float
-    words: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the value lies between the bounds, ends included; NaN does not."""
-        return self.claim.low <= self.value <= self.claim.high
-
-    @property
-    def bounds(self) -> str:
-        """The bounds in words."""
-        low, high = self.claim.low, self.claim.high
-        if low == high:
-            return f"exactly {low:g}"
-        if math.isinf(low):
-            return f"at most {high:g}"
-        if math.isinf(high):
-            return f"at least {low:g}"
-        return f"{low:g} to {high:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,79 +17,6 @@ class Samples:
     target: Float[np.ndarray, "k q"]
     output: Float[np.ndarray, "k q"]
     mean: Float[np.ndarray, " q"]
-
-
-@dataclasses.dataclass(frozen=True)
-class RunOutcome:
-    """One run: predicted before training (or the reason why not), trained, held against its claims."""
-
-    run: Run
-    settings: Settings
-    predicted: Curve | None
-    no_prediction: str
-    trained: Curve
-    checks: tuple[Checked, ...]
-    verdict: str
-    samples: Samples | None = None
-    long_run: Curve | None = None
-    """A prediction for more epochs than were trained."""
-
-    @property
-    def holds(self) -> bool:
-        """Whether every claim holds."""
-        return all(check.holds for check in self.checks)
-
-
-@dataclasses.dataclass(frozen=True)
-class ExperimentOutcome:
-    """All runs of an experiment."""
-
-    experiment: Experiment
-    runs: tuple[RunOutcome, ...]
-
-    @property
-    def holds(self) -> bool:
-        """Whether every claim of every run holds."""
-        return all(run.holds for run in self.runs)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScanPoint:
-    """Steps to learn at one deviation and normaliser.
-
-    kind says how `measured` came about: trained to the end; the measured decay rate extrapolated; or prediction
-    only, where float64 itself cannot show the decay (measured is then NaN).
-    """
-
-    ratio: float
-    normalize: str
-    learning_rate: float
-    predicted: float
-    measured: float
-    kind: Literal["trained", "extrapolated", "beyond float64"]
-
-    @property
-    def error(self) -> float:
-        """measured / predicted - 1."""
-        return 0.0 if self.measured == self.predicted else self.measured / max(self.predicted, 1.0) - 1
-
-
-@dataclasses.dataclass(frozen=True)
-class ScanOutcome:
-    """All points of a variance scan."""
-
-    scan: VarianceScan
-    points: tuple[ScanPoint, ...]
-
-    @property
-    def worst(self) -> float:
-        """The largest |error| over the measured points."""
-        return max((abs(point.error) for point in self.points if point.kind != "beyond float64"), default=0.0)
-
-    @property
-    def holds(self) -> bool:
-        """Whether every measured point agrees within the tolerance."""
-        return self.worst <= self.scan.tolerance
 
 
 Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
@@ -172,9 +72,6 @@ class SweepOutcome:
 
     def _count(self, kind: str) -> int:
         return sum(point.agreement == kind for point in self.points)
-
-
-Outcome = ExperimentOutcome | ScanOutcome
 
 
 Kind = Literal["cause", "consequence", "note"]

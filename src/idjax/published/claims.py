@@ -1,0 +1,107 @@
+"""Metrics of trained runs by name, and claims held against them."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from idjax.published.experiments import Claim, PublishedLoss
+from idjax.published.outcomes import Checked
+from idjax.report.comparison import prediction_error, training_error
+from idjax.types import Curve
+
+
+class Evidence(NamedTuple):
+    """A trained run, its prediction if there is one, what was published of it, and a prediction for longer."""
+
+    trained: Curve
+    predicted: Curve | None
+    published: tuple[PublishedLoss, ...] = ()
+    long_run: Curve | None = None
+
+
+def _outside_band(seen: Evidence) -> float:
+    """How many published losses, rounded to 4 decimals as they are, lie outside the predicted 95% band."""
+    return float(sum(not low <= loss <= high for loss, low, _, high in _published_in_band(seen)))
+
+
+def _band_widths(seen: Evidence) -> list[float]:
+    return [(high - low) / median for _, low, median, high in _published_in_band(seen, decimals=None)]
+
+
+def _published_in_band(seen: Evidence, decimals: int | None = 4) -> list[tuple[float, float, float, float]]:
+    """(published, low, median, high) of each published loss, training and validation in turn."""
+    found = []
+    for line in seen.published:
+        for loss, band in (
+            (line.train, seen.predicted and seen.predicted.train_band),
+            (line.validation, seen.predicted and seen.predicted.validation_band),
+        ):
+            if band is None:
+                found.append((loss, math.nan, math.nan, math.nan))
+                continue
+            ends = [float(values[line.epoch - 1]) for values in (band.low, band.median, band.high)]
+            found.append((loss, *(ends if decimals is None else [round(end, decimals) for end in ends])))
+    return found
+
+
+def _columns_off_diagonal(seen: Evidence) -> float:
+    kernel = seen.trained.weights.kernel
+    return float(np.sum(kernel.argmax(axis=0) != np.arange(kernel.shape[1])))
+
+
+METRICS: dict[str, tuple[str, Callable[[Evidence], float]]] = {
+    "largest_train_loss": ("largest training loss of any epoch", lambda seen: seen.trained.train.max()),
+    "largest_validation_loss": (
+        "largest validation loss of any epoch",
+        lambda seen: seen.trained.validation.max(),
+    ),
+    "validation_loss": ("validation loss at the end", lambda seen: seen.trained.validation[-1]),
+    "explained_variance": ("explained variance at the end", lambda seen: seen.trained.explained_variance[-1]),
+    "shape_correlation": ("shape correlation at the end", lambda seen: seen.trained.shape_correlation),
+    "prediction_error": (
+        "largest relative difference of trained and predicted losses",
+        lambda seen: math.nan if seen.predicted is None else prediction_error(seen.trained, seen.predicted),
+    ),
+    "training_error": (
+        "largest relative difference of trained and predicted training losses",
+        lambda seen: math.nan if seen.predicted is None else training_error(seen.trained, seen.predicted),
+    ),
+    "long_run_loss": (
+        "training loss predicted for the long run",
+        lambda seen: math.nan if seen.long_run is None else seen.long_run.train[-1],
+    ),
+    "kernel_error": (
+        "largest difference of the kernel from the identity",
+        lambda seen: np.abs(seen.trained.weights.kernel - np.eye(len(seen.trained.weights.kernel))).max(),
+    ),
+    "columns_off_diagonal": (
+        "kernel columns whose largest weight is off the diagonal",
+        _columns_off_diagonal,
+    ),
+    "smallest_column_maximum": (
+        "smallest of the kernel's column maxima",
+        lambda seen: seen.trained.weights.kernel.max(axis=0).min(),
+    ),
+    "largest_column_maximum": (
+        "largest of the kernel's column maxima",
+        lambda seen: seen.trained.weights.kernel.max(axis=0).max(),
+    ),
+    "published_outside_band": ("published losses outside the predicted 95% band over starts", _outside_band),
+    "first_band_width": (
+        "width of the band over its median, first published training loss",
+        lambda seen: _band_widths(seen)[0],
+    ),
+    "band_width": (
+        "largest width of the band over its median, the other published losses",
+        lambda seen: max(_band_widths(seen)[1:]),
+    ),
+}
+"""What a claim may be about: the metric in words, and how it is found."""
+
+
+def check_claim(claim: Claim, seen: Evidence) -> Checked:
+    """A claim with the value found."""
+    words, measure = METRICS[claim.metric]
+    return Checked(claim, float(measure(seen)), words)
