@@ -8,7 +8,7 @@ import pytest
 from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
 from idjax import Curve, predict, train_many
-from idjax.data.arrays import as_dataset
+from idjax.data import as_dataset
 from idjax.moments.moments import measure
 from idjax.nn.model import start_layers, start_weights, to_bytes
 from idjax.prediction.dynamics import simulate as followed

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idjax.data import Dataset, Stream, from_arrays, load_builtin, read, stream
+from idjax.data import Dataset, Stream, from_arrays, load, load_builtin, stream
 from idjax.types import IdjaxError
 
 ROWS = np.random.default_rng(0).normal(size=(300, 5)) * [1, 10, 0.1, 1e3, 1]
@@ -113,7 +113,6 @@ def test_every_source_has_the_same_rows(folder, name, block_rows):
     assert s.feature_names in (NAMES, ("x1", "x2", "x3", "x4", "x5"))
     assert s.target_names == s.feature_names
     assert s.feature_dtypes == (np.float64,) * 5
-    assert s.size
     assert (s.classes, s.dropped) == (None, 0)
 
 
@@ -123,7 +122,7 @@ def test_every_source_is_read_at_once(folder, name):
         return
     data = IN_MEMORY.get(name, folder / name)
     for dtype in ("float32", "float64"):
-        got = read(data, dtype=dtype)
+        got = load(data, dtype=dtype)
         np.testing.assert_array_equal(got.x, ROWS.astype(dtype))
         assert got.x.flags.c_contiguous
         assert got.feature_names == stream(data).feature_names
@@ -131,11 +130,11 @@ def test_every_source_is_read_at_once(folder, name):
 
 def test_frames_keep_their_names():
     frame = pl.DataFrame(ROWS, schema=list(NAMES))
-    got = read(frame, "b,a")
+    got = load(frame, "b,a")
     assert (got.feature_names, got.target_names) == (("c", "d", "e"), ("b", "a"))
     assert from_arrays(frame).feature_names == NAMES
-    assert read(ROWS, ROWS[:, :1]).y is not None
-    assert read(ROWS, "x2").target_names == ("x2",)
+    assert load(ROWS, ROWS[:, :1]).y is not None
+    assert load(ROWS, "x2").target_names == ("x2",)
 
 
 @pytest.mark.parametrize("name", ["words.parquet", "words.feather", "words.csv"])
@@ -146,8 +145,17 @@ def test_columns_by_name(folder, name):
     np.testing.assert_array_equal(y, ROWS[:, [3, 1]])
     assert (s.feature_names, s.target_names) == (("e", "a"), ("d", "b"))
     assert rows_of(stream(folder / name, columns=["c"]))[0].shape == (300, 1)
-    data = read(folder / "x.parquet", "b")
+    data = load(folder / "x.parquet", "b")
     assert (data.feature_names, data.target_names) == (("a", "c", "d", "e"), ("b",))
+
+
+@pytest.mark.parametrize("name", ["x.tsv", "x.parquet", "x.feather", "pandas"])
+def test_a_target_that_is_the_first_column(folder, name):
+    """All columns are read then, in another order than they have."""
+    data, first = IN_MEMORY.get(name, folder / name), "x1" if name == "x.tsv" else "a"
+    x, y = rows_of(stream(data, first, block_rows=31))
+    np.testing.assert_array_equal(np.hstack([y, x]), ROWS)
+    np.testing.assert_array_equal(load(data, first, "float64").target, ROWS[:, :1])
 
 
 WITH_WORDS = {
@@ -187,7 +195,7 @@ def test_two_sources_side_by_side(folder):
     np.testing.assert_array_equal(rows_of(stream(folder / "c.npz", "y"))[1], ROWS[:, :1])
     np.testing.assert_array_equal(rows_of(stream(ROWS, folder / "c.npz"))[1], ROWS[:, :1])
     message = refused("the target has 299 rows and", folder / "x.tsv", ROWS[1:], block_rows=64)
-    assert message.startswith("y: ")
+    assert message.startswith("target: ")
     assert "has 300; give one row" in message
     data = Dataset(ROWS, ROWS[:, :1], NAMES, ("t",), "d")
     s = stream(data)
@@ -294,10 +302,10 @@ def test_missing_labels_and_targets():
     np.testing.assert_array_equal(x, [[1], [3], [4]])
     np.testing.assert_array_equal(y, [[1, 0], [0, 1], [1, 0]])
     assert s.dropped == 1
-    assert refused("at row 3, column 1", ROWS[:4], np.array([1, 2, np.nan, 3])).startswith("y: 1 value is missing")
+    assert refused("at row 3, column 1", ROWS[:4], np.array([1, 2, np.nan, 3])).startswith("target: 1 value is missing")
     wide = np.ones((3, 4))
     wide[1, 3] = np.nan
-    refused("y: 1 value is missing (empty or NaN), at row 2, column 4", ROWS[:3, :1], wide)
+    refused("target: 1 value is missing (empty or NaN), at row 2, column 4", ROWS[:3, :1], wide)
 
 
 def test_infinite_values_are_refused():
@@ -309,20 +317,10 @@ def test_infinite_values_are_refused():
             refused(
                 "x: the value at row 251, column 3 (counting from 1) is infinite", x, missing=missing, block_rows=20
             )
-            refused("y: the value at row 251", ROWS, x, missing=missing, block_rows=20)
+            refused("target: the value at row 251", ROWS, x, missing=missing, block_rows=20)
     large = np.full((3, 2), 1e308)
     np.testing.assert_array_equal(rows_of(stream(large))[0], large)
     np.testing.assert_array_equal(rows_of(stream(-large))[0], -large)
-
-
-def test_progress(folder):
-    seen = []
-    for _ in stream(folder / "c.npy", block_rows=128).blocks(lambda done, total: seen.append((done, total))):
-        pass
-    assert seen == [(128, 300), (256, 300), (300, 300)]
-    seen = []
-    list(stream(folder / "x.tsv", block_rows=200).blocks(lambda *said: seen.append(said)))
-    assert seen == [(200, None), (300, None)]
 
 
 def test_too_few_rows_are_left():
@@ -395,7 +393,7 @@ def test_bad_columns(case, suffix, tmp_path):
     path.write_bytes(parquet(values) if suffix == "parquet" else arrow(values))
     refused(said, values if suffix == "frame" else path)
     with pytest.raises(IdjaxError):
-        read(values if suffix == "frame" else path)
+        load(values if suffix == "frame" else path)
 
 
 def test_columns_of_one_name(tmp_path):
@@ -432,7 +430,7 @@ def test_bad_bytes(name, tmp_path):
     (tmp_path / name).write_bytes(content)
     refused(said, tmp_path / name)
     with pytest.raises(IdjaxError, match=name):
-        read(tmp_path / name)
+        load(tmp_path / name)
 
 
 def test_a_file_that_is_cut_while_it_is_read(tmp_path):
@@ -517,7 +515,7 @@ def test_bad_hdf5(case, tmp_path):
     hdf5(tmp_path / "bad.h5", fill)
     refused(said, tmp_path / "bad.h5")
     with pytest.raises(IdjaxError, match=r"bad\.h5"):
-        read(tmp_path / "bad.h5")
+        load(tmp_path / "bad.h5")
 
 
 def test_a_cut_hdf5_file(tmp_path):

@@ -1,13 +1,10 @@
 """Data: built-in sets, files and arrays, all as one checked `Dataset`. Nothing here imports JAX."""
 
-from idjax.data.arrays import as_dataset, from_arrays
-from idjax.data.builtin import BUILTINS, load_builtin, prescribed
+from idjax.data.builtin import BUILTINS, prescribed
 from idjax.data.dataset import Dataset
-from idjax.data.readers import read
+from idjax.data.loading import as_dataset, from_arrays, load, load_builtin
 from idjax.data.split import keras_split, training_rows
 from idjax.data.streaming import Stream, stream
-
-load = read
 
 __all__ = [
     "BUILTINS",
@@ -19,7 +16,6 @@ __all__ = [
     "load",
     "load_builtin",
     "prescribed",
-    "read",
     "stream",
     "training_rows",
 ]

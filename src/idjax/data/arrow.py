@@ -2,14 +2,13 @@
 
 import collections
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from idjax.data.dataset import printable
-from idjax.data.errors import needed
-from idjax.data.source import OTHER, TEXT, Block, Source
+from idjax.data.errors import import_extra
+from idjax.data.source import OTHER, TEXT, Block, Request, Source
 from idjax.types import IdjaxError
 
 ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
@@ -19,9 +18,10 @@ _BATCH_VALUES = 2**23
 """Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
 
 
-def arrow_source(path: Path, source: str) -> Source:
+def arrow_source(request: Request) -> Source:
     """The record batches of an Arrow IPC file (Feather version 2) or stream, mapped one at a time."""
-    arrow, ipc = needed("pyarrow", source), needed("pyarrow.ipc", source)
+    path, source = request.path, request.name
+    arrow, ipc = import_extra("pyarrow", source), import_extra("pyarrow.ipc", source)
     with path.open("rb") as file:
         is_file = file.read(len(_FILE_MAGIC)) == _FILE_MAGIC
 
@@ -42,16 +42,16 @@ def arrow_source(path: Path, source: str) -> Source:
 
     with arrow.memory_map(str(path)) as mapped:
         schema = (ipc.open_file if is_file else ipc.open_stream)(mapped).schema
-    return of_batches(schema, lambda names, _: batches(names), source, None, path.stat().st_size, ARROW_REMEDY)
+    return of_batches(schema, lambda names, _: batches(names), source, None, ARROW_REMEDY)
 
 
-def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: int | None, remedy: str) -> Source:
+def of_batches(schema: Any, batches: Any, source: str, rows: int | None, remedy: str) -> Source:
     """Record batches of one schema as a source.
 
     `batches` is called with the names of columns that are wanted, None for all, and with the rows in a block; longer
     batches are cut.
     """
-    arrow, types = needed("pyarrow", source), needed("pyarrow.types", source)
+    arrow, types = import_extra("pyarrow", source), import_extra("pyarrow.types", source)
     names = tuple(schema.names)
     if not names:
         raise IdjaxError(f"{source}: it has no columns; give at least 1")
@@ -76,7 +76,7 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, size: i
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)
-    return Source(source, shown, dtypes, tuple(map(str, schema.types)), rows, size, read, remedy)
+    return Source(source, shown, dtypes, tuple(map(str, schema.types)), rows, read, remedy)
 
 
 def _dtype(types: Any, kind: Any) -> np.dtype:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.dataset import Dataset, Table, assemble, quote, suggestion
-from idjax.settings import Dtype
+from idjax.data.dataset import quote, suggestion
 from idjax.types import IdjaxError
 
 _SEED = 0
@@ -42,22 +41,10 @@ BUILTINS: dict[str, Builtin] = {
 """The named sets. Each has x_ij independent and identically distributed, and is its own target."""
 
 
-def load_builtin(name: str, dtype: Dtype = "float32") -> Dataset:
-    """A named set: narrow-normal (139336, 84), unit-uniform (99999, 84) or unit-uniform-5 (99999, 5).
-
-    The float32 numbers come from NumPy's default generator with seed 0; float64 holds the same numbers.
-
-    Raises:
-      IdjaxError: if there is no set of that name, with the closest one.
-    """
-    return assemble(builtin_table(name), None, dtype)
-
-
-def builtin_table(name: str) -> Table:
-    """The rows of a named set; IdjaxError as `load_builtin`."""
+def check_builtin(name: str) -> None:
+    """IdjaxError if there is no set of that name, with the closest one."""
     if name not in BUILTINS:
         raise IdjaxError(f"{quote(name)} is not a built-in data set; {suggestion(name, BUILTINS)}")
-    return Table(BUILTINS[name].draw(), None, name)
 
 
 def prescribed(

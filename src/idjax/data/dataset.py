@@ -1,14 +1,12 @@
-"""The `Dataset` and the checks that every one of them has passed, wherever it came from."""
+"""The `Dataset`, checks that need no values, and the words that messages are made of."""
 
 import dataclasses
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.settings import Dtype
 from idjax.types import IdjaxError
 
 
@@ -33,50 +31,6 @@ class Dataset:
     def target(self) -> Float[np.ndarray, "N q"]:
         """What is learned, (N, q): y, or x for an autoencoder."""
         return self.x if self.y is None else self.y
-
-
-class Table(NamedTuple):
-    """Values read but not yet checked, of any shape and dtype; names of columns where the source has them."""
-
-    values: np.ndarray
-    names: tuple[str, ...] | None
-    source: str
-
-
-def assemble(x: Table, y: Table | None, dtype: Dtype) -> Dataset:
-    """Checks and casts tables into a data set.
-
-    Raises:
-      IdjaxError: as `from_arrays` does.
-    """
-    features = _numbers(x, "x", dtype)
-    feature_names = x.names or numbered("x", features.shape[1])
-    if y is None:
-        return Dataset(features, None, feature_names, feature_names, x.source)
-    targets = _numbers(y, "y", dtype)
-    if len(targets) != len(features):
-        raise IdjaxError(
-            f"{y.source}: the target has {len(targets)} rows and {x.source} has {len(features)}; "
-            "give one row of target for each row of input"
-        )
-    return Dataset(features, targets, feature_names, y.names or numbered("y", targets.shape[1]), x.source)
-
-
-def part(table: Table, wanted: str) -> tuple[Table, Table]:
-    """The table without the wanted columns, and the wanted columns: names with commas between them.
-
-    Raises:
-      IdjaxError: as `find_columns`, or if no column is left.
-    """
-    names, source = table.names or numbered("x", table.values.shape[1]), table.source
-    chosen = find_columns(names, wanted, source, "the target")
-    if len(chosen) == len(names):
-        raise IdjaxError(f"{source}: the target takes all columns; leave one for x, or give no target")
-
-    def select(columns: list[int]) -> Table:
-        return Table(table.values[:, columns], tuple(names[i] for i in columns), source)
-
-    return select([i for i in range(len(names)) if i not in chosen]), select(chosen)
 
 
 def find_columns(names: tuple[str, ...], wanted: str, source: str, role: str) -> list[int]:
@@ -147,30 +101,6 @@ _NOT_NUMBERS = {
 def count_of(number: int, noun: str) -> str:
     """`no rows`, `1 row`, `2 rows`."""
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
-
-
-def _numbers(table: Table, letter: str, dtype: Dtype) -> Float[np.ndarray, "N p"]:
-    """The table's values in the dtype, once they are known to be real, finite and in its range."""
-    values, names, source = table
-    check_form(values.dtype, values.shape, source, letter)
-    try:
-        with np.errstate(all="ignore"):
-            numbers = np.array(values, dtype=dtype, order="C")
-    except MemoryError as error:
-        raise IdjaxError(f"{source}: its {values.shape} values do not fit in memory; give fewer rows") from error
-    finite = np.isfinite(numbers)
-    if finite.all():
-        return numbers
-    lost, what, remedy = ~np.isfinite(values), "NaN or infinite", "remove or fill in those rows"
-    if not lost.any():
-        lost, what = ~finite, f"too large for {dtype}"
-        remedy = "use --dtype float64" if dtype == "float32" else "divide that column by a constant"
-    row, column = np.unravel_index(np.argmax(lost), lost.shape)
-    count = int(np.count_nonzero(lost))
-    raise IdjaxError(
-        f"{source}: {count} {'value is' if count == 1 else 'values are'} {what}, "
-        f"{'at' if count == 1 else 'the first at'} {place(int(row) + 1, int(column), names)}; {remedy}"
-    )
 
 
 def place(row: int, column: int, names: tuple[str, ...] | None) -> str:

@@ -1,4 +1,4 @@
-"""Whatever a library may raise on a bad file, as one line; and libraries that only some files need."""
+"""What a library raises on a bad file, as one line of ours; and the libraries that only some files need."""
 
 import contextlib
 import importlib
@@ -10,7 +10,7 @@ from idjax.types import IdjaxError
 
 
 @contextlib.contextmanager
-def refusing(source: str, remedy: str) -> Iterator[None]:
+def reading_errors(source: str, remedy: str) -> Iterator[None]:
     """Turns whatever NumPy, zipfile, csv, pyarrow or h5py may raise or warn of on a bad file into one line."""
     try:
         with warnings.catch_warnings():
@@ -26,7 +26,7 @@ def refusing(source: str, remedy: str) -> Iterator[None]:
         raise IdjaxError(f"{source}: {remedy}") from error
 
 
-def needed(module: str, source: str) -> Any:
+def import_extra(module: str, source: str) -> Any:
     """The module, which comes with an extra; IdjaxError where it is missing."""
     try:
         return importlib.import_module(module)

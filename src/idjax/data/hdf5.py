@@ -2,16 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from idjax.data import dataset
-from idjax.data.dataset import quote
-from idjax.data.errors import needed
+from idjax.data.dataset import check_form, quote
+from idjax.data.errors import import_extra
 from idjax.data.numpy_files import choose
-from idjax.data.source import TEXT, Block, Source, pick
+from idjax.data.source import TEXT, Block, Request, Source, one_array, pick
 from idjax.types import IdjaxError
 
 HDF5_REMEDY = "it is damaged or no HDF5 file; save it again with h5py"
@@ -23,21 +21,22 @@ _PACKED_AT_MOST = 2000
 """Numbers take at least this share of their bytes: deflate's best is 1032."""
 
 
-def hdf5_source(path: Path, source: str, letter: str, array_name: str | None, leave_out: str | None) -> Source:
+def hdf5_source(request: Request) -> Source:
     """One data set of an HDF5 file, chosen as an array of an .npz file is."""
-    h5py = needed("h5py", source)
+    source, letter = request.name, request.letter
+    h5py = import_extra("h5py", source)
 
     def opened() -> Any:
-        return h5py.File(path, "r", rdcc_nbytes=_CACHE_BYTES)
+        return h5py.File(request.path, "r", rdcc_nbytes=_CACHE_BYTES)
 
     with opened() as file:
         names: list[str] = []
         file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
         links = [name for name in file if not isinstance(file.get(name, getlink=True), h5py.HardLink)]
-        for name in (array_name, letter, "x"):
+        for name in (request.array_name, letter, "x"):
             if name is not None and name in links:
                 raise IdjaxError(f"{source}: {quote(name)} is a link; copy the data it points to into the file")
-        chosen = choose(names, source, letter, array_name, leave_out, "save x in it as a data set named x")
+        chosen = choose(names, request, "save x in it as a data set named x")
         source = source if len(names) == 1 else f"{source} (data set {quote(chosen)})"
         data = file[chosen]
         text = h5py.check_string_dtype(data.dtype) is not None
@@ -57,8 +56,7 @@ def hdf5_source(path: Path, source: str, letter: str, array_name: str | None, le
                     held = data[start : start + block_rows].reshape(-1, width)
                     yield Block(pick(held, numbers), [])
 
-    dtypes, types = (TEXT if text else dtype,) * width, ("text" if text else dtype.name,) * width
-    return Source(source, None, dtypes, types, rows, rows * width * dtype.itemsize, read, HDF5_REMEDY)
+    return one_array(source, TEXT if text else dtype, shape, read, HDF5_REMEDY)
 
 
 def _checked(data: Any, source: str, letter: str, text: bool) -> tuple[tuple[int, int], np.dtype]:
@@ -68,7 +66,7 @@ def _checked(data: Any, source: str, letter: str, text: bool) -> tuple[tuple[int
     shape, dtype = data.shape, data.dtype
     if shape is None:
         raise IdjaxError(f"{source}: it is empty; give a data set with at least 2 rows")
-    shape = dataset.check_form(np.dtype(bool) if text else dtype, shape, source, letter, line=letter == "y")
+    shape = check_form(np.dtype(bool) if text else dtype, shape, source, letter, line=letter == "y")
     promised, stored = math.prod(shape) * dtype.itemsize, data.id.get_storage_size()
     packed = data.chunks is not None and data.id.get_create_plist().get_nfilters() > 0
     if promised > stored * (_PACKED_AT_MOST if packed else 1):

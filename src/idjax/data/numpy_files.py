@@ -1,4 +1,4 @@
-"""Arrays in .npy and .npz files, read at once or in blocks. No header is believed unchecked; nothing is unpickled."""
+"""Arrays in .npy and .npz files, read in blocks. No header is believed unchecked; nothing is unpickled."""
 
 import contextlib
 import io
@@ -8,18 +8,16 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from idjax.data import dataset
-from idjax.data.dataset import Table, quote, suggestion
-from idjax.data.source import Block, Source, pick
+from idjax.data.dataset import check_form, quote, suggestion
+from idjax.data.source import Block, Request, Source, one_array, pick
 from idjax.types import IdjaxError
 
 INFLATED_LIMIT = 8 * 2**30
-"""The most bytes that one array of an .npz file may unpack to."""
+"""The most bytes that one array of an .npz file may unpack to in memory, or in a temporary file."""
 NPY_REMEDY = "it is damaged or no .npy file; save it again with numpy.save"
 NPZ_REMEDY = "it is damaged or no .npz file; save it again with numpy.savez"
 
@@ -27,7 +25,7 @@ _HEADER_BYTES = 2**16
 _CHUNK_BYTES = 2**20
 
 
-class _Layout(NamedTuple):
+class ArrayHeader(NamedTuple):
     """What the header of an .npy file says, once checked against the file's size."""
 
     offset: int
@@ -36,125 +34,84 @@ class _Layout(NamedTuple):
     fortran: bool
 
 
-def _layout(head: bytes, size: int, source: str, letter: str, line: bool = False) -> _Layout:
-    """The layout of .npy data of `size` bytes that begin with `head`; IdjaxError unless the two agree.
-
-    With `line`, a target of one dimension is one column.
-    """
+def _header(head: bytes, size: int, name: str, request: Request) -> ArrayHeader:
+    """The header of .npy data of `size` bytes that begin with `head`; IdjaxError unless the two agree."""
     stream = io.BytesIO(head)
     version = np.lib.format.read_magic(stream)
     parsers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, fortran, dtype = parsers[version](stream)
     if min(shape, default=0) < 0:
         raise ValueError("negative shape")
-    shape = dataset.check_form(dtype, shape, source, letter, line and letter == "y")
+    shape = check_form(dtype, shape, name, request.letter, request.letter == "y" and not request.whole)
     promised, present = math.prod(shape) * dtype.itemsize, size - stream.tell()
     if promised != present:
-        raise IdjaxError(f"{source}: its header promises {promised} bytes and {present} follow; save it again")
-    return _Layout(stream.tell(), dtype, shape, fortran)
+        raise IdjaxError(f"{name}: its header promises {promised} bytes and {present} follow; save it again")
+    return ArrayHeader(stream.tell(), dtype, shape, fortran)
 
 
-def read_npy(path: Path, source: str, letter: str) -> Table:
-    """The array of an .npy file, left on disk until it is cast."""
-    with path.open("rb") as file:
-        offset, dtype, shape, fortran = _npy_layout(file, source, letter)
-        values = np.memmap(file, dtype, "r", offset, shape, "F" if fortran else "C")
-    return Table(values, None, source)
+def npy_source(request: Request) -> Source:
+    """The array of an .npy file."""
+    with request.path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        header = _header(file.read(_HEADER_BYTES), size, request.name, request)
+    return _source(lambda: request.path.open("rb"), header, request.name, NPY_REMEDY, mapped=not header.fortran)
 
 
-def npy_source(path: Path, source: str, letter: str) -> Source:
-    """The array of an .npy file, to be read in blocks."""
-    with path.open("rb") as file:
-        layout = _npy_layout(file, source, letter, line=True)
-    return _source(lambda: path.open("rb"), layout, source, NPY_REMEDY, mapped=not layout.fortran)
-
-
-def _npy_layout(file: io.BufferedIOBase, source: str, letter: str, line: bool = False) -> _Layout:
-    return _layout(file.read(_HEADER_BYTES), os.fstat(file.fileno()).st_size, source, letter, line)
-
-
-def read_npz(path: Path, source: str, letter: str, array_name: str | None, leave_out: str | None) -> Table:
-    """One array of an .npz file, unpacked into no more memory than the checked header asks for."""
-    with zipfile.ZipFile(path) as archive:
-        entry, source = _entry(archive, source, letter, array_name, leave_out)
-        _check_inflated(entry, source)
+def npz_source(request: Request) -> Source:
+    """One array of an .npz file, unpacked in blocks; column by column ones go through a temporary file."""
+    with zipfile.ZipFile(request.path) as archive:
+        names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
+        chosen = choose(names, request, "save x in it with numpy.savez(file, x=x)")
+        name = request.name if len(names) == 1 else f"{request.name} (array {quote(chosen)})"
+        entry = archive.getinfo(f"{chosen}.npy")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
+            raise IdjaxError(f"{name}: it is encrypted or packed in an unusual way; save with numpy.savez")
         with archive.open(entry) as stream:
-            head = stream.read(_HEADER_BYTES)
-            offset, dtype, shape, fortran = _layout(head, entry.file_size, source, letter)
-            content = bytearray(head[offset:])
-            while chunk := stream.read(_CHUNK_BYTES):  # the last read checks the length and the checksum
-                content += chunk
-    values = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    return Table(values, None, source)
-
-
-def npz_source(path: Path, source: str, letter: str, array_name: str | None, leave_out: str | None) -> Source:
-    """One array of an .npz file, to be unpacked in blocks; column by column ones go through a temporary file."""
-    with zipfile.ZipFile(path) as archive:
-        entry, source = _entry(archive, source, letter, array_name, leave_out)
-        with archive.open(entry) as stream:
-            layout = _layout(stream.read(_HEADER_BYTES), entry.file_size, source, letter, line=True)
-    if layout.fortran:
-        _check_inflated(entry, source)
+            header = _header(stream.read(_HEADER_BYTES), entry.file_size, name, request)
+    if (request.whole or header.fortran) and entry.file_size > INFLATED_LIMIT:
+        raise IdjaxError(
+            f"{name}: it unpacks to {entry.file_size} bytes, over the limit of {INFLATED_LIMIT}; "
+            "save it with numpy.save as .npy"
+        )
 
     @contextlib.contextmanager
     def unpacking() -> Iterator[Any]:
-        with zipfile.ZipFile(path) as archive, archive.open(entry.filename) as stream:
-            if not layout.fortran:
+        with zipfile.ZipFile(request.path) as archive, archive.open(entry.filename) as stream:
+            if not header.fortran:
                 yield stream
                 return
             with tempfile.TemporaryFile() as copy:
                 shutil.copyfileobj(stream, copy, _CHUNK_BYTES)
                 yield copy
 
-    return _source(unpacking, layout, source, NPZ_REMEDY)
+    return _source(unpacking, header, name, NPZ_REMEDY)
 
 
-def _entry(
-    archive: zipfile.ZipFile, source: str, letter: str, array_name: str | None, leave_out: str | None
-) -> tuple[zipfile.ZipInfo, str]:
-    """The entry of an archive that is asked for, and what messages call it."""
-    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    chosen = choose(names, source, letter, array_name, leave_out, "save x in it with numpy.savez(file, x=x)")
-    source = source if len(names) == 1 else f"{source} (array {quote(chosen)})"
-    entry = archive.getinfo(f"{chosen}.npy")
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or entry.flag_bits & 1:
-        raise IdjaxError(f"{source}: it is encrypted or packed in an unusual way; save with numpy.savez")
-    return entry, source
-
-
-def _check_inflated(entry: zipfile.ZipInfo, source: str) -> None:
-    if entry.file_size > INFLATED_LIMIT:
-        raise IdjaxError(
-            f"{source}: it unpacks to {entry.file_size} bytes, over the limit of {INFLATED_LIMIT}; "
-            "save it with numpy.save as .npy"
-        )
-
-
-def choose(
-    names: list[str], source: str, letter: str, array_name: str | None, leave_out: str | None, remedy: str
-) -> str:
+def choose(names: list[str], request: Request, remedy: str) -> str:
     """The name of the array that is asked for: by name, or called by the letter, or the only one."""
+    source, wanted, left_out = request.name, request.array_name, request.leave_out
     if len(set(names)) < len(names):
         raise IdjaxError(f"{source}: two of its arrays have the same name; save it again with numpy.savez")
-    rest = [name for name in names if name != leave_out]
+    rest = [name for name in names if name != left_out]
     if not rest:
-        other = "" if leave_out is None else f" besides the target {quote(leave_out)}"
+        other = "" if left_out is None else f" besides the target {quote(left_out)}"
         raise IdjaxError(f"{source}: it holds no array{other}; {remedy}")
-    if array_name is not None:
-        if array_name not in names:
-            raise IdjaxError(f"{source}: it has no target array {quote(array_name)}; {suggestion(array_name, names)}")
-        return array_name
-    for name in (letter, "x", *rest[: len(rest) == 1]):
+    if wanted is not None:
+        if wanted not in names:
+            raise IdjaxError(f"{source}: it has no target array {quote(wanted)}; {suggestion(wanted, names)}")
+        return wanted
+    for name in (request.letter, "x", *rest[: len(rest) == 1]):
         if name in rest:
             return name
-    raise IdjaxError(f"{source}: none of its {len(rest)} arrays is named {letter}; {suggestion(letter, rest)}")
+    raise IdjaxError(
+        f"{source}: none of its {len(rest)} arrays is named {request.letter}; {suggestion(request.letter, rest)}"
+    )
 
 
 def _source(
     open_file: Callable[[], contextlib.AbstractContextManager[io.BufferedIOBase]],
-    layout: _Layout,
-    source: str,
+    header: ArrayHeader,
+    name: str,
     remedy: str,
     mapped: bool = False,
 ) -> Source:
@@ -163,7 +120,7 @@ def _source(
     Each block has a map of its own, for pages stay in memory as long as their map does. A file that is cut is refused
     at the next block; cut while a block of it is worked on, the system may end the process.
     """
-    offset, dtype, (rows, width), fortran = layout
+    offset, dtype, (rows, width), fortran = header
 
     def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
         with open_file() as file:
@@ -187,9 +144,7 @@ def _source(
                 yield Block(pick(values, numbers), [])
             file.read(1)  # at its end an archive checks lengths and checksums
 
-    return Source(
-        source, None, (dtype,) * width, (dtype.name,) * width, rows, rows * width * dtype.itemsize, read, remedy
-    )
+    return one_array(name, dtype, (rows, width), read, remedy)
 
 
 def _fill(file: io.BufferedIOBase, values: np.ndarray) -> None:

@@ -2,46 +2,38 @@
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
+from idjax.data import text
 from idjax.data.arrow import ARROW_REMEDY, arrow_source
-from idjax.data.builtin import BUILTINS, builtin_table
+from idjax.data.builtin import BUILTINS
 from idjax.data.dataset import printable, suggestion
-from idjax.data.errors import refusing
+from idjax.data.errors import reading_errors
 from idjax.data.hdf5 import HDF5_REMEDY, hdf5_source
 from idjax.data.numpy_files import NPY_REMEDY, NPZ_REMEDY, npy_source, npz_source
 from idjax.data.parquet import PARQUET_REMEDY, files_in, parquet_source
-from idjax.data.source import Source, of_array
-from idjax.data.text import TAB_REMEDY, TEXT_REMEDY, text_source
+from idjax.data.source import Request, Source, of_array
 from idjax.types import IdjaxError
 
-REMEDIES = {
-    ".npy": NPY_REMEDY,
-    ".npz": NPZ_REMEDY,
-    ".csv": TEXT_REMEDY,
-    ".tsv": TAB_REMEDY,
-    ".parquet": PARQUET_REMEDY,
-    ".feather": ARROW_REMEDY,
-    ".arrow": ARROW_REMEDY,
-    ".h5": HDF5_REMEDY,
-    ".hdf5": HDF5_REMEDY,
-}
-"""The types of files, by the ends of their names, and what to say of a bad one."""
 FOLDER = "folder"
 """The kind of a folder of Parquet files, as the ends of names are those of files."""
+READERS: dict[str, tuple[Callable[[Request], Source], str]] = {
+    ".npy": (npy_source, NPY_REMEDY),
+    ".npz": (npz_source, NPZ_REMEDY),
+    **{suffix: (text.text_source, remedy) for suffix, remedy in text.REMEDIES.items()},
+    ".parquet": (parquet_source, PARQUET_REMEDY),
+    ".feather": (arrow_source, ARROW_REMEDY),
+    ".arrow": (arrow_source, ARROW_REMEDY),
+    ".h5": (hdf5_source, HDF5_REMEDY),
+    ".hdf5": (hdf5_source, HDF5_REMEDY),
+    FOLDER: (parquet_source, PARQUET_REMEDY),
+}
+"""What reads each type of file, by the ends of their names, and what to say of a bad one."""
 OF_ARRAYS = (".npz", ".h5", ".hdf5")
 """The kinds that hold arrays by name, of which one can be the target."""
 UNNAMED = ("", ".npy")
 """The kinds that have one array without names, built-in sets among them."""
-
-
-class File(NamedTuple):
-    """An existing file or folder: its path, what messages call it, and its kind."""
-
-    path: Path
-    source: str
-    kind: str
 
 
 def kind_of(name: str) -> str:
@@ -56,12 +48,32 @@ def means_file(text: str) -> bool:
 
     A folder is meant only by a path with a separator: any name of a column may be one of a folder nearby.
     """
-    return text in BUILTINS or Path(text).suffix.lower() in REMEDIES or (os.sep in text and _is_folder(text))
+    return text in BUILTINS or Path(text).suffix.lower() in READERS or (os.sep in text and _is_folder(text))
 
 
-def locate(name: str) -> File:
-    """The file of this name; IdjaxError unless it can be one of data."""
-    path, source = Path(name), printable(name)[-200:] or "''"
+def open_source(
+    name: str,
+    letter: str = "x",
+    *,
+    array_name: str | None = None,
+    leave_out: str | None = None,
+    whole: bool = False,
+) -> Source:
+    """The columns of a built-in set or a file; the rest is as `Request` has it.
+
+    Raises:
+      IdjaxError: if there is no such file, if it can be none of data, or is damaged.
+    """
+    if name in BUILTINS:
+        return of_array(BUILTINS[name].draw(), None, name)
+    source = printable(name)[-200:] or "''"
+    reader, remedy = READERS[_checked_kind(name, source)]
+    with reading_errors(source, remedy):
+        return reader(Request(Path(name), source, letter, array_name, leave_out, whole))
+
+
+def _checked_kind(name: str, source: str) -> str:
+    """The kind of an existing file or folder; IdjaxError unless it can be one of data."""
     try:
         status = os.stat(name)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -70,41 +82,20 @@ def locate(name: str) -> File:
         ) from error
     except (OSError, ValueError) as error:
         raise IdjaxError(f"{source}: it cannot be opened; check the path and its permissions") from error
-    suffix = path.suffix.lower()
     if stat.S_ISDIR(status.st_mode):
-        with refusing(source, "its files cannot be listed; check its permissions"):
-            if not files_in(path):
+        with reading_errors(source, "its files cannot be listed; check its permissions"):
+            if not files_in(Path(name)):
                 raise IdjaxError(f"{source}: it is a directory without .parquet files; give a file in it")
-        return File(path, source, FOLDER)
-    if suffix not in REMEDIES:
-        raise IdjaxError(f"{source}: its type is not supported; give one of {', '.join(REMEDIES)}")
+        return FOLDER
+    suffix = Path(name).suffix.lower()
+    if suffix not in READERS:
+        types = ", ".join(kind for kind in READERS if kind != FOLDER)
+        raise IdjaxError(f"{source}: its type is not supported; give one of {types}")
     if not stat.S_ISREG(status.st_mode):
         raise IdjaxError(f"{source}: it is not an ordinary file; copy its contents to one")
     if status.st_size == 0:
         raise IdjaxError(f"{source}: it is empty; give a file with at least 2 rows")
-    return File(path, source, suffix)
-
-
-def open_source(name: str, letter: str = "x", *, array_name: str | None = None, leave_out: str | None = None) -> Source:
-    """The columns of a built-in set or a file; letter and names choose among the arrays of a file."""
-    if name in BUILTINS:
-        table = builtin_table(name)
-        return of_array(table.values, None, table.source)
-    path, source, kind = locate(name)
-    with refusing(source, REMEDIES.get(kind, PARQUET_REMEDY)):
-        match kind:
-            case ".npy":
-                return npy_source(path, source, letter)
-            case ".npz":
-                return npz_source(path, source, letter, array_name, leave_out)
-            case ".csv" | ".tsv":
-                return text_source(path, source)
-            case ".feather" | ".arrow":
-                return arrow_source(path, source)
-            case ".h5" | ".hdf5":
-                return hdf5_source(path, source, letter, array_name, leave_out)
-            case _:
-                return parquet_source(files_in(path) if kind == FOLDER else [path], source)
+    return suffix
 
 
 def _is_folder(name: str) -> bool:

@@ -6,8 +6,8 @@ from typing import Any
 
 from idjax.data.arrow import of_batches
 from idjax.data.dataset import printable, quote
-from idjax.data.errors import needed, refusing
-from idjax.data.source import Source
+from idjax.data.errors import import_extra, reading_errors
+from idjax.data.source import Request, Source
 from idjax.types import IdjaxError
 
 PARQUET_REMEDY = "it is damaged or no Parquet file; save it again with pyarrow.parquet.write_table"
@@ -25,9 +25,10 @@ def files_in(folder: Path) -> list[Path]:
     )
 
 
-def parquet_source(paths: list[Path], source: str) -> Source:
-    """Parquet files of one schema."""
-    parquet = needed("pyarrow.parquet", source)
+def parquet_source(request: Request) -> Source:
+    """The Parquet files of one schema in a folder, or one file."""
+    source, paths = request.name, files_in(request.path) if request.path.is_dir() else [request.path]
+    parquet = import_extra("pyarrow.parquet", source)
 
     def opened(path: Path) -> Any:
         return parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)
@@ -37,7 +38,7 @@ def parquet_source(paths: list[Path], source: str) -> Source:
 
     schema, rows = None, 0
     for path in paths:
-        with refusing(called(path), PARQUET_REMEDY), opened(path) as file:
+        with reading_errors(called(path), PARQUET_REMEDY), opened(path) as file:
             rows += max(0, file.metadata.num_rows)
             if schema is None:
                 schema = file.schema_arrow
@@ -51,8 +52,7 @@ def parquet_source(paths: list[Path], source: str) -> Source:
             with opened(path) as file:
                 yield from file.iter_batches(block_rows, columns=names)
 
-    size = sum(path.stat().st_size for path in paths)
-    return of_batches(schema, batches, source, rows, size, PARQUET_REMEDY)
+    return of_batches(schema, batches, source, rows, PARQUET_REMEDY)
 
 
 def _difference(first: Any, other: Any) -> str:

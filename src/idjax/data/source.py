@@ -3,18 +3,37 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from idjax.data.dataset import Table, numbered, quote
-from idjax.data.errors import refusing
+from idjax.data.dataset import numbered, quote
+from idjax.data.errors import reading_errors
 from idjax.types import IdjaxError
 
 TEXT = np.dtype(str)
 """The dtype of a column of words, which can be the labels of a target."""
 OTHER = np.dtype(object)
 """The dtype of a column that can be neither numbers nor labels."""
+
+
+class Request(NamedTuple):
+    """A file, and what is wanted of it.
+
+    name:        how messages call it; printable on one line.
+    letter:      x, or y where it is the target: the array of a file that holds several, and what remedies call it.
+    array_name:  the array to take instead.
+    leave_out:   an array to leave out, which is the target.
+    whole:       all rows are to be in memory at once, as numbers without gaps, two-dimensional.
+    """
+
+    path: Path
+    name: str
+    letter: str = "x"
+    array_name: str | None = None
+    leave_out: str | None = None
+    whole: bool = False
 
 
 class Block(NamedTuple):
@@ -39,7 +58,6 @@ class Source:
     dtypes:  of the columns as they are stored: real numbers, TEXT or OTHER.
     types:   the same in the words of the file.
     rows:    how many, as far as it is known without reading them.
-    size:    bytes on disk or in memory, likewise.
     read:    (columns of numbers, columns of words, rows) → blocks of at most as many rows.
     remedy:  what to say if reading fails.
     """
@@ -49,24 +67,33 @@ class Source:
     dtypes: tuple[np.dtype, ...]
     types: tuple[str, ...]
     rows: int | None
-    size: int | None
     read: Read
     remedy: str = "it is damaged; save it again"
 
     def blocks(self, numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
-        """The rows from the first on, in blocks; IdjaxError on damage."""
-        blocks = self.read(numbers, words, block_rows)
+        """The rows from the first on, in blocks; IdjaxError on damage, or where there are other rows than promised."""
+        blocks, done = self.read(numbers, words, block_rows), 0
         while True:
-            with refusing(self.name, self.remedy):
+            with reading_errors(self.name, self.remedy):
                 block = next(blocks, None)
             if block is None:
-                return
+                break
+            done += len(block.numbers)
             yield block
+        if self.rows not in (None, done):
+            raise IdjaxError(f"{self.name}: it promises {self.rows} rows and holds {done}; save it again")
 
     @functools.cached_property
     def labels(self) -> tuple[str, ...]:
         """The names of the columns, or x1, x2, ..."""
         return self.names or numbered("x", len(self.dtypes))
+
+
+def one_array(name: str, dtype: np.dtype, shape: tuple[int, int], read: Read, remedy: str = Source.remedy) -> Source:
+    """An array (N, p) without names of columns as a source."""
+    rows, width = shape
+    kind = "text" if dtype == TEXT else dtype.name
+    return Source(name, None, (dtype,) * width, (kind,) * width, rows, read, remedy)
 
 
 def of_array(values: np.ndarray, names: tuple[str, ...] | None, name: str) -> Source:
@@ -76,15 +103,18 @@ def of_array(values: np.ndarray, names: tuple[str, ...] | None, name: str) -> So
         for start in range(0, len(values), block_rows):
             yield Block(pick(values[start : start + block_rows], numbers), [])
 
-    width = values.shape[1]
-    dtypes, types = (values.dtype,) * width, (values.dtype.name,) * width
-    return Source(name, names, dtypes, types, len(values), values.nbytes, read)
+    rows, width = values.shape
+    return dataclasses.replace(one_array(name, values.dtype, (rows, width), read), names=names)
 
 
 def pick(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:
     """These columns of the rows: the rows themselves where that is all of them."""
-    every = len(columns) == values.shape[1] and list(columns) == list(range(len(columns)))
-    return values if every else values[:, list(columns)]
+    return values if are_all(columns, values.shape[1]) else values[:, list(columns)]
+
+
+def are_all(columns: Sequence[int], width: int) -> bool:
+    """Whether these are all columns in their order."""
+    return len(columns) == width and list(columns) == list(range(width))
 
 
 def check_numbers(source: Source, columns: Sequence[int]) -> None:
@@ -94,38 +124,6 @@ def check_numbers(source: Source, columns: Sequence[int]) -> None:
             what = "text" if source.dtypes[i] == TEXT else f"no plain numbers ({quote(source.types[i])})"
             called = f"{i + 1} (counting from 1)" if source.names is None else quote(source.names[i])
             raise IdjaxError(f"{source.name}: column {called} holds {what}; leave it out or turn it into numbers")
-
-
-def collect(source: Source) -> Table:
-    """All rows of a source in memory, as float32 if that holds every column and as float64 otherwise.
-
-    Raises:
-      IdjaxError: if a column holds no numbers, or other rows come than were promised.
-    """
-    columns = range(len(source.dtypes))
-    check_numbers(source, columns)
-    dtype = np.float32 if all(np.can_cast(each, np.float32) for each in source.dtypes) else np.float64
-    blocks = source.blocks(columns, (), block_rows_for(len(columns)))
-    if source.rows is None:
-        parts = [block.numbers.astype(dtype, order="C") for block in blocks]
-        return Table(np.concatenate(parts or [np.empty((0, len(columns)))]), source.names, source.name)
-    try:
-        values, done = np.empty((source.rows, len(columns)), dtype), 0
-    except (MemoryError, ValueError) as error:
-        raise IdjaxError(f"{source.name}: its {source.rows} rows do not fit in memory; give fewer rows") from error
-    for block in blocks:
-        end = done + len(block.numbers)
-        if end <= source.rows:
-            values[done:end] = block.numbers
-        done = end
-    if done != source.rows:
-        raise broken_promise(source, done)
-    return Table(values, source.names, source.name)
-
-
-def broken_promise(source: Source, rows: int) -> IdjaxError:
-    """What to say where a file holds other rows than it says."""
-    return IdjaxError(f"{source.name}: it promises {source.rows} rows and holds {rows}; save it again")
 
 
 BLOCK_VALUES = (2**21, 2**23)

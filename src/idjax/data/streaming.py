@@ -2,19 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.columns import Columns, choose_columns, find_classes, label_name, names_of_target
-from idjax.data.dataset import count_of, place
-from idjax.data.source import TEXT, Block, block_rows_for, broken_promise, check_numbers
+from idjax.data.columns import choose_columns, find_classes, label_name, names_of_target
+from idjax.data.dataset import count_of
+from idjax.data.side_by_side import ColumnValues, side_by_side
+from idjax.data.source import TEXT, block_rows_for, check_numbers
 from idjax.types import IdjaxError
 
 Missing = Literal["refuse", "drop"]
-OnBlock = Callable[[int, int | None], None]
-Rows = tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "n q"] | None]
+XY = tuple[Float[np.ndarray, "n p"], Float[np.ndarray, "n q"] | None]
 
 
 @dataclasses.dataclass(eq=False)
@@ -27,7 +27,6 @@ class Stream:
     feature_dtypes:  what the p columns are stored as: the spacing of their numbers.
     target_dtypes:   the same of the columns that the target is made of; str for words.
     rows:            how many there are, None if only reading tells.
-    size:            bytes on disk, or in memory; None if it is not known.
     classes:         the labels that y is the one-hot code of, in order; None if it is numbers.
     block_rows:      the most rows in a block, within a chunk of an HDF5 file.
     missing:         whether rows with missing values are refused or dropped.
@@ -40,14 +39,13 @@ class Stream:
     feature_dtypes: tuple[np.dtype, ...]
     target_dtypes: tuple[np.dtype, ...]
     rows: int | None
-    size: int | None
     classes: tuple[str, ...] | None
     block_rows: int
     missing: Missing
-    _parts: Callable[[], Iterator["list[_Part]"]] = dataclasses.field(repr=False)
+    _parts: Callable[[], Iterator[list[ColumnValues]]] = dataclasses.field(repr=False)
     dropped: int = 0
 
-    def __iter__(self) -> Iterator[Rows]:
+    def __iter__(self) -> Iterator[XY]:
         return self.blocks()
 
     def check(self) -> None:
@@ -55,13 +53,10 @@ class Stream:
         for _ in self.blocks(as_stored=True):
             pass
 
-    def blocks(
-        self, on_block: OnBlock | None = None, as_stored: bool = False, unchecked: bool = False
-    ) -> Iterator[Rows]:
+    def blocks(self, as_stored: bool = False, unchecked: bool = False) -> Iterator[XY]:
         """All rows in order.
 
         Args:
-          on_block: told after each block how many rows are done, and of how many.
           as_stored: leave float32 as it is, for whoever casts it while he works on it.
           unchecked: do not look for infinite and missing values, unless rows are to be dropped or labels coded: for
             whoever finds them in what he makes of the rows, and then calls `check` to hear where they are.
@@ -90,8 +85,6 @@ class Stream:
                 kept += len(values[0])
                 y = values[1] if len(values) > 1 else None
                 yield values[0], y if y is None or self.classes is None else _one_hot(y[:, 0], len(self.classes))
-            if on_block:
-                on_block(done, self.rows)
         if first and self.missing == "refuse":
             are, at = ("is", "at") if missing == 1 else ("are", "the first at")
             raise IdjaxError(
@@ -102,17 +95,6 @@ class Stream:
             dropped = f" without missing values, of {done}" if kept < done else ""
             raise IdjaxError(f"{self.source}: it has {count_of(kept, 'row')}{dropped}; give at least 2")
         self.dropped = done - kept
-
-
-class _Part(NamedTuple):
-    """The rows of a block in the columns of x, or in those of the target."""
-
-    values: np.ndarray
-    origin: Columns
-
-    def place(self, row: int, column: int) -> str:
-        """Where a value is, in words; both counting from 0."""
-        return place(row + 1, self.origin.columns[column], self.origin.source.names)
 
 
 def stream(
@@ -151,8 +133,7 @@ def stream(
     elif y is not None:
         check_numbers(y.source, y.columns)
     rows = block_rows or block_rows_for(widest)
-    target_names = x.names if y is None else classes or names_of_target(y)
-    sizes = [part.source.size for part in (x, y) if part and (part is x or part.source is not x.source)]
+    target_names = classes or names_of_target(x, y)
     return Stream(
         source=x.source.name,
         feature_names=x.names,
@@ -160,74 +141,11 @@ def stream(
         feature_dtypes=x.dtypes,
         target_dtypes=(y or x).dtypes,
         rows=x.source.rows,
-        size=None if None in sizes else sum(size or 0 for size in sizes),
         classes=classes,
         block_rows=rows,
         missing=missing,
-        _parts=lambda: _parts(x, y, codes, rows),
+        _parts=lambda: side_by_side(x, y, codes, rows),
     )
-
-
-def _parts(x: Columns, y: Columns | None, codes: list[Any] | None, rows: int) -> Iterator[list[_Part]]:
-    """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
-    if y is None:
-        for block in _counted(x, x.columns, (), rows):
-            yield [_Part(block.numbers, x)]
-        return
-    words = y.columns if y.dtypes[0] == TEXT else ()
-    numbers = () if words else y.columns
-    place_of = {label: float(place) for place, label in enumerate(codes or ())}
-
-    def target(block: Block, values: np.ndarray) -> _Part:
-        if codes is None:
-            return _Part(values, y)
-        labels = (block.words[0] if words else np.asarray(values[:, 0], np.float64)).tolist()
-        return _Part(np.array([place_of.get(label, np.nan) for label in labels])[:, None], y)
-
-    if x.source is y.source:
-        for block in _counted(x, x.columns + numbers, words, rows):
-            inputs, outputs = np.split(block.numbers, [len(x.columns)], axis=1)
-            yield [_Part(inputs, x), target(block, outputs)]
-        return
-    for inputs, outputs in _aligned(_counted(x, x.columns, (), rows), _counted(y, numbers, words, rows), x, y):
-        yield [_Part(inputs.numbers, x), target(outputs, outputs.numbers)]
-
-
-def _counted(of: Columns, numbers: tuple[int, ...], words: tuple[int, ...], rows: int) -> Iterator[Block]:
-    """The blocks of a source, if they have as many rows together as it promises."""
-    done = 0
-    for block in of.source.blocks(numbers, words, rows):
-        yield block
-        done += len(block.numbers)
-    if of.source.rows not in (None, done):
-        raise broken_promise(of.source, done)
-
-
-def _aligned(first: Iterator[Block], second: Iterator[Block], x: Columns, y: Columns) -> Iterator[tuple[Block, Block]]:
-    """The blocks of two sources, cut where either has an end; IdjaxError if one has more rows."""
-    one, other, done = next(first, None), next(second, None), 0
-    while one is not None and other is not None:
-        rows = min(len(one.numbers), len(other.numbers))
-        yield _cut(one, 0, rows), _cut(other, 0, rows)
-        done += rows
-        one = _cut(one, rows, None) if rows < len(one.numbers) else next(first, None)
-        other = _cut(other, rows, None) if rows < len(other.numbers) else next(second, None)
-    if one is not None or other is not None:
-        rows_x = done + _left(one, first)
-        rows_y = done + _left(other, second)
-        raise IdjaxError(
-            f"{y.source.name}: the target has {rows_y} rows and {x.source.name} has {rows_x}; "
-            "give one row of target for each row of input"
-        )
-
-
-def _cut(block: Block, start: int, stop: int | None) -> Block:
-    return Block(block.numbers[start:stop], [words[start:stop] for words in block.words])
-
-
-def _left(block: Block | None, rest: Iterator[Block]) -> int:
-    """How many rows a block and all after it have."""
-    return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)
 
 
 def _as_floats(values: np.ndarray, as_stored: bool) -> np.ndarray:
@@ -237,7 +155,7 @@ def _as_floats(values: np.ndarray, as_stored: bool) -> np.ndarray:
         return np.asarray(values, np.float64)
 
 
-def _has_gaps(part: _Part, numbers: np.ndarray, done: int) -> bool:
+def _has_gaps(part: ColumnValues, numbers: np.ndarray, done: int) -> bool:
     """Whether a value is missing; IdjaxError at the first infinite one."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(numbers.sum()):  # quicker than a look at each, unless the sum overflows

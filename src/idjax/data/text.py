@@ -1,4 +1,4 @@
-"""Rows of .csv and .tsv files, as text in UTF-8, read at once or in blocks."""
+"""Rows of .csv and .tsv files, as text in UTF-8, read in blocks."""
 
 import array
 import csv
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.data.dataset import Table, place, printable, quote
-from idjax.data.source import TEXT, Block, Source
+from idjax.data.dataset import place, printable, quote
+from idjax.data.source import TEXT, Block, Request, Source, are_all
 from idjax.types import IdjaxError
 
-TEXT_REMEDY = "it is not text in UTF-8 with one row of numbers a line; save it again as CSV in UTF-8"
-TAB_REMEDY = "it is not text in UTF-8 with one row of numbers a line; save it again as tab-separated UTF-8"
+_REMEDY = "it is not text in UTF-8 with one row of numbers a line; save it again as "
+REMEDIES = {".csv": _REMEDY + "CSV in UTF-8", ".tsv": _REMEDY + "tab-separated UTF-8"}
 
 _FIRST_LINE_CHARACTERS = 2**20
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
@@ -27,37 +27,28 @@ class _Row(NamedTuple):
     cells: list[str]
 
 
-def read_text(path: Path, source: str) -> Table:
-    """The numbers of a .csv or .tsv file, with its names of columns if the first line has them."""
-    cells, width, names = array.array("d"), 0, None
-    for row in _rows(path, source):
-        if not row.number:
-            names, width = _names(row), len(row.cells)
-            continue
-        width = len(row.cells)
-        _extend(cells, row, range(width), names, source)
-    return Table(np.asarray(cells).reshape(-1, width) if width else np.empty((0, 0)), names, source)
-
-
-def text_source(path: Path, source: str) -> Source:
-    """The rows of a .csv or .tsv file, to be read in blocks; columns are text where the first row has words."""
-    remedy = TAB_REMEDY if path.suffix.lower() == ".tsv" else TEXT_REMEDY
-    names, first = None, []
-    for row in _rows(path, source):
-        if row.number:
-            first = row.cells
-            break
-        names, first = _names(row), []
+def text_source(request: Request) -> Source:
+    """The rows of a .csv or .tsv file; columns are text where the first row has words, unless numbers are asked for."""
+    path, source = request.path, request.name
+    rows = _rows(path, source)
+    first = next(rows, None)
+    names = _names(first) if first and not first.number else None
+    first = next(rows, None) if names else first
     if not first:
-        raise IdjaxError(f"{source}: it has no rows; give at least 2")
-    dtypes = tuple(np.dtype(float) if _is_number(cell) or _is_missing(cell) else TEXT for cell in first)
+        what = ("rows", 2) if names else ("columns", 1)
+        raise IdjaxError(f"{source}: it has no {what[0]}; give at least {what[1]}")
+    width, gaps = len(first.cells), not request.whole
+    dtypes = tuple(
+        np.dtype(float) if request.whole or _is_number(cell) or _is_missing(cell) else TEXT for cell in first.cells
+    )
 
     def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
         cells, said, count = array.array("d"), [[] for _ in words], 0
+        columns = None if are_all(numbers, width) else numbers
         for row in _rows(path, source):
             if not row.number:
                 continue
-            _extend(cells, row, numbers, names, source, missing=True)
+            _extend(cells, row, columns, names, source, gaps)
             for column, i in zip(said, words, strict=True):
                 cell = row.cells[i].strip()
                 column.append(None if _is_missing(cell) else cell)
@@ -69,7 +60,7 @@ def text_source(path: Path, source: str) -> Source:
             yield _block(cells, said, count)
 
     types = tuple("text" if dtype == TEXT else dtype.name for dtype in dtypes)
-    return Source(source, names, dtypes, types, None, path.stat().st_size, read, remedy)
+    return Source(source, names, dtypes, types, None, read, REMEDIES[path.suffix.lower()])
 
 
 def _rows(path: Path, source: str) -> Iterator[_Row]:
@@ -110,21 +101,21 @@ def _names(row: _Row) -> tuple[str, ...]:
 def _extend(
     cells: array.array,
     row: _Row,
-    columns: Sequence[int],
+    columns: Sequence[int] | None,
     names: tuple[str, ...] | None,
     source: str,
-    missing: bool = False,
+    gaps: bool,
 ) -> None:
-    """Adds the numbers in these columns, and NaN for missing ones if they may be; IdjaxError where a cell is none."""
-    chosen = row.cells if len(columns) == len(row.cells) else [row.cells[i] for i in columns]
+    """Adds the numbers in these columns (all if None), NaN in gaps if they may be; IdjaxError where a cell is none."""
+    chosen = row.cells if columns is None else [row.cells[i] for i in columns]
     try:
         numbers = list(map(float, chosen))
     except ValueError:
         numbers = None
     # float("1_0") is 10, which no other reader of CSV takes it for.
     if numbers is None or "_" in "".join(chosen):
-        for i in columns:
-            if not (_is_number(row.cells[i]) or (missing and _is_missing(row.cells[i]))):
+        for i in range(len(row.cells)) if columns is None else columns:
+            if not (_is_number(row.cells[i]) or (gaps and _is_missing(row.cells[i]))):
                 raise _bad_cell(row, i, names, source)
         numbers = [np.nan if _is_missing(cell) else float(cell) for cell in chosen]
     cells.extend(numbers)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.data.errors import needed, refusing
+from idjax.data.errors import import_extra, reading_errors
 from idjax.results import store
 from idjax.results.outcomes import SweepPoint
 
@@ -18,7 +18,7 @@ _KEY = b"idjax"
 
 def to_parquet(points: Sequence[SweepPoint], about: Mapping[str, Any]) -> bytes:
     """The points as one Parquet file, with what is told about them in its metadata; no time or date goes in."""
-    arrow, parquet = needed("pyarrow", "results"), needed("pyarrow.parquet", "results")
+    arrow, parquet = import_extra("pyarrow", "results"), import_extra("pyarrow.parquet", "results")
     rows = [_row(point) for point in points]
     table = arrow.table({name: [row[name] for row in rows] for name in rows[0]} if rows else {})
     table = table.replace_schema_metadata({_KEY: store.to_json(about).encode()})
@@ -33,8 +33,8 @@ def from_parquet(content: bytes, source: str) -> tuple[list[SweepPoint], dict[st
     Raises:
       IdjaxError: if the file, called `source`, is damaged or no results of a sweep.
     """
-    parquet = needed("pyarrow.parquet", source)
-    with refusing(source, "it is damaged or no results of a sweep; delete it and run the sweep again"):
+    parquet = import_extra("pyarrow.parquet", source)
+    with reading_errors(source, "it is damaged or no results of a sweep; delete it and run the sweep again"):
         table = parquet.read_table(io.BytesIO(content))
         about = json.loads(table.schema.metadata[_KEY])
         return [_point(row, about["fields"]) for row in table.to_pylist()], about

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 
-from idjax.data import Dataset
-from idjax.data.arrays import as_dataset
+from idjax.data import Dataset, as_dataset
 from idjax.settings import Settings, check
 from idjax.training.train import PreparedData, prepare, train_group
 from idjax.types import Curve, Progress

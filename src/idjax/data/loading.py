@@ -1,0 +1,126 @@
+"""Data sets in memory: all rows of a stream at once, checked and cast. Files are not trusted; nothing is unpickled."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.data.builtin import check_builtin
+from idjax.data.columns import ChosenColumns, choose_columns, names_of_target
+from idjax.data.dataset import Dataset, count_of, printable
+from idjax.data.side_by_side import ColumnValues, side_by_side
+from idjax.data.source import block_rows_for, check_numbers
+from idjax.settings import Dtype
+from idjax.types import IdjaxError
+
+
+def load(data: Any, target: Any = None, dtype: Dtype = "float32") -> Dataset:
+    """A built-in data set, or the numbers of a file, a data frame or an array, checked and ready to learn from.
+
+    An .npy file holds x, (N, p). An .npz or HDF5 file holds it as its only array or as the array named x. A .csv or
+    .tsv file holds it as UTF-8 text, with commas, tabs or semicolons between the cells; a first line without
+    any number names the columns. The columns of Parquet (a file, or a folder of them), Arrow and Feather files and
+    of data frames have names. A built-in name wins over a file of the same name.
+
+    Args:
+      data: a name in `BUILTINS`, the path of a file, or a data frame or array in memory.
+      target: None for an autoencoder, or where y, (N, q), is: columns by name, with commas between them (x1, x2,
+        ... if they have no names), which then leave x; the name of another array in the .npz or HDF5 file;
+        another file or built-in name (where such a file may call its array y); or numbers in memory.
+      dtype: floating point type to store the numbers in.
+
+    Raises:
+      IdjaxError: if a file cannot be read or does not hold what is said above, or if the numbers are not real, finite,
+        two-dimensional, of two rows or more, equally long and in the range of the dtype; with the place and the remedy.
+
+    Example:
+      >>> data = load([[1, 2, 3], [4, 5, 6]], "x3")
+      >>> data.x.shape, data.target.shape, data.target_names
+      ((2, 2), (2, 1), ('x3',))
+    """
+    return from_arrays(data, target, "x", dtype)
+
+
+def from_arrays(x: Any, target: Any = None, source: str = "x", dtype: Dtype = "float32") -> Dataset:
+    """The data set that `load` gives, with `source` for the name that messages call an array by."""
+    chosen, learned = choose_columns(x, target, whole=True, name=printable(source))
+    columns = [chosen] if learned is None else [chosen, learned]
+    for each in columns:
+        check_numbers(each.source, each.columns)
+    parts = [_Collected(each, dtype) for each in columns]
+    for values in side_by_side(chosen, learned, None, block_rows_for(sum(len(each.columns) for each in columns))):
+        for part, block in zip(parts, values, strict=True):
+            part.add(block)
+    rows, *targets = [part.rows() for part in parts]
+    names = names_of_target(chosen, learned)
+    return Dataset(rows, targets[0] if targets else None, chosen.names, names, chosen.source.name)
+
+
+def as_dataset(data: Any, target: Any, dtype: Dtype) -> Dataset:
+    """The data set itself if it has this dtype, or what `load` makes of the data."""
+    return data if isinstance(data, Dataset) and data.x.dtype == dtype else load(data, target, dtype)
+
+
+def load_builtin(name: str, dtype: Dtype = "float32") -> Dataset:
+    """A named set: narrow-normal (139336, 84), unit-uniform (99999, 84) or unit-uniform-5 (99999, 5).
+
+    The float32 numbers come from NumPy's default generator with seed 0; float64 holds the same numbers.
+
+    Raises:
+      IdjaxError: if there is no set of that name, with the closest one.
+
+    Example:
+      >>> load_builtin("unit-uniform-5").x.shape
+      (99999, 5)
+    """
+    check_builtin(name)
+    return load(name, None, dtype)
+
+
+class _Collected:
+    """Blocks of some columns, cast and put together, with what could not be kept: how many numbers, and the first."""
+
+    def __init__(self, columns: ChosenColumns, dtype: Dtype):
+        source = columns.source
+        self._name, self._dtype, self._blocks, self._done = source.name, dtype, [], 0
+        self._lost: dict[str, tuple[int, str]] = {}
+        self._remedies = {
+            "NaN or infinite": "remove or fill in those rows",
+            f"too large for {dtype}": (
+                "use --dtype float64" if dtype == "float32" else "divide that column by a constant"
+            ),
+        }
+        try:
+            self._whole = None if source.rows is None else np.empty((source.rows, len(columns.columns)), dtype)
+        except (MemoryError, ValueError) as error:
+            raise IdjaxError(f"{self._name}: its {source.rows} rows do not fit in memory; give fewer rows") from error
+
+    def add(self, block: ColumnValues) -> None:
+        """Takes the next rows; those beyond what the source promises are for its own check."""
+        start, self._done = self._done, self._done + len(block.values)
+        with np.errstate(all="ignore"):
+            if self._whole is None:
+                numbers = np.array(block.values, dtype=self._dtype, order="C")
+                self._blocks.append(numbers)
+            else:
+                numbers = self._whole[start : self._done]
+                numbers[:] = block.values[: len(numbers)]
+            if np.isfinite(numbers.sum()):  # quicker than a look at each, unless the sum overflows
+                return
+        for what, values in zip(self._remedies, (block.values[: len(numbers)], numbers), strict=True):
+            lost = ~np.isfinite(values)
+            if lost.any():
+                row, column = map(int, np.unravel_index(np.argmax(lost), lost.shape))
+                count, first = self._lost.get(what, (0, block.place(start + row, column)))
+                self._lost[what] = count + int(np.count_nonzero(lost)), first
+
+    def rows(self) -> Float[np.ndarray, "N p"]:
+        """All rows; IdjaxError if there are too few, or if one of their numbers is not finite."""
+        if self._done < 2:
+            raise IdjaxError(f"{self._name}: it has {count_of(self._done, 'row')}; give at least 2")
+        for what, remedy in self._remedies.items():
+            if what in self._lost:
+                count, first = self._lost[what]
+                are, at = ("value is", "at") if count == 1 else ("values are", "the first at")
+                raise IdjaxError(f"{self._name}: {count} {are} {what}, {at} {first}; {remedy}")
+        return np.concatenate(self._blocks) if self._whole is None else self._whole

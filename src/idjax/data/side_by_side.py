@@ -1,0 +1,77 @@
+"""The columns of x and those of the target, of one source or of two, in blocks of the same rows."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from idjax.data.columns import ChosenColumns
+from idjax.data.dataset import place
+from idjax.data.source import TEXT, Block
+from idjax.types import IdjaxError
+
+
+class ColumnValues(NamedTuple):
+    """The rows of a block in the columns of x, or in those of the target."""
+
+    values: np.ndarray
+    origin: ChosenColumns
+
+    def place(self, row: int, column: int) -> str:
+        """Where a value is, in words; both counting from 0."""
+        return place(row + 1, self.origin.columns[column], self.origin.source.names)
+
+
+def side_by_side(
+    x: ChosenColumns, y: ChosenColumns | None, codes: list[Any] | None, rows: int
+) -> Iterator[list[ColumnValues]]:
+    """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
+    if y is None:
+        for block in x.source.blocks(x.columns, (), rows):
+            yield [ColumnValues(block.numbers, x)]
+        return
+    words = y.columns if y.dtypes[0] == TEXT else ()
+    numbers = () if words else y.columns
+    place_of = {label: float(place) for place, label in enumerate(codes or ())}
+
+    def target(block: Block, values: np.ndarray) -> ColumnValues:
+        if codes is None:
+            return ColumnValues(values, y)
+        labels = (block.words[0] if words else np.asarray(values[:, 0], np.float64)).tolist()
+        return ColumnValues(np.array([place_of.get(label, np.nan) for label in labels])[:, None], y)
+
+    if x.source is y.source:
+        for block in x.source.blocks(x.columns + numbers, words, rows):
+            inputs, outputs = np.split(block.numbers, [len(x.columns)], axis=1)
+            yield [ColumnValues(inputs, x), target(block, outputs)]
+        return
+    for inputs, outputs in _aligned(x.source.blocks(x.columns, (), rows), y.source.blocks(numbers, words, rows), x, y):
+        yield [ColumnValues(inputs.numbers, x), target(outputs, outputs.numbers)]
+
+
+def _aligned(
+    first: Iterator[Block], second: Iterator[Block], x: ChosenColumns, y: ChosenColumns
+) -> Iterator[tuple[Block, Block]]:
+    """The blocks of two sources, cut where either has an end; IdjaxError if one has more rows."""
+    one, other, done = next(first, None), next(second, None), 0
+    while one is not None and other is not None:
+        rows = min(len(one.numbers), len(other.numbers))
+        yield _cut(one, 0, rows), _cut(other, 0, rows)
+        done += rows
+        one = _cut(one, rows, None) if rows < len(one.numbers) else next(first, None)
+        other = _cut(other, rows, None) if rows < len(other.numbers) else next(second, None)
+    if one is not None or other is not None:
+        rows_x, rows_y = done + _left(one, first), done + _left(other, second)
+        raise IdjaxError(
+            f"{y.source.name}: the target has {rows_y} rows and {x.source.name} has {rows_x}; "
+            "give one row of target for each row of input"
+        )
+
+
+def _cut(block: Block, start: int, stop: int | None) -> Block:
+    return Block(block.numbers[start:stop], [words[start:stop] for words in block.words])
+
+
+def _left(block: Block | None, rest: Iterator[Block]) -> int:
+    """How many rows a block and all after it have."""
+    return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)
