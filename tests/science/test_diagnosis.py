@@ -13,8 +13,9 @@ from idjax.data import as_dataset
 from idjax.diagnosis.data import EXPLANATIONS
 from idjax.diagnosis.data import drawn_runs as follow
 from idjax.diagnosis.data import recommend as prescribe
-from idjax.diagnosis.data.context import Thinned, two_digits
+from idjax.diagnosis.data.context import two_digits
 from idjax.diagnosis.data.findings import MODULES
+from idjax.diagnosis.data.measure import Thinned
 from idjax.diagnosis.data.verify import prove
 from idjax.moments.moments import measure
 from idjax.report.formatting import predicted_words

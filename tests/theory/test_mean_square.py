@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idjax.diagnosis.data.context import fourth_moment_of
+from idjax.diagnosis.data.tails import fourth_moment_of
 from idjax.moments.moments import measure
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.prediction.predict import epochs_to_learn, predict_from_moments, times_of_groups

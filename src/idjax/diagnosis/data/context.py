@@ -1,17 +1,16 @@
-"""What a diagnosis looks at: data as moments and a sample of rows, settings, and the predictions asked of them."""
+"""The context of a diagnosis: moments and a sample of the rows, settings, and the predictions asked of them, cached."""
 
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from idjax.diagnosis.data.tails import FourthMoment, fourth_moment_of
 from idjax.moments.columns import ColumnStats
 from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import encode, fit
-from idjax.moments.spectrum import largest_eigenvalue
 from idjax.nn.model import start_weights
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
@@ -25,8 +24,8 @@ HEAVY = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
-    """The columns of x and of the target: names, what they are stored as, ranges and moments of each by itself."""
+class ColumnFacts:
+    """Names, stored types, ranges and moments of each column of x and of the target."""
 
     feature_names: tuple[str, ...]
     target_names: tuple[str, ...]
@@ -50,13 +49,13 @@ class Context:
 
     source: str
     moments: MomentSet
-    columns: Columns
+    columns: ColumnFacts
     sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
     settings: Settings
     budget: float
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
-    _fourths: dict[str, "FourthMoment"] = dataclasses.field(default_factory=dict, repr=False)
+    _fourths: dict[str, FourthMoment] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
 
     @property
@@ -83,6 +82,11 @@ class Context:
     def variance(self) -> float:
         """Mean variance of the targets, original units."""
         return float(np.mean(np.diagonal(self.moments.raw.covariance_yy)))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the targets do; else there is nothing to learn."""
+        return self.variance > 0
 
     @functools.cached_property
     def reachable(self) -> float:
@@ -222,66 +226,3 @@ def two_digits(value: float) -> float:
         return value
     scale = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")
-
-
-class FourthMoment(NamedTuple):
-    """The rows' own fourth moment and that of Gaussian rows, on the range of their second moment M.
-
-    curvature: eigenvalues of M, (r,).
-    own, gaussian: T and T_G in coordinates in which M is the identity, (r, r), T = E[|a|² a aᵀ] and for Gaussian rows
-    T_G = 2 M² + tr(M) M - 2 |μ|² μμᵀ.
-    """
-
-    curvature: Float[np.ndarray, " r"]
-    own: Float[np.ndarray, "r r"]
-    gaussian: Float[np.ndarray, "r r"]
-
-    def tails(self, batch: int) -> float:
-        """min(1, ρ_Gauss/ρ) of the largest ρ with E[M̂²] ≤ ρ M in these rows, M̂ the second moment of a batch.
-
-        An update with rate η' is stable in mean square if η' E[M̂²] < 2 M; E[M̂²] = (1 - 1/B) M² + T/B.
-        docs/theory.md (131).
-        """
-
-        def largest(fourth: np.ndarray) -> float:
-            return largest_eigenvalue(np.diag((1 - 1 / batch) * self.curvature) + fourth / batch)
-
-        return min(1.0, largest(self.gaussian) / largest(self.own))
-
-
-def fourth_moment_of(z: Float[np.ndarray, "k p"]) -> FourthMoment:
-    """That of the rows a = [z; 1]."""
-    a = np.append(z, np.ones((len(z), 1)), axis=1)
-    values, vectors = np.linalg.eigh(a.T @ a / len(a))
-    keep = values > 1e-10 * values[-1]
-    curvature, whitener = values[keep], vectors[:, keep] / np.sqrt(values[keep])
-    mean = a.mean(axis=0)
-    centre = mean @ whitener
-    gaussian = np.diag(2 * curvature + values.sum()) - 2 * (mean @ mean) * np.outer(centre, centre)
-    white = a @ whitener
-    white *= np.sqrt(np.einsum("kp,kp->k", a, a) / len(a))[:, None]
-    return FourthMoment(curvature, white.T @ white, gaussian)
-
-
-class Thinned:
-    """At most `most` rows (x, y), evenly spaced over all that are added; y is x where there is no target."""
-
-    def __init__(self, most: int):
-        self._most, self._stride, self._seen, self._count = most, 1, 0, 0
-        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
-
-    def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
-        """A block of rows."""
-        first = -self._seen % self._stride
-        kept = x[first :: self._stride].astype(np.float64)
-        self._kept.append((kept, kept if y is None else y[first :: self._stride].astype(np.float64)))
-        self._seen, self._count = self._seen + len(x), self._count + len(kept)
-        while self._count > self._most:
-            x, y = self.rows()
-            self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride
-            self._count = len(self._kept[0][0])
-
-    def rows(self) -> tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]:
-        """Those that were kept."""
-        x, y = (np.concatenate(part) for part in zip(*self._kept, strict=True))
-        return x, y

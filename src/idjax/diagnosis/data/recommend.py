@@ -39,7 +39,7 @@ class _Candidate(NamedTuple):
     """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
 
 
-def prescribe(context: Context, progress: Report = silent) -> tuple[Prescription, ...]:
+def recommend(context: Context, progress: Report = silent) -> tuple[Prescription, ...]:
     """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
     tried = [
         found

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from idjax.diagnosis.explanation import known_codes
 from idjax.diagnosis.program.batch import arrays_of
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.curvature import curvature_of, with_curvature
@@ -56,9 +57,7 @@ def diagnose_model(
     """
     begin = time.perf_counter()
     settings = check(settings or DiagnosisSettings())
-    wanted = frozenset(EXPLANATIONS if codes is None else codes)
-    for code in wanted - EXPLANATIONS.keys():
-        raise IdjaxError(f"{code}: no finding in a model has this code; the codes are {', '.join(EXPLANATIONS)}")
+    wanted = known_codes(codes, EXPLANATIONS, "no finding in a model has this code")
     batch, rows = arrays_of(batch)
     whole = functional(model, params, kwargs or {}, rngs)
     listener = listen(whole, batch, loss)

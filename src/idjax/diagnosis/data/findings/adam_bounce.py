@@ -1,4 +1,16 @@
-"""adam-bounce: under Adam the mean of the inputs keeps the layer at the edge of stability."""
+"""Adam moves all weights together and bounces along the mean of the inputs.
+
+Inputs with a large mean pull all weights into an output the same way, so Adam moves them together and the output
+overshoots by about η |m|_1, until the size of its gradients has grown to hold it at the edge of stability. That size
+then slows every other direction, whatever the variance and whatever the learning rate.
+
+Formula: loss stalls at (η |m|_1 (1 - β1)/(2 (1 + β1)))²; slow modes keep the rate 2 (1 + β1) λ/((1 - β1) |m|_1),
+    without η; theory (81)-(85).
+Source: Cohen et al. 2022 on the adaptive edge of stability
+Example: idjax diagnose narrow-normal --optimizer adam --batch-size 8
+Fix: --normalize center, feature or sample; a decaying --schedule lowers the stall but not the time.
+Apart: mean-dominated is the same mean under SGD, adam-epsilon and noise-floor need no mean.
+"""
 
 import math
 
@@ -12,20 +24,7 @@ from idjax.results.outcomes import Finding
 
 DOMINANT = 10.0
 
-EXPLANATION = Explanation(
-    code="adam-bounce",
-    kind="cause",
-    title="Adam moves all weights together and bounces along the mean of the inputs",
-    means="Inputs with a large mean pull all weights into an output the same way, so Adam moves them together and the "
-    "output overshoots by about η |m|_1, until the size of its gradients has grown to hold it at the edge of "
-    "stability. That size then slows every other direction, whatever the variance and whatever the learning rate.",
-    formula="loss stalls at (η |m|_1 (1 - β1)/(2 (1 + β1)))²; slow modes keep the rate 2 (1 + β1) λ/((1 - β1) |m|_1), "
-    "without η; theory (81)-(85).",
-    source="Cohen et al. 2022 on the adaptive edge of stability",
-    example="idjax diagnose narrow-normal --optimizer adam --batch-size 8",
-    fix="--normalize center, feature or sample; a decaying --schedule lowers the stall but not the time.",
-    apart="mean-dominated is the same mean under SGD, adam-epsilon and noise-floor need no mean.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -43,9 +42,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     slowest = float(np.linalg.eigvalsh(train.covariance_xx)[0])
     rate = 2 * (1 + beta) * slowest / ((1 - beta) * size)
     steps = math.log(1 / max(1 - context.level, 1e-12)) / (2 * rate) if rate > 0 else math.inf
-    return Finding(
-        code="adam-bounce",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes "
         f"{context.settings.optimizer} bounce: the loss stalls near {stall:.2g}, {count(stall / variance)} "
         f"times the variance of the targets, and what varies needs about {count(steps)} steps at any learning rate",

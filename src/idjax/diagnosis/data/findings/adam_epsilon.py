@@ -1,4 +1,15 @@
-"""adam-epsilon: epsilon is larger than the gradients."""
+"""Epsilon swamps the gradients, and Adam is a slow SGD.
+
+Adam divides by the size of a weight's gradient plus epsilon. Where gradients are smaller than epsilon, as for data of
+small size, the step is η/ε times the gradient: plain SGD with a rate that nobody chose.
+
+Formula: root mean square gradient of a weight while nothing is explained, (2/q) √(Var(y) E[a²]), against ε; theory
+    (71)-(75).
+Source: Kingma and Ba 2014; Keras adds ε before the correction for the start
+Example: idjax diagnose tiny.npy --optimizer adam
+Fix: --normalize feature, or a smaller --epsilon.
+Apart: adam-bounce has gradients far above epsilon.
+"""
 
 import math
 
@@ -9,19 +20,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="adam-epsilon",
-    kind="cause",
-    title="Epsilon swamps the gradients, and Adam is a slow SGD",
-    means="Adam divides by the size of a weight's gradient plus epsilon. Where gradients are smaller than epsilon, as "
-    "for data of small size, the step is η/ε times the gradient: plain SGD with a rate that nobody chose.",
-    formula="root mean square gradient of a weight while nothing is explained, (2/q) √(Var(y) E[a²]), "
-    "against ε; theory (71)-(75).",
-    source="Kingma and Ba 2014; Keras adds ε before the correction for the start",
-    example="idjax diagnose tiny.npy --optimizer adam",
-    fix="--normalize feature, or a smaller --epsilon.",
-    apart="adam-bounce has gradients far above epsilon.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -36,9 +35,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     gradient = float(2 * shares.max() * math.sqrt(variance) * math.sqrt(float(power.max(initial=0.0))))
     if gradient >= epsilon:
         return None
-    return Finding(
-        code="adam-epsilon",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, "
         f"{gradient:.2g}: {context.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
         evidence={"epsilon": epsilon, "gradient of a weight": gradient},

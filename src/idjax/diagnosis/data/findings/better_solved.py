@@ -1,4 +1,14 @@
-"""better-solved: a direct solve gives the answer at once."""
+"""No training is needed: least squares has a direct solution.
+
+One linear layer with a squared error is least squares. The pass over the data that this diagnosis makes has all that
+is needed, and the solution takes a factorisation of a matrix as wide as the inputs.
+
+Formula: W = Σ_xx⁺ Σ_xy, b = m_y - Wᵀ m_x; theory section 1.
+Source: Gauss 1809
+Example: idjax diagnose narrow-normal
+Fix: numpy.linalg.lstsq, sklearn.linear_model.LinearRegression, or the weights that the report gives.
+Apart: A note beside causes, never alone.
+"""
 
 import time
 
@@ -7,18 +17,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import least_squares
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="better-solved",
-    kind="note",
-    title="No training is needed: least squares has a direct solution",
-    means="One linear layer with a squared error is least squares. The pass over the data that this diagnosis makes "
-    "has all that is needed, and the solution takes a factorisation of a matrix as wide as the inputs.",
-    formula="W = Σ_xx⁺ Σ_xy, b = m_y - Wᵀ m_x; theory section 1.",
-    source="Gauss 1809",
-    example="idjax diagnose narrow-normal",
-    fix="numpy.linalg.lstsq, sklearn.linear_model.LinearRegression, or the weights that the report gives.",
-    apart="A note beside causes, never alone.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "note")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -29,9 +28,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     least_squares(context.moments.raw.covariance_xx, context.moments.raw.covariance_xy)
     milliseconds = 1e3 * (time.perf_counter() - begin)
     answer = "the identity is the answer" if context.autoencoder else "least squares has a direct solution"
-    return Finding(
-        code="better-solved",
-        kind="note",
+    return EXPLANATION.finding(
         message=f"{answer}: explained variance {context.reachable:.4g} in {milliseconds:.1f} ms, without training",
         evidence={"milliseconds": milliseconds, "explained variance": context.reachable},
         cost=1.0,

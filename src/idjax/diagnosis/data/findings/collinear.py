@@ -1,4 +1,16 @@
-"""collinear: features that nearly depend on each other, whatever their scale."""
+"""Features are so nearly dependent that scaling them is not enough.
+
+Combinations of features hardly vary although each feature does. What the target owes to such a combination is learned
+slower by the ratio of the largest to the smallest eigenvalue of the correlation matrix.
+
+Formula: epochs whitened against epochs with each feature standardised, each at a well-chosen rate; evidence is the
+    condition number of the correlation matrix; theory sections 3 and 6.
+Source: Hoerl and Kennard 1970 on the regression; LeCun, Bottou, Orr and Müller 1998 on its speed
+Example: idjax diagnose spectra.parquet --target protein
+Fix: --normalize pca (whitening inside the model), or a direct solve.
+Apart: unequal-scales goes away by standardising each feature. Exactly dependent features are null-modes, and slow
+    nothing down.
+"""
 
 import numpy as np
 
@@ -8,20 +20,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="collinear",
-    kind="cause",
-    title="Features are so nearly dependent that scaling them is not enough",
-    means="Combinations of features hardly vary although each feature does. What the target owes to such a combination "
-    "is learned slower by the ratio of the largest to the smallest eigenvalue of the correlation matrix.",
-    formula="epochs whitened against epochs with each feature standardised, each at a well-chosen rate; evidence is "
-    "the condition number of the correlation matrix; theory sections 3 and 6.",
-    source="Hoerl and Kennard 1970 on the regression; LeCun, Bottou, Orr and Müller 1998 on its speed",
-    example="idjax diagnose spectra.parquet --target protein",
-    fix="--normalize pca (whitening inside the model), or a direct solve.",
-    apart="unequal-scales goes away by standardising each feature. Exactly dependent features are null-modes, and slow "
-    "nothing down.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -40,9 +39,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     condition = float(values[-1] / max(values[0], len(values) * np.finfo(float).eps * values[-1]))
     names = [name for name, keep in zip(context.columns.feature_names, kept, strict=True) if keep]
     nearly = [names[index] for index in np.argsort(-np.abs(vectors[:, 0]))[:4]]
-    return Finding(
-        code="collinear",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"features nearly depend on each other (condition number {count(condition)} once standardised): "
         f"{count(slow)} epochs at a well-chosen rate, whitened {count(fast)}",
         evidence={

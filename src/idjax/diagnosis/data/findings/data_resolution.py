@@ -1,4 +1,16 @@
-"""data-resolution: columns whose numbers are too coarse for what varies in them."""
+"""The floating point type cannot hold what varies in a column.
+
+Numbers near m are u(m) = 2^(⌊log2 m⌋ + 1 - digits) apart. A column that varies by a few units around a large mean has
+been rounded to a few different values, in the file or when it is cast for training, and no learning rate brings back
+what was lost.
+
+Formula: standard deviation < 16 u(largest |x|), u of the coarser of the stored type and the one trained in; theory
+    (121).
+Source: Goldberg 1991
+Example: idjax diagnose timestamps.npy --dtype float32
+Fix: Subtract the mean in float64 before storing or training, or use --dtype float64 if the file has the digits.
+Apart: float-stall is about weights, this is about the data.
+"""
 
 import math
 
@@ -12,20 +24,7 @@ from idjax.results.outcomes import Finding
 UNITS = 16.0
 """Standard deviations of fewer units than this are not resolved."""
 
-EXPLANATION = Explanation(
-    code="data-resolution",
-    kind="cause",
-    title="The floating point type cannot hold what varies in a column",
-    means="Numbers near m are u(m) = 2^(⌊log2 m⌋ + 1 - digits) apart. A column that varies by a few units around a "
-    "large mean has been rounded to a few different values, in the file or when it is cast for training, and no "
-    "learning rate brings back what was lost.",
-    formula="standard deviation < 16 u(largest |x|), u of the coarser of the stored type and the one trained in; "
-    "theory (121).",
-    source="Goldberg 1991",
-    example="idjax diagnose timestamps.npy --dtype float32",
-    fix="Subtract the mean in float64 before storing or training, or use --dtype float64 if the file has the digits.",
-    apart="float-stall is about weights, this is about the data.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -52,9 +51,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if not coarse:
         return None
     where = "stored" if stored else f"cast to {trained}"
-    return Finding(
-        code="data-resolution",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"{listed(coarse)} {'varies' if len(coarse) == 1 else 'vary'} by {min(units):.2g} units in the last "
         f"place once {where}: what differs is lost to rounding",
         evidence={"columns": coarse, "smallest deviation in units": float(min(units)), "lost when": where},

@@ -1,4 +1,14 @@
-"""float-stall: updates are rounded away."""
+"""Updates are smaller than the spacing of the weights, and are rounded away.
+
+Numbers near w are u(w) apart; an update below u/2 leaves the weight as it was. With noisy batches part of the mean
+update gets through, in a full batch nothing does.
+
+Formula: |η g| < u(w)/2; with batches the share p(ζ/u) passes; theory (121)-(125).
+Source: Goldberg 1991; Gupta et al. 2015
+Example: idjax diagnose unit-uniform --dtype bfloat16 --learning-rate 0.001
+Fix: --dtype float32 or float64, --rounding stochastic, or --rounding master (a float32 copy of the weights).
+Apart: A cause where the same run in float64 learns in time; else the consequence of what makes the steps small.
+"""
 
 import math
 
@@ -7,18 +17,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="float-stall",
-    kind="cause",
-    title="Updates are smaller than the spacing of the weights, and are rounded away",
-    means="Numbers near w are u(w) apart; an update below u/2 leaves the weight as it was. With noisy batches part of "
-    "the mean update gets through, in a full batch nothing does.",
-    formula="|η g| < u(w)/2; with batches the share p(ζ/u) passes; theory (121)-(125).",
-    source="Goldberg 1991; Gupta et al. 2015",
-    example="idjax diagnose unit-uniform --dtype bfloat16 --learning-rate 0.001",
-    fix="--dtype float32 or float64, --rounding stochastic, or --rounding master (a float32 copy of the weights).",
-    apart="A cause where the same run in float64 learns in time; else the consequence of what makes the steps small.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -33,8 +32,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         return None
     causes = tuple(finding.code for finding in found if finding.kind == "cause")
     at = f" from step {count(stall.steps)} on, at a loss of {stall.loss:.3g}" if stall else ""
-    return Finding(
-        code="float-stall",
+    return EXPLANATION.finding(
         kind="cause" if in_time or not causes else "consequence",
         message=f"updates are rounded away in {settings.dtype}{at}: {count(exact)} epochs to learn in float64",
         evidence={

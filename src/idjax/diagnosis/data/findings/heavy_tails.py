@@ -1,4 +1,15 @@
-"""heavy-tails: rare large rows make minibatches unstable."""
+"""Rare large rows make minibatches unstable at a rate that is fine for normal data.
+
+A batch's curvature is that of its largest row. Where a few rows are many deviations out, the learning rate that is
+stable on average over batches is lower than mean and covariance say.
+
+Formula: largest ρ with (1 - 1/B) M² + E[|a|² a aᵀ]/B ≤ ρ M against that of Gaussian rows; theory (131). Evidence
+    names the columns of largest kurtosis (3 for normal data).
+Source: Defossez and Bach 2015 for E[|a|² a aᵀ]
+Example: idjax diagnose returns.csv --target next --batch-size 4 --learning-rate 0.5
+Fix: A smaller --learning-rate, a larger --batch-size, or clip or transform the columns named.
+Apart: step-too-large is raised where Gaussian rows would diverge too.
+"""
 
 import math
 
@@ -9,19 +20,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, listed
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="heavy-tails",
-    kind="cause",
-    title="Rare large rows make minibatches unstable at a rate that is fine for normal data",
-    means="A batch's curvature is that of its largest row. Where a few rows are many deviations out, the learning rate "
-    "that is stable on average over batches is lower than mean and covariance say.",
-    formula="largest ρ with (1 - 1/B) M² + E[|a|² a aᵀ]/B ≤ ρ M against that of Gaussian rows; theory (131). Evidence "
-    "names the columns of largest kurtosis (3 for normal data).",
-    source="Defossez and Bach 2015 for E[|a|² a aᵀ]",
-    example="idjax diagnose returns.csv --target next --batch-size 4 --learning-rate 0.5",
-    fix="A smaller --learning-rate, a larger --batch-size, or clip or transform the columns named.",
-    apart="step-too-large is raised where Gaussian rows would diverge too.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -31,9 +30,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     limit = context.max_rate()
     kurtosis = np.nan_to_num(context.columns.inputs.kurtosis)
     worst = [context.columns.feature_names[index] for index in np.argsort(-kurtosis)[:4]]
-    return Finding(
-        code="heavy-tails",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"rare large rows (kurtosis up to {count(float(kurtosis.max()))}, in {listed(worst, 2)}) make batches "
         f"of {context.settings.batch_size} unstable above a rate of {limit:.2g}, and it is "
         f"{context.settings.step_size:.3g}",

@@ -1,4 +1,16 @@
-"""mean-dominated: the mean of the inputs owns the condition number."""
+"""The mean of the inputs is so large that it alone decides the learning rate.
+
+The inputs vary little around a large mean. The mean's direction has a curvature of its own, so large that the
+learning rate it allows is far too small for the directions in which the data differ. The layer learns the mean at
+once and then hardly anything.
+
+Formula: h_mean = (2/q)(|m|² + 1), others (2/q) λ(Σ): |m|² over the largest eigenvalue of Σ, and epochs with the
+    features centred against epochs without; theory sections 1 and 2.
+Source: LeCun, Kanter and Solla 1991
+Example: idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.1
+Fix: --normalize center, or feature or sample: subtract the mean inside the model and add it back at the output.
+Apart: unequal-scales and collinear are what is left after centring. Under Adam the same mean is adam-bounce.
+"""
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import ORDER, before_and_after, epochs_with
@@ -10,20 +22,7 @@ from idjax.results.outcomes import Finding
 DOMINANT = 3.0
 """|m|² over the largest variance from which the mean has the largest eigenvalue, well apart from the others."""
 
-EXPLANATION = Explanation(
-    code="mean-dominated",
-    kind="cause",
-    title="The mean of the inputs is so large that it alone decides the learning rate",
-    means="The inputs vary little around a large mean. The mean's direction has a curvature of its own, so large that "
-    "the learning rate it allows is far too small for the directions in which the data differ. The layer learns the "
-    "mean at once and then hardly anything.",
-    formula="h_mean = (2/q)(|m|² + 1), others (2/q) λ(Σ): |m|² over the largest eigenvalue of Σ, and epochs with the "
-    "features centred against epochs without; theory sections 1 and 2.",
-    source="LeCun, Kanter and Solla 1991",
-    example="idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.1",
-    fix="--normalize center, or feature or sample: subtract the mean inside the model and add it back at the output.",
-    apart="unequal-scales and collinear are what is left after centring. Under Adam the same mean is adam-bounce.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -37,9 +36,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if epochs is None:
         return None
     slow, fast = epochs
-    return Finding(
-        code="mean-dominated",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"the mean of the inputs has {count(ratio)} times the curvature of anything that varies: even at a "
         f"well-chosen rate {count(slow)} epochs, centred {count(fast)}",
         evidence={

@@ -1,4 +1,13 @@
-"""misleading-loss: the loss looks small and the outputs look nothing like the targets."""
+"""The loss looks small, but the layer does no better than the mean would.
+
+Always answering the mean of the targets has a loss of their variance. Where they vary little around a large mean that
+is a small number, and a small loss says nothing.
+
+Formula: explained variance 1 - MSE/mean_j Var(y_j), against what counts as learned; theory section 4.
+Example: idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.01
+Fix: Look at the explained variance; cure the cause that is named.
+Apart: Always because of what keeps the explained variance down.
+"""
 
 import math
 
@@ -12,18 +21,7 @@ SMALL = 0.01
 UNEXPLAINED = 0.9
 """Share of what counts as learned under which it misleads."""
 
-EXPLANATION = Explanation(
-    code="misleading-loss",
-    kind="consequence",
-    title="The loss looks small, but the layer does no better than the mean would",
-    means="Always answering the mean of the targets has a loss of their variance. Where they vary little around a "
-    "large mean that is a small number, and a small loss says nothing.",
-    formula="explained variance 1 - MSE/mean_j Var(y_j), against what counts as learned; theory section 4.",
-    source="",
-    example="idjax diagnose narrow-normal --batch-size 8 --learning-rate 0.01",
-    fix="Look at the explained variance; cure the cause that is named.",
-    apart="Always because of what keeps the explained variance down.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -37,9 +35,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     error = (1 - explained) * context.variance
     if not math.isfinite(explained) or explained >= UNEXPLAINED * context.level or error > SMALL * power:
         return None
-    return Finding(
-        code="misleading-loss",
-        kind="consequence",
+    return EXPLANATION.finding(
         message=f"a squared error of {error:.2g} looks small, but always answering the mean has "
         f"{context.variance:.2g}: explained variance {explained:.2g}, {count(context.level)} is learned",
         evidence={"squared error": error, "variance of the targets": context.variance, "explained variance": explained},

@@ -1,4 +1,14 @@
-"""noise-floor: the noise of minibatches keeps the error above the target."""
+"""The batches' noise keeps the error above the target.
+
+Label noise kicks the weights at every update. They settle where kicks and learning balance, at an error that goes
+with the learning rate over the batch size: with a constant rate no number of epochs gets below it.
+
+Formula: S = (1 - L)⁻¹ (σ²/B) noise; to first order the excess error is η σ² tr(M)/(2 B q) times 2; theory (54).
+Source: Robbins and Monro 1951; Bottou, Curtis and Nocedal 2018, section 4.2
+Example: idjax diagnose noisy.csv --target y --batch-size 1 --learning-rate 0.1
+Fix: A smaller --learning-rate, a larger --batch-size, or --schedule cosine, which ends at a rate of 0.
+Apart: With the full batch at the same rate the target is reached, and the rate is far from its stable limit.
+"""
 
 import math
 
@@ -11,18 +21,7 @@ from idjax.results.outcomes import Finding
 FLAT = 1.2
 """Fall of the error over the second half of the run under which it counts as settled."""
 
-EXPLANATION = Explanation(
-    code="noise-floor",
-    kind="cause",
-    title="The batches' noise keeps the error above the target",
-    means="Label noise kicks the weights at every update. They settle where kicks and learning balance, at an error "
-    "that goes with the learning rate over the batch size: with a constant rate no number of epochs gets below it.",
-    formula="S = (1 - L)⁻¹ (σ²/B) noise; to first order the excess error is η σ² tr(M)/(2 B q) times 2; theory (54).",
-    source="Robbins and Monro 1951; Bottou, Curtis and Nocedal 2018, section 4.2",
-    example="idjax diagnose noisy.csv --target y --batch-size 1 --learning-rate 0.1",
-    fix="A smaller --learning-rate, a larger --batch-size, or --schedule cosine, which ends at a rate of 0.",
-    apart="With the full batch at the same rate the target is reached, and the rate is far from its stable limit.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -42,9 +41,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             return None
     elif math.isfinite(context.epochs()) or context.before.stall or math.isinf(context.epochs(batch_size=context.rows)):
         return None
-    return Finding(
-        code="noise-floor",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"the noise of batches of {settings.batch_size} keeps the error at {floor:.3g} of the variance, where "
         f"{1 - context.level:.3g} is the target: at this constant rate no number of epochs is enough",
         evidence={

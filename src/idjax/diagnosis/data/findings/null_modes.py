@@ -1,4 +1,16 @@
-"""null-modes: constant, duplicate or dependent columns."""
+"""Some directions of the inputs never move, and their weights are never learned.
+
+A constant column, a copy of another one, or a column that is a combination of others leaves a direction in which the
+data do not differ. Nothing pulls on the weights along it: they stay as they started, and on new rows that do move
+there the outputs are arbitrary.
+
+Formula: rank of the covariance, from its correlation matrix, below the number of columns; theory section 2.
+Source: Penrose 1955 on what least squares leaves open
+Example: idjax diagnose table.csv
+Fix: Drop the columns named; more rows, if there are fewer than columns.
+Apart: It costs no speed: nearly dependent columns are collinear. --normalize sample makes one such direction by
+    design (each row then sums to zero), which is not reported.
+"""
 
 import numpy as np
 
@@ -8,20 +20,7 @@ from idjax.moments.spectrum import covariance_factor
 from idjax.report.formatting import listed
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="null-modes",
-    kind="cause",
-    title="Some directions of the inputs never move, and their weights are never learned",
-    means="A constant column, a copy of another one, or a column that is a combination of others leaves a direction in "
-    "which the data do not differ. Nothing pulls on the weights along it: they stay as they started, and on new "
-    "rows that do move there the outputs are arbitrary.",
-    formula="rank of the covariance, from its correlation matrix, below the number of columns; theory section 2.",
-    source="Penrose 1955 on what least squares leaves open",
-    example="idjax diagnose table.csv",
-    fix="Drop the columns named; more rows, if there are fewer than columns.",
-    apart="It costs no speed: nearly dependent columns are collinear. --normalize sample makes one such direction by "
-    "design (each row then sums to zero), which is not reported.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -48,9 +47,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             parts.append(f"{context.rows:,} rows cannot tell {len(names):,} columns apart")
         else:
             parts.append(f"{others} more {'is' if others == 1 else 'are'} combinations of other columns")
-    return Finding(
-        code="null-modes",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"{missing} of {len(names)} directions of the inputs never move, nor are learned: {'; '.join(parts)}",
         evidence=evidence,
         cost=1.0,

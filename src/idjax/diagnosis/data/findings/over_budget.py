@@ -1,4 +1,13 @@
-"""over-budget: nothing is wrong, but it takes more epochs than it was given."""
+"""It will be learned, but not within the epochs given.
+
+The prediction says how many epochs it takes. Where another finding makes it slow, this is its consequence; where none
+does, more epochs are all that is needed.
+
+Formula: predicted epochs to learn against --budget (--epochs if not given); theory section 4.
+Example: idjax diagnose unit-uniform --budget 20
+Fix: More epochs, or what the other findings say.
+Apart: A cause only where there is no other.
+"""
 
 import math
 
@@ -7,18 +16,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="over-budget",
-    kind="consequence",
-    title="It will be learned, but not within the epochs given",
-    means="The prediction says how many epochs it takes. Where another finding makes it slow, this is its consequence; "
-    "where none does, more epochs are all that is needed.",
-    formula="predicted epochs to learn against --budget (--epochs if not given); theory section 4.",
-    source="",
-    example="idjax diagnose unit-uniform --budget 20",
-    fix="More epochs, or what the other findings say.",
-    apart="A cause only where there is no other.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -34,8 +32,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     else:
         message = f"it takes {count(epochs)} epochs, of {count(context.budget)} that were given"
     more = f"--budget {math.ceil(1.1 * epochs)}" if math.isfinite(epochs) else "more epochs"
-    return Finding(
-        code="over-budget",
+    return EXPLANATION.finding(
         kind="consequence" if causes else "cause",
         message=message,
         evidence={"epochs to learn": epochs, "budget": context.budget},

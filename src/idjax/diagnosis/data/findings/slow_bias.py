@@ -1,4 +1,14 @@
-"""slow-bias: the bias is the slowest of all under a large mean."""
+"""The bias is learned last of all.
+
+Under a large mean a change of the bias is nearly made up for by a change of the weights along the mean. What tells
+them apart is the smallest curvature of all, so bias and mean offset stay wrong together.
+
+Formula: the bias mode's eigenvalue is about 1/(1 + mᵀ Σ⁻¹ m); theory section 1.
+Source: LeCun, Kanter and Solla 1991
+Example: idjax diagnose narrow-normal --batch-size 8
+Fix: Centre the inputs: the bias is then a direction of its own, with curvature 2/q.
+Apart: Always because of a large mean, which has its own finding.
+"""
 
 import math
 
@@ -7,18 +17,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="slow-bias",
-    kind="consequence",
-    title="The bias is learned last of all",
-    means="Under a large mean a change of the bias is nearly made up for by a change of the weights along the mean. "
-    "What tells them apart is the smallest curvature of all, so bias and mean offset stay wrong together.",
-    formula="the bias mode's eigenvalue is about 1/(1 + mᵀ Σ⁻¹ m); theory section 1.",
-    source="LeCun, Kanter and Solla 1991",
-    example="idjax diagnose narrow-normal --batch-size 8",
-    fix="Centre the inputs: the bias is then a direction of its own, with curvature 2/q.",
-    apart="Always because of a large mean, which has its own finding.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -33,9 +32,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if "slow" in groups and bias.steps < groups["slow"].steps:
         return None
     epochs = bias.steps / context.steps_per_epoch
-    return Finding(
-        code="slow-bias",
-        kind="consequence",
+    return EXPLANATION.finding(
         message=f"the bias {f'needs {count(epochs)} epochs' if math.isfinite(epochs) else 'is not learned'}: under a "
         "large mean it is hard to tell from the weights",
         evidence={"epochs for the bias": epochs, "its share of the loss at the start": bias.share},

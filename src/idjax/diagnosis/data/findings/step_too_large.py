@@ -1,4 +1,15 @@
-"""step-too-large: training diverges, or is carried by its noise."""
+"""The learning rate is beyond what is stable, or so near that noise decides.
+
+Above 2 over the largest curvature full-batch descent diverges. With minibatches the noise of the batches makes it
+diverge earlier: the smaller the batch, the lower the limit.
+
+Formula: η against the largest rate stable in mean square; theory (30), (53).
+Source: Mulayoff and Michaeli 2024; Ma, Bassily and Belkin 2018
+Example: idjax diagnose unit-uniform --learning-rate 5 --batch-size 8
+Fix: --learning-rate as the message says, or a larger --batch-size.
+Apart: heavy-tails is raised instead where Gaussian rows would be stable; noise-floor where the rate is stable by far
+    and label noise keeps the loss up.
+"""
 
 import math
 
@@ -10,19 +21,7 @@ from idjax.results.outcomes import Finding
 NEAR = 0.5
 """Share of the largest stable learning rate from which slowness is put down to the rate."""
 
-EXPLANATION = Explanation(
-    code="step-too-large",
-    kind="cause",
-    title="The learning rate is beyond what is stable, or so near that noise decides",
-    means="Above 2 over the largest curvature full-batch descent diverges. With minibatches the noise of the batches "
-    "makes it diverge earlier: the smaller the batch, the lower the limit.",
-    formula="η against the largest rate stable in mean square; theory (30), (53).",
-    source="Mulayoff and Michaeli 2024; Ma, Bassily and Belkin 2018",
-    example="idjax diagnose unit-uniform --learning-rate 5 --batch-size 8",
-    fix="--learning-rate as the message says, or a larger --batch-size.",
-    apart="heavy-tails is raised instead where Gaussian rows would be stable; noise-floor where the rate is stable by "
-    "far and label noise keeps the loss up.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -46,9 +45,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         cost = now / then
     else:
         return None
-    return Finding(
-        code="step-too-large",
-        kind="cause",
+    return EXPLANATION.finding(
         message=message,
         evidence={
             "learning rate": rate,

@@ -1,4 +1,16 @@
-"""step-too-small: a learning rate far below what the curvature allows."""
+"""The learning rate is far below what these data allow.
+
+The curvature of the loss is the scale of the learning rate. Data of small size, many outputs (the loss is a mean over
+them) or a loss in original units make the curvature small, and the usual rates with it.
+
+Formula: η against the largest stable rate, 2/h_1 with h = (2/q) λ for the full batch and less for minibatches, in the
+    units in which the loss is measured; theory sections 3, 5 and 6. Under Adam a weight moves at most η a step.
+Source: LeCun, Simard and Pearlmutter 1993
+Example: idjax diagnose narrow-normal --normalize center --learning-rate 0.01
+Fix: --learning-rate as the message says.
+Apart: Raised where the rate alone makes training three times faster; what no rate cures is mean-dominated,
+    unequal-scales or collinear. An update that is rounded away for being small is a float-stall because of this.
+"""
 
 import math
 
@@ -12,20 +24,7 @@ from idjax.results.outcomes import Finding
 FASTER = 3.0
 """How many times faster a well-chosen rate has to be."""
 
-EXPLANATION = Explanation(
-    code="step-too-small",
-    kind="cause",
-    title="The learning rate is far below what these data allow",
-    means="The curvature of the loss is the scale of the learning rate. Data of small size, many outputs (the loss is "
-    "a mean over them) or a loss in original units make the curvature small, and the usual rates with it.",
-    formula="η against the largest stable rate, 2/h_1 with h = (2/q) λ for the full batch and less for minibatches, in "
-    "the units in which the loss is measured; theory sections 3, 5 and 6. Under Adam a weight moves at most η a step.",
-    source="LeCun, Simard and Pearlmutter 1993",
-    example="idjax diagnose narrow-normal --normalize center --learning-rate 0.01",
-    fix="--learning-rate as the message says.",
-    apart="Raised where the rate alone makes training three times faster; what no rate cures is mean-dominated, "
-    "unequal-scales or collinear. An update that is rounded away for being small is a float-stall because of this.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -45,9 +44,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     units = ""
     if settings.normalize != "none" and settings.loss_space == "original":
         units = "; the loss is in original units, which scales gradients by the variance of the data"
-    return Finding(
-        code="step-too-small",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"the learning rate {settings.step_size:.3g} is {count(times)} times below a well-chosen one, "
         f"{rate:.3g}: {count(now)} epochs to learn rather than {count(then)}{units}",
         evidence={
@@ -71,9 +68,7 @@ def _under_adam(context: Context) -> Finding | None:
     if settings.step_size * steps >= needed:
         return None
     rate = 10 * needed / steps
-    return Finding(
-        code="step-too-small",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"{settings.optimizer} moves a weight by at most the learning rate {settings.step_size:.3g} a step: "
         f"{count(steps)} steps are not enough to go {far:.2g}",
         evidence={"learning rate": settings.step_size, "steps": steps, "distance to go": float(far)},

@@ -1,4 +1,16 @@
-"""unequal-scales: features of very different size."""
+"""Features differ so much in size that no learning rate suits all.
+
+Each feature's variance is a curvature. The largest limits the learning rate; features of small variance then learn
+slower by the ratio of the variances. The bias is a feature of size 1.
+
+Formula: epochs with each feature standardised against epochs with features centred, each at a well-chosen rate;
+    evidence is the largest and smallest standard deviation; theory section 3.
+Source: LeCun, Bottou, Orr and Müller 1998, section 4.3
+Example: idjax diagnose measurements.csv --target price --learning-rate 0.01
+Fix: --normalize feature: divide every feature by its standard deviation inside the model.
+Apart: mean-dominated goes away by centring, collinear stays after scaling. Adam divides each weight's gradient by its
+    size, and is not slowed by scales.
+"""
 
 import numpy as np
 
@@ -11,20 +23,7 @@ from idjax.results.outcomes import Finding
 UNEQUAL = 3.0
 """Largest over smallest standard deviation from which scales count as unequal."""
 
-EXPLANATION = Explanation(
-    code="unequal-scales",
-    kind="cause",
-    title="Features differ so much in size that no learning rate suits all",
-    means="Each feature's variance is a curvature. The largest limits the learning rate; features of small variance "
-    "then learn slower by the ratio of the variances. The bias is a feature of size 1.",
-    formula="epochs with each feature standardised against epochs with features centred, each at a well-chosen rate; "
-    "evidence is the largest and smallest standard deviation; theory section 3.",
-    source="LeCun, Bottou, Orr and Müller 1998, section 4.3",
-    example="idjax diagnose measurements.csv --target price --learning-rate 0.01",
-    fix="--normalize feature: divide every feature by its standard deviation inside the model.",
-    apart="mean-dominated goes away by centring, collinear stays after scaling. Adam divides each weight's gradient by "
-    "its size, and is not slowed by scales.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -43,9 +42,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if epochs is None:
         return None
     slow, fast = epochs
-    return Finding(
-        code="unequal-scales",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"{names[largest]} has {count(float(scale[largest] / scale[smallest]))} times the scale of "
         f"{names[smallest]}: {count(slow)} epochs at a well-chosen rate, each feature standardised {count(fast)}",
         evidence={

@@ -1,4 +1,15 @@
-"""unreachable-output: targets outside the range of the activation."""
+"""The output's activation cannot produce the targets.
+
+ReLU has no negative outputs, a sigmoid none outside 0 to 1, tanh none outside -1 to 1. Targets beyond are never
+reached, and towards the ends gradients vanish.
+
+Formula: mean squared distance of the targets from the activation's range, over their variance, against 1 - (what
+    counts as learned).
+Source: Glorot and Bengio 2010 on saturation
+Example: idjax diagnose narrow-normal --activation sigmoid
+Fix: --activation linear, or scale the targets into the range.
+Apart: It does not depend on rate or budget.
+"""
 
 import math
 
@@ -10,19 +21,7 @@ from idjax.nn.model import RANGES
 from idjax.report.formatting import count
 from idjax.results.outcomes import Finding
 
-EXPLANATION = Explanation(
-    code="unreachable-output",
-    kind="cause",
-    title="The output's activation cannot produce the targets",
-    means="ReLU has no negative outputs, a sigmoid none outside 0 to 1, tanh none outside -1 to 1. Targets beyond are "
-    "never reached, and towards the ends gradients vanish.",
-    formula="mean squared distance of the targets from the activation's range, over their variance, against "
-    "1 - (what counts as learned).",
-    source="Glorot and Bengio 2010 on saturation",
-    example="idjax diagnose narrow-normal --activation sigmoid",
-    fix="--activation linear, or scale the targets into the range.",
-    apart="It does not depend on rate or budget.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
@@ -37,9 +36,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     share = float(np.mean(beyond**2)) / variance if variance > 0 else 0.0
     if share <= 1 - context.settings.learned_at:
         return None
-    return Finding(
-        code="unreachable-output",
-        kind="cause",
+    return EXPLANATION.finding(
         message=f"{np.mean(beyond > 0):.1%} of the targets lie outside the range of {activation}, which leaves an "
         f"error of at least {count(share)} of their variance",
         evidence={

@@ -1,22 +1,21 @@
-"""layer-epsilon: an adaptive optimizer's epsilon swamps a layer's gradients."""
+"""Epsilon is larger than a layer's gradients, which then moves slower than the others.
+
+Adam and its relatives divide by the size of a weight's gradient plus epsilon, so that all layers move alike. A layer
+whose gradients are below epsilon does not: it takes steps of η g/ε.
+
+Formula: root mean square gradient of the kernel over all rows < ε; docs/models.md (M11).
+Source: Kingma and Ba 2014
+Example: idjax diagnose --model mypackage.models:factory --optimizer adam --epsilon 1e-3
+Fix: A smaller epsilon, or what makes the gradients small.
+Apart: layer-float-stall is about updates against the spacing of the weights.
+"""
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 
-EXPLANATION = Explanation(
-    code="layer-epsilon",
-    kind="cause",
-    title="Epsilon is larger than a layer's gradients, which then moves slower than the others",
-    means="Adam and its relatives divide by the size of a weight's gradient plus epsilon, so that all layers move "
-    "alike. A layer whose gradients are below epsilon does not: it takes steps of η g/ε.",
-    formula="root mean square gradient of the kernel over all rows < ε; docs/models.md (M11).",
-    source="Kingma and Ba 2014",
-    example="idjax diagnose --model mypackage.models:factory --optimizer adam --epsilon 1e-3",
-    fix="A smaller epsilon, or what makes the gradients small.",
-    apart="layer-float-stall is about updates against the spacing of the weights.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -26,9 +25,7 @@ def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[Layer
         return []
     small = [layer for layer in context.layers if 0 < layer.gradient < epsilon]
     return [
-        LayerFinding(
-            code="layer-epsilon",
-            kind="cause",
+        EXPLANATION.layer_finding(
             message=f"{layer.path}: epsilon, {epsilon:.2g}, is {count(epsilon / layer.gradient)} times the gradient, "
             f"{layer.gradient:.2g}: its weights move by {layer.gradient / epsilon:.2g} of the learning rate a step",
             evidence={"epsilon": epsilon, "root mean square gradient": layer.gradient},

@@ -1,4 +1,15 @@
-"""layer-float-stall: a layer's updates are rounded away."""
+"""A layer's updates are smaller than the spacing of its weights, and are rounded away.
+
+Numbers near w are u(w) apart in the dtype of the parameters; an update below u/2 leaves the weight as it was.
+bfloat16 has 8 digits: a weight of 0.1 moves by 0.0002 at least, or not at all.
+
+Formula: |η g| < u(w)/2 (η g/(|g| + ε) for adaptive optimizers) in at least half of the weights that have a gradient;
+    docs/theory.md (121), (122), docs/models.md (M12).
+Source: Goldberg 1991; Gupta et al. 2015; Micikevicius et al. 2018
+Example: idjax diagnose --model mypackage.models:factory --learning-rate 1e-5
+Fix: param_dtype=jnp.float32 (dtype may stay bfloat16), stochastic rounding, or a larger learning rate.
+Apart: layer-epsilon shortens steps, this drops them.
+"""
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext
@@ -8,19 +19,7 @@ from idjax.results.program import LayerFinding
 MOST = 0.5
 """Share of a kernel's weights that may lose their update."""
 
-EXPLANATION = Explanation(
-    code="layer-float-stall",
-    kind="cause",
-    title="A layer's updates are smaller than the spacing of its weights, and are rounded away",
-    means="Numbers near w are u(w) apart in the dtype of the parameters; an update below u/2 leaves the weight as it "
-    "was. bfloat16 has 8 digits: a weight of 0.1 moves by 0.0002 at least, or not at all.",
-    formula="|η g| < u(w)/2 (η g/(|g| + ε) for adaptive optimizers) in at least half of the weights that have a "
-    "gradient; docs/theory.md (121), (122), docs/models.md (M12).",
-    source="Goldberg 1991; Gupta et al. 2015; Micikevicius et al. 2018",
-    example="idjax diagnose --model mypackage.models:factory --learning-rate 1e-5",
-    fix="param_dtype=jnp.float32 (dtype may stay bfloat16), stochastic rounding, or a larger learning rate.",
-    apart="layer-epsilon shortens steps, this drops them.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -28,9 +27,7 @@ def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[Layer
     stalled = [layer for layer in context.layers if layer.update_lost >= MOST]
     rate = context.settings.step_size
     return [
-        LayerFinding(
-            code="layer-float-stall",
-            kind="cause",
+        EXPLANATION.layer_finding(
             message=f"{layer.path}: {layer.update_lost:.0%} of its {layer.kernel_dtype} weights lose their update at a "
             f"learning rate of {rate:.3g}; half would pass at {count(layer.passing_rate)}",
             evidence={

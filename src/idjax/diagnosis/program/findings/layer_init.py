@@ -1,4 +1,16 @@
-"""layer-init: a kernel far larger or smaller than what keeps signals at their size."""
+"""A layer's weights are far too large or too small for the width of its input.
+
+A kernel with entries of root mean square s takes inputs of size r to outputs of about r s √p. Where s √p is far from
+1, the layers after it see inputs of another size, the layers before it gradients of another size, and no one learning
+rate suits all.
+
+Formula: gain s √p against 1/20 and 20; of an embedding s against 1/(5 √q) and 5. The curvature of the layers after
+    and before grows by the square of the gain; docs/models.md (M6).
+Source: LeCun, Bottou, Orr and Müller 1998, section 4.6; Glorot and Bengio 2010; He et al. 2015
+Example: idjax diagnose --model mypackage.models:factory
+Fix: nn.initializers.lecun_normal() (or he_normal before a ReLU), or divide the kernel by its gain.
+Apart: layer-scale is about the input that a layer is given, this about its own weights.
+"""
 
 import math
 
@@ -13,20 +25,7 @@ FAR = 20.0
 FAR_EMBEDDING = 5.0
 """The same for an embedding, beyond either convention for its vectors: 1/√q and 1."""
 
-EXPLANATION = Explanation(
-    code="layer-init",
-    kind="cause",
-    title="A layer's weights are far too large or too small for the width of its input",
-    means="A kernel with entries of root mean square s takes inputs of size r to outputs of about r s √p. Where s √p "
-    "is far from 1, the layers after it see inputs of another size, the layers before it gradients of another size, "
-    "and no one learning rate suits all.",
-    formula="gain s √p against 1/20 and 20; of an embedding s against 1/(5 √q) and 5. The curvature of the layers "
-    "after and before grows by the square of the gain; docs/models.md (M6).",
-    source="LeCun, Bottou, Orr and Müller 1998, section 4.6; Glorot and Bengio 2010; He et al. 2015",
-    example="idjax diagnose --model mypackage.models:factory",
-    fix="nn.initializers.lecun_normal() (or he_normal before a ReLU), or divide the kernel by its gain.",
-    apart="layer-scale is about the input that a layer is given, this about its own weights.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -55,9 +54,7 @@ def _finding(context: ProgramContext, layer: LayerFacts) -> LayerFinding:
         name = f"weights of {layer.path} divided by {gain:.3g}, for {after[0].path}"
         moments = context.moments[after[0].path]
         cured = effect(name, context.ends(after[0]), divided(moments, gain), moments.noise / gain**2)
-    return LayerFinding(
-        code="layer-init",
-        kind="cause",
+    return EXPLANATION.layer_finding(
         message=f"{layer.path}: {size}, the weights {count(off)} times too {'large' if gain > 1 else 'small'}",
         evidence={
             "size of the vectors" if embed else "gain of the kernel": gain,

@@ -1,4 +1,15 @@
-"""layer-mean: the mean of a layer's inputs owns its curvature."""
+"""The mean of a layer's inputs has more curvature than all that varies in them.
+
+The layer's inputs are the same large vector plus a little that differs. The direction of that vector has a curvature
+which sets the largest stable learning rate, and what differs is learned as many times more slowly.
+
+Formula: |m|²/tr Σ ≥ 10 and λ_max(M)/λ_max(M_c) ≥ 10, M_c with the mean subtracted: by the latter the layer's largest
+    stable rate falls; docs/models.md (M1), (M8).
+Source: LeCun, Kanter and Solla 1991; Martens and Grosse 2015
+Example: idjax diagnose --model mypackage.models:factory
+Fix: Subtract the mean before the layer (and add Wᵀm to the bias), or put a LayerNorm or BatchNorm there.
+Apart: layer-scale is about size around the mean. A ReLU's own mean, 0.47 times what varies, is not reported.
+"""
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext, named
@@ -11,19 +22,7 @@ DOMINANT = 10.0
 """|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8. And what
 centring has to gain: of small inputs with a bias, whose own input is 1, it gains nothing."""
 
-EXPLANATION = Explanation(
-    code="layer-mean",
-    kind="cause",
-    title="The mean of a layer's inputs has more curvature than all that varies in them",
-    means="The layer's inputs are the same large vector plus a little that differs. The direction of that vector has a "
-    "curvature which sets the largest stable learning rate, and what differs is learned as many times more slowly.",
-    formula="|m|²/tr Σ ≥ 10 and λ_max(M)/λ_max(M_c) ≥ 10, M_c with the mean subtracted: by the latter the layer's "
-    "largest stable rate falls; docs/models.md (M1), (M8).",
-    source="LeCun, Kanter and Solla 1991; Martens and Grosse 2015",
-    example="idjax diagnose --model mypackage.models:factory",
-    fix="Subtract the mean before the layer (and add Wᵀm to the bias), or put a LayerNorm or BatchNorm there.",
-    apart="layer-scale is about size around the mean. A ReLU's own mean, 0.47 times what varies, is not reported.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -37,9 +36,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     moments = context.moments[first.path]
     cured = effect("mean subtracted", context.ends(first), centred(moments), moments.noise)
     names = listed(list(named(layers)))
-    return LayerFinding(
-        code="layer-mean",
-        kind="cause",
+    return EXPLANATION.layer_finding(
         message=f"{names}: the mean of the inputs is {count(first.mean_share)} times all that varies, and its "
         f"curvature {count(1 / cured.top)} times what it is once centred",
         evidence={

@@ -1,4 +1,16 @@
-"""layer-null: channels that never move."""
+"""Channels of a layer's input are the same number everywhere.
+
+A constant channel tells the layer nothing: it is a second bias, and its weights learn only what the bias learns. A
+channel that is 0 everywhere (a dead unit, a border) has weights that never get a gradient, which is harmless where
+they are few.
+
+Formula: smallest = largest number of a channel over all rows and positions: other than 0 in any channel, or 0 in at
+    least half of them; docs/models.md (M7).
+Source: LeCun, Kanter and Solla 1991; Lu et al. 2019 on dead ReLU units
+Example: idjax diagnose --model mypackage.models:factory
+Fix: Drop the constant channels; for dead units a smaller learning rate, leaky ReLU, or the cause before them.
+Apart: It costs no speed but through the mean that it adds: layer-mean leaves constant channels out.
+"""
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext, named
@@ -9,20 +21,7 @@ from idjax.results.program import LayerFacts, LayerFinding
 MOSTLY = 0.5
 """Share of a layer's channels that may be 0 everywhere: of more, half of its weights are never learned."""
 
-EXPLANATION = Explanation(
-    code="layer-null",
-    kind="cause",
-    title="Channels of a layer's input are the same number everywhere",
-    means="A constant channel tells the layer nothing: it is a second bias, and its weights learn only what the bias "
-    "learns. A channel that is 0 everywhere (a dead unit, a border) has weights that never get a gradient, which is "
-    "harmless where they are few.",
-    formula="smallest = largest number of a channel over all rows and positions: other than 0 in any channel, or 0 in "
-    "at least half of them; docs/models.md (M7).",
-    source="LeCun, Kanter and Solla 1991; Lu et al. 2019 on dead ReLU units",
-    example="idjax diagnose --model mypackage.models:factory",
-    fix="Drop the constant channels; for dead units a smaller learning rate, leaky ReLU, or the cause before them.",
-    apart="It costs no speed but through the mean that it adds: layer-mean leaves constant channels out.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -41,9 +40,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     size = "the same number" if first.constant else "0"
     # Channels of 0 add nothing to M, and of constant ones alone nothing is left.
     changed = bool(first.constant) and not moments.constant.all()
-    return LayerFinding(
-        code="layer-null",
-        kind="cause",
+    return EXPLANATION.layer_finding(
         message=f"{listed(list(named(layers)))}: {len(which)} of {first.channels} channels of the input are {size} in "
         "every row",
         evidence={"channels": [str(channel) for channel in which], "null modes": first.null_modes},

@@ -1,4 +1,15 @@
-"""layer-outliers: one feature outweighs all others of a layer's input."""
+"""One feature of a layer's input is so large that it alone decides the learning rate.
+
+The largest eigenvalue of the second moment is at least the mean square of the largest feature. One feature ten times
+the size of the others makes all others learn a hundred times more slowly.
+
+Formula: a feature with at least half of E|a|² and 100 times the median of the others, of at least 8; docs/models.md
+    (M10).
+Source: Dettmers et al. 2022, LLM.int8(); LeCun, Bottou, Orr and Müller 1998, section 4.3
+Example: idjax diagnose --model mypackage.models:factory
+Fix: Standardise each feature before the layer (BatchNorm, or a constant scale), or clip the feature.
+Apart: layer-scale is all of the input; a constant feature is layer-null.
+"""
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext, named
@@ -13,19 +24,7 @@ ABOVE = 100.0
 FEWEST = 8
 """Of fewer channels one may well be the largest."""
 
-EXPLANATION = Explanation(
-    code="layer-outliers",
-    kind="cause",
-    title="One feature of a layer's input is so large that it alone decides the learning rate",
-    means="The largest eigenvalue of the second moment is at least the mean square of the largest feature. One feature "
-    "ten times the size of the others makes all others learn a hundred times more slowly.",
-    formula="a feature with at least half of E|a|² and 100 times the median of the others, of at least 8; "
-    "docs/models.md (M10).",
-    source="Dettmers et al. 2022, LLM.int8(); LeCun, Bottou, Orr and Müller 1998, section 4.3",
-    example="idjax diagnose --model mypackage.models:factory",
-    fix="Standardise each feature before the layer (BatchNorm, or a constant scale), or clip the feature.",
-    apart="layer-scale is all of the input; a constant feature is layer-null.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -42,9 +41,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     first = layers[0]
     cured = effect("each feature standardised", context.ends(first), standardised(context.moments[first.path]))
     names = listed(list(named(layers)))
-    return LayerFinding(
-        code="layer-outliers",
-        kind="cause",
+    return EXPLANATION.layer_finding(
         message=f"{names}: feature {first.outlier_feature} has {first.outlier:.0%} of the mean square of the inputs, "
         f"{count(first.outlier_ratio)} times the median of the others",
         evidence={

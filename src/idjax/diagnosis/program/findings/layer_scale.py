@@ -1,4 +1,17 @@
-"""layer-scale: a layer's inputs are far from size 1."""
+"""A layer's inputs are far too large or too small.
+
+The curvature of a layer grows with the square of its inputs. Inputs of 0 to 255 have 20,000 times the curvature of
+inputs of size 1, and the learning rate that is stable for them is too small for all other layers. Inputs of size
+0.001 make a layer that hardly learns at the rate that suits the others.
+
+Formula: root mean square input at least 5 or at most 1/100, around the mean where |m|²/tr Σ ≥ 10. The curvature is
+    E|a|² times that of the outputs' gradients; docs/models.md (M1), (M9).
+Source: LeCun, Bottou, Orr and Müller 1998, section 4.3; Ba, Kiros and Hinton 2016
+Example: idjax diagnose --model mypackage.models:factory
+Fix: Divide the model's inputs by their size (255 for bytes); before a layer inside, a LayerNorm.
+Apart: layer-mean is about a constant part of the inputs, layer-outliers about one large feature. Where an earlier
+    layer's weights are off (layer-init) this is its consequence.
+"""
 
 import math
 
@@ -14,21 +27,7 @@ LARGE = 5.0
 SMALL = 0.01
 """And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
 
-EXPLANATION = Explanation(
-    code="layer-scale",
-    kind="cause",
-    title="A layer's inputs are far too large or too small",
-    means="The curvature of a layer grows with the square of its inputs. Inputs of 0 to 255 have 20,000 times the "
-    "curvature of inputs of size 1, and the learning rate that is stable for them is too small for all other layers. "
-    "Inputs of size 0.001 make a layer that hardly learns at the rate that suits the others.",
-    formula="root mean square input at least 5 or at most 1/100, around the mean where |m|²/tr Σ ≥ 10. The "
-    "curvature is E|a|² times that of the outputs' gradients; docs/models.md (M1), (M9).",
-    source="LeCun, Bottou, Orr and Müller 1998, section 4.3; Ba, Kiros and Hinton 2016",
-    example="idjax diagnose --model mypackage.models:factory",
-    fix="Divide the model's inputs by their size (255 for bytes); before a layer inside, a LayerNorm.",
-    apart="layer-mean is about a constant part of the inputs, layer-outliers about one large feature. Where an earlier "
-    "layer's weights are off (layer-init) this is its consequence.",
-)
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -59,9 +58,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
     steps = "subtract the mean of the inputs and " if apart else ""
     own = first is context.layers[0]
-    return LayerFinding(
-        code="layer-scale",
-        kind="cause",
+    return EXPLANATION.layer_finding(
         message=f"{names}: the inputs {'vary around their mean by' if apart else 'are of size'} {size:.3g}, which is "
         f"{'large' if size > 1 else 'small'}: {count(size**2)} times the curvature of inputs of size 1",
         evidence={

@@ -1,0 +1,85 @@
+"""Rows of data → the context of their diagnosis, in one pass over them."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.data import Stream
+from idjax.diagnosis.data.context import ColumnFacts, Context
+from idjax.moments.moments import measure_stream
+from idjax.settings import Settings
+from idjax.types import IdjaxError, Report
+
+SAMPLE_ROWS = 20_000
+
+
+class Thinned:
+    """At most `most` rows (x, y), evenly spaced over all that are added; y is x where there is no target."""
+
+    def __init__(self, most: int):
+        self._most, self._stride, self._seen, self._count = most, 1, 0, 0
+        self._kept: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, x: Float[np.ndarray, "n p"], y: Float[np.ndarray, "n q"] | None) -> None:
+        """Takes in a block of rows."""
+        first = -self._seen % self._stride
+        kept = x[first :: self._stride].astype(np.float64)
+        self._kept.append((kept, kept if y is None else y[first :: self._stride].astype(np.float64)))
+        self._seen, self._count = self._seen + len(x), self._count + len(kept)
+        while self._count > self._most:
+            x, y = self.rows()
+            self._kept, self._stride = [(x[::2], y[::2])], 2 * self._stride
+            self._count = len(self._kept[0][0])
+
+    def rows(self) -> tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]:
+        """The rows that were kept."""
+        x, y = (np.concatenate(part) for part in zip(*self._kept, strict=True))
+        return x, y
+
+
+def measure(rows: Stream, settings: Settings, budget: float | None, progress: Report) -> Context:
+    """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
+
+    Raises:
+      IdjaxError: a batch of more than the training rows, or a budget that is no positive number.
+    """
+    sampled = Thinned(SAMPLE_ROWS)
+    blocks = _training_blocks(rows, settings.validation_split, sampled, progress)
+    measured = measure_stream(blocks, samples=rows.target_names == rows.feature_names, check=rows.check)
+    count = measured.moments.raw.count
+    if settings.batch_size > count:
+        raise IdjaxError(
+            f"--batch-size {settings.batch_size} is larger than the {count} training rows: give at most {count}"
+        )
+    budget = float(settings.epochs if budget is None else budget)
+    if not (math.isfinite(budget) and budget > 0):
+        raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")
+    names, dtypes = (rows.feature_names, rows.target_names), (rows.feature_dtypes, rows.target_dtypes)
+    return Context(
+        source=rows.source,
+        moments=measured.moments,
+        columns=ColumnFacts(*names, *dtypes, measured.inputs, measured.targets),
+        sample=sampled.rows(),
+        settings=dataclasses.replace(settings, epochs=max(1, math.ceil(budget)), validation_split=0.0),
+        budget=budget,
+    )
+
+
+def _training_blocks(
+    rows: Stream, validation_split: float, sampled: Thinned, progress: Report
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Blocks of the rows before the validation rows; a sample of them is taken in passing."""
+    total, done = rows.rows, 0
+    most = math.inf if total is None or not validation_split else total - math.floor(total * validation_split)
+    for x, y in rows.blocks(as_stored=True, unchecked=True):
+        if done >= most:
+            return
+        count = int(min(most - done, len(x)))
+        x, y = x[:count], None if y is None else y[:count]
+        done += count
+        progress(done, total or 0, "reading rows" if total else f"{done:,} rows read")
+        sampled.add(x, y)
+        yield x, y
