@@ -60,6 +60,13 @@ class Moments:
     covariance_yy: Float[np.ndarray, "q q"]
     autoencoder: bool
 
+    @classmethod
+    def of_pair(
+        cls, count: int, weight: float, x: tuple[np.ndarray, ...], y: tuple[np.ndarray, ...] | None
+    ) -> "Moments":
+        """From mean and covariance of x; and of y its mean, its covariance with x and its own, None if y is x."""
+        return cls(count, weight, x[0], (y or x)[0], x[1], (y or x)[1], (y or x)[-1], y is None)
+
     @property
     def inputs(self) -> int:
         """The number of inputs p."""

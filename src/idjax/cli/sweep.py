@@ -11,7 +11,7 @@ from cyclopts import App
 from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
-    from idjax.results.outcomes import SweepOutcome
+    from idjax.sweeps.outcome import SweepOutcome
     from idjax.sweeps.run import Progress
 
 sweep_app = App(name="sweep", help="Hold theory against training at every point of a grid, or show what came of it.")

@@ -23,37 +23,41 @@ _INNER_VALUES = 1024
 
 
 class BlockMoments(NamedTuple):
-    """What is known of some rows v: means of v - c for a c of each column, and what no c changes.
+    """Moments of some rows v: means of v - c for a c of each column, close to the mean, and what no c changes.
 
     columns:     of v - c, but for the range, which is that of v.
     covariance:  E (v - mean)(v - mean)ᵀ.
+    center:      c.
     """
 
     columns: ColumnStats
     covariance: Float[np.ndarray, "k k"]
+    center: Float[np.ndarray, " k"]
 
-    def shifted(self, by: Float[np.ndarray, " k"]) -> "BlockMoments":
-        """The same with c - by in the place of c."""
-        return self._replace(columns=self.columns.shifted(by))
+    @property
+    def absolute(self) -> ColumnStats:
+        """Statistics of the columns of v itself."""
+        return self.columns.shifted(self.center)
 
 
 def pool(a: BlockMoments, b: BlockMoments) -> BlockMoments:
-    """Both sets of rows, of one c: Σ = s_a Σ_a + s_b Σ_b + s_a s_b δ δᵀ, with shares s = N_·/N and δ = m_b - m_a."""
-    columns = merge_columns(a.columns, b.columns)
+    """Both sets of rows, about the c of the first: Σ = s_a Σ_a + s_b Σ_b + s_a s_b δ δᵀ, s = N_·/N, δ = m_b - m_a."""
+    other = b.columns.shifted(b.center - a.center)
+    columns = merge_columns(a.columns, other)
     share_a, share_b = a.columns.count / columns.count, b.columns.count / columns.count
     with np.errstate(over="ignore", invalid="ignore"):
-        step = b.columns.mean - a.columns.mean
+        step = other.mean - a.columns.mean
         covariance = np.outer(share_a * share_b * step, step)
         share = share_a * a.covariance
         covariance += share
         covariance += np.multiply(share_b, b.covariance, out=share)
-    return BlockMoments(columns, covariance)
+    return BlockMoments(columns, covariance, a.center)
 
 
 def block_moments(
     x: Real[np.ndarray, "n p"], y: Real[np.ndarray, "n q"] | None = None, shapes: bool = True
-) -> tuple[BlockMoments, Float[np.ndarray, " k"]]:
-    """The moments of the k columns of x and y, side by side, and their c; not finite where squares overflow float64.
+) -> BlockMoments:
+    """The moments of the k columns of x and y, side by side; not finite where squares overflow float64.
 
     c is the mean of the first rows: of all, it is off by less than √(n / those) deviations, so that taking what is
     left out of sums of powers, which saves a pass over the rows, costs a few digits at most. A constant is its own c,
@@ -67,7 +71,7 @@ def block_moments(
         return _block_moments(x, y, shapes)
 
 
-def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[BlockMoments, np.ndarray]:
+def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> BlockMoments:
     rows, p = x.shape
     width = p + (0 if y is None else y.shape[1]) + 1  # with a column of ones, whose products are sums
     by_columns = x.strides[0] < x.strides[1]
@@ -123,4 +127,4 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> tuple[B
         third=third - 3 * mean * second + 2 * mean**3 + unknown,
         fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
     )
-    return BlockMoments(columns, covariance), center[:-1]
+    return BlockMoments(columns, covariance, center[:-1])

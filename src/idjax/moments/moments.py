@@ -81,6 +81,10 @@ def moments_of(
 
     Raises:
       IdjaxError: if squares of the numbers overflow float64.
+
+    Example:
+      >>> moments_of(np.array([[1.0], [3.0]])).covariance_xx
+      array([[1.]])
     """
     with np.errstate(over="ignore", invalid="ignore"):
         moments = _moments_of(x, target, weights)
@@ -105,23 +109,11 @@ def _moments_of(x: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None)
 
     mean_x, dx = center(x)
     weighted = dx * share[:, None]
-    covariance_xx = _symmetric(weighted.T @ dx)
-    if y is None:
-        mean_y, covariance_xy, covariance_yy = mean_x, covariance_xx, covariance_xx
-    else:
+    of_y = None
+    if y is not None:
         mean_y, dy = center(np.asarray(y, np.float64))
-        covariance_xy = weighted.T @ dy
-        covariance_yy = _symmetric((dy * share[:, None]).T @ dy)
-    return Moments(
-        count=len(x),
-        weight=total / len(x),
-        mean_x=mean_x,
-        mean_y=mean_y,
-        covariance_xx=covariance_xx,
-        covariance_xy=covariance_xy,
-        covariance_yy=covariance_yy,
-        autoencoder=y is None,
-    )
+        of_y = mean_y, weighted.T @ dy, _symmetric((dy * share[:, None]).T @ dy)
+    return Moments.of_pair(len(x), total / len(x), (mean_x, _symmetric(weighted.T @ dx)), of_y)
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -133,33 +125,26 @@ def merge(a: Moments, b: Moments) -> Moments:
     share_a, share_b = (total_a / total, total_b / total) if total > 0 else (a.count / count, b.count / count)
     step_x, step_y = b.mean_x - a.mean_x, b.mean_y - a.mean_y
 
-    def pool(first: np.ndarray, second: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    def pooled(first: np.ndarray, second: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         return share_a * first + share_b * second + share_a * share_b * np.outer(left, right)
 
-    mean_x = a.mean_x + share_b * step_x
-    covariance_xx = pool(a.covariance_xx, b.covariance_xx, step_x, step_x)
-    if a.autoencoder:
-        mean_y, covariance_xy, covariance_yy = mean_x, covariance_xx, covariance_xx
-    else:
-        mean_y = a.mean_y + share_b * step_y
-        covariance_xy = pool(a.covariance_xy, b.covariance_xy, step_x, step_y)
-        covariance_yy = pool(a.covariance_yy, b.covariance_yy, step_y, step_y)
-    return Moments(
-        count=count,
-        weight=total / count,
-        mean_x=mean_x,
-        mean_y=mean_y,
-        covariance_xx=covariance_xx,
-        covariance_xy=covariance_xy,
-        covariance_yy=covariance_yy,
-        autoencoder=a.autoencoder,
-    )
+    of_x = a.mean_x + share_b * step_x, pooled(a.covariance_xx, b.covariance_xx, step_x, step_x)
+    of_y = None
+    if not a.autoencoder:
+        cross = pooled(a.covariance_xy, b.covariance_xy, step_x, step_y)
+        of_y = a.mean_y + share_b * step_y, cross, pooled(a.covariance_yy, b.covariance_yy, step_y, step_y)
+    return Moments.of_pair(count, total / count, of_x, of_y)
 
 
 def measure(
     x: Float[np.ndarray, "N p"], target: Float[np.ndarray, "N q"] | None = None, samples: bool = True
 ) -> MomentSet:
-    """All moments of the rows, block by block; those of standardised samples if they are asked for."""
+    """All moments of the rows, block by block; those of standardised samples if they are asked for.
+
+    Example:
+      >>> measure(np.array([[1.0, 0.0], [3.0, 0.0]])).sample.mean_x
+      array([ 1., -1.])
+    """
     blocks = (
         (x[i : i + BLOCK_ROWS], None if target is None else target[i : i + BLOCK_ROWS])
         for i in range(0, len(x), BLOCK_ROWS)
@@ -190,52 +175,40 @@ def measure_stream(
       IdjaxError: if there are no rows, or if squares of the numbers overflow float64.
     """
 
-    def work(x: np.ndarray, y: np.ndarray | None) -> _Part:
-        rows, center = block_moments(x, y, columns)
+    def work(x: np.ndarray, y: np.ndarray | None) -> _Partial:
+        rows = block_moments(x, y, columns)
         finite = np.isfinite(rows.covariance).all()  # of no more numbers than were finite themselves
-        return _Part(rows, center, _samples(x, y, spacing) if samples and finite else None, x.shape[1], y is None)
+        return _Partial(rows, _samples(x, y, spacing) if samples and finite else None, x.shape[1], y is None)
 
-    whole: _Part | None = None
+    whole: _Partial | None = None
     for part in _in_order(work, blocks):
-        whole = part if whole is None else _merge_parts(whole, part)
+        whole = part if whole is None else _merge_partial(whole, part)
     if whole is None:
         raise IdjaxError("there are no rows to measure: give at least 2")
-    if not np.isfinite(whole.rows.covariance).all():
+    covariance = whole.rows.covariance
+    if not np.isfinite(covariance).all():
         check()
         raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
-    rows = whole.rows.shifted(whole.center)
-    covariance = rows.covariance
     x, y = slice(whole.inputs), slice(0 if whole.autoencoder else whole.inputs, None)
-    inputs = rows.columns.of(x)
-    targets = inputs if whole.autoencoder else rows.columns.of(y)
-    raw = Moments(
-        count=inputs.count,
-        weight=1.0,
-        mean_x=inputs.mean,
-        mean_y=targets.mean,
-        covariance_xx=covariance[x, x],
-        covariance_xy=covariance[x, y],
-        covariance_yy=covariance[y, y],
-        autoencoder=whole.autoencoder,
-    )
+    inputs = whole.rows.absolute.of(x)
+    targets = inputs if whole.autoencoder else whole.rows.absolute.of(y)
+    of_y = None if whole.autoencoder else (targets.mean, covariance[x, y], covariance[y, y])
+    raw = Moments.of_pair(inputs.count, 1.0, (inputs.mean, covariance[x, x]), of_y)
     return Measured(MomentSet(raw, whole.samples), inputs, targets)
 
 
-class _Part(NamedTuple):
-    """What is known of some rows of x and y, side by side; their means are from `center`."""
+class _Partial(NamedTuple):
+    """What is known of some rows of x and y, side by side."""
 
     rows: BlockMoments
-    center: np.ndarray
     samples: tuple[Moments, Moments] | None
     inputs: int
     autoencoder: bool
 
 
-def _merge_parts(a: _Part, b: _Part) -> _Part:
-    """Both together, about the center of the first."""
-    rows = pool(a.rows, b.rows.shifted(b.center - a.center))
+def _merge_partial(a: _Partial, b: _Partial) -> _Partial:
     samples = a.samples and b.samples and (merge(a.samples[0], b.samples[0]), merge(a.samples[1], b.samples[1]))
-    return a._replace(rows=rows, samples=samples)
+    return a._replace(rows=pool(a.rows, b.rows), samples=samples)
 
 
 def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:

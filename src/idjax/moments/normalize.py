@@ -179,24 +179,13 @@ def encode_moments(fitted: Normalizer, moments: Moments) -> Moments:
     def both(covariance: np.ndarray, left: Transform, right: Transform) -> np.ndarray:
         return _divide(_divide(covariance, right).T, left).T
 
-    mean_x = standardize(moments.mean_x, fitted.inputs)
-    covariance_xx = both(moments.covariance_xx, fitted.inputs, fitted.inputs)
-    if moments.autoencoder:
-        mean_y, covariance_xy, covariance_yy = mean_x, covariance_xx, covariance_xx
-    else:
-        mean_y = standardize(moments.mean_y, fitted.targets)
-        covariance_xy = both(moments.covariance_xy, fitted.inputs, fitted.targets)
-        covariance_yy = both(moments.covariance_yy, fitted.targets, fitted.targets)
-    return Moments(
-        count=moments.count,
-        weight=moments.weight,
-        mean_x=mean_x,
-        mean_y=mean_y,
-        covariance_xx=covariance_xx,
-        covariance_xy=covariance_xy,
-        covariance_yy=covariance_yy,
-        autoencoder=moments.autoencoder,
-    )
+    of_x = standardize(moments.mean_x, fitted.inputs), both(moments.covariance_xx, fitted.inputs, fitted.inputs)
+    of_y = None
+    if not moments.autoencoder:
+        cross = both(moments.covariance_xy, fitted.inputs, fitted.targets)
+        square = both(moments.covariance_yy, fitted.targets, fitted.targets)
+        of_y = standardize(moments.mean_y, fitted.targets), cross, square
+    return Moments.of_pair(moments.count, moments.weight, of_x, of_y)
 
 
 def fold(fitted: Normalizer, weights: Weights) -> Weights:

@@ -21,9 +21,15 @@ DENSE = 100
 
 
 def spectrum_of(moments: Moments) -> Spectrum:
-    """Eigenvalues and eigenvectors of M = E[w a aᵀ], a = [x; 1], (n,) and (n, n), n = p + 1."""
+    """Eigenvalues and eigenvectors of M = E[w a aᵀ], a = [x; 1], (n,) and (n, n), n = p + 1.
+
+    Example:
+      >>> from idjax.moments.moments import moments_of
+      >>> spectrum_of(moments_of(np.array([[1.0], [-1.0], [3.0], [-3.0]]))).eigenvalues
+      array([5., 1.])
+    """
     factor = second_moment_factor(moments)
-    values, vectors = _singular_pairs(factor)
+    values, vectors, _ = _singular_triples(factor, right=False)
     eigenvalues = np.zeros(len(factor))
     eigenvalues[: len(values)] = values**2
     return Spectrum(eigenvalues, vectors)
@@ -115,13 +121,8 @@ def _correlation_modes(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
     return scale, values[keep], vectors[:, keep]
 
 
-def _singular_pairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Singular values, descending, and the full orthonormal set of left singular vectors of a tall matrix."""
-    return _singular_triples(matrix, right=False)[:2]
-
-
 def _singular_triples(matrix: np.ndarray, right: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same with the right singular vectors, unless they are not asked for."""
+    """Singular values, descending, all left singular vectors of a tall matrix, and the right ones if asked for."""
     if not np.isfinite(matrix).all():
         raise IdjaxError("the moments of the data overflow float64: scale the data down")
     # joba=2 asks for accuracy relative to each value; the default would flush the smallest to 0.

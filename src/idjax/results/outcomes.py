@@ -1,13 +1,13 @@
-"""What came of the experiments: plain results that `store` writes and `report` draws. No JAX inside."""
+"""Result dataclasses of the diagnosis of data, which `store` writes and `report` draws. No JAX inside."""
 
 import dataclasses
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from idjax.settings import Settings
-from idjax.types import Curve, Value
+from idjax.types import Curve
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,61 +17,6 @@ class Samples:
     target: Float[np.ndarray, "k q"]
     output: Float[np.ndarray, "k q"]
     mean: Float[np.ndarray, " q"]
-
-
-Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SweepPoint:
-    """One point of a sweep: what its axes set, what was predicted and what training did.
-
-    error is the largest relative difference of what training and prediction leave unexplained, 1 - EV, over the epochs
-    (below 1 - learned_at relative to that), and bound the largest that passes; NaN where nothing compares. Epochs to
-    learn are inf where the level is not reached: of a prediction ever, of a training within its epochs. Curves have one
-    value an epoch, NaN where there is none.
-    """
-
-    index: int
-    at: dict[str, Value]
-    agreement: Agreement
-    error: float
-    bound: float
-    epochs: int
-    steps_per_epoch: int
-    predicted_epochs: float
-    trained_epochs: float
-    predicted_train: Float[np.ndarray, " E"]
-    trained_train: Float[np.ndarray, " E"]
-    predicted_validation: Float[np.ndarray, " E"]
-    trained_validation: Float[np.ndarray, " E"]
-    predicted_explained: Float[np.ndarray, " E"]
-    trained_explained: Float[np.ndarray, " E"]
-    how: str
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepOutcome:
-    """All points of a sweep in their order, with what the figures need of its config."""
-
-    name: str
-    title: str
-    question: str
-    fields: tuple[str, ...]
-    points: tuple[SweepPoint, ...]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many points came to what."""
-        return {kind: count for kind in get_args(Agreement) if (count := self._count(kind))}
-
-    @property
-    def holds(self) -> bool:
-        """Whether no point differs from its prediction by more than its bound."""
-        return not self._count("differs")
-
-    def _count(self, kind: str) -> int:
-        return sum(point.agreement == kind for point in self.points)
 
 
 Kind = Literal["cause", "consequence", "note"]

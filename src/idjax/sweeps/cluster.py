@@ -12,8 +12,8 @@ from typing import Any
 
 from idjax.data import stream
 from idjax.moments.moments import measure_stream, merge
-from idjax.results.outcomes import SweepPoint
 from idjax.sweeps.compute import outcomes_of
+from idjax.sweeps.outcome import SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.sweeps.run import Compute
 from idjax.types import IdjaxError, Moments

@@ -9,9 +9,9 @@ from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
 from idjax.moments.moments import MomentSet, measure
 from idjax.prediction.dynamics import Sample
 from idjax.prediction.predict import NoTheoryError, predict_from_moments
-from idjax.results.outcomes import Agreement, SweepPoint
 from idjax.settings import Settings
 from idjax.sweeps.axes import Gaussian, Point
+from idjax.sweeps.outcome import Agreement, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.training.many import train_many
 from idjax.types import Curve

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 
 from idjax.report.drawing import GREEN, GREY, RED, finite, marks, plain, say, tidy, to_png, whole_epochs
 from idjax.report.formatting import explained, number
-from idjax.results.outcomes import SweepOutcome, SweepPoint
+from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.types import Value
 
 MOST_PANELS = 12

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from idjax.data import BUILTINS, load
-from idjax.results.outcomes import SweepOutcome, SweepPoint
 from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.compute import outcomes_of
 from idjax.sweeps.folder import Folder
+from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard, cut
 
 WAIT = 0.2

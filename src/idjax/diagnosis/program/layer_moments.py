@@ -19,26 +19,21 @@ WIDEST = 2304
 
 
 class Gathered(NamedTuple):
-    """Moments so far, about a center of each column; of the channels as they came; a few vectors."""
+    """Moments so far; of the channels as they came; a few vectors."""
 
     rows: BlockMoments
-    center: Float[np.ndarray, " p"]
     channels: ColumnStats
     sample: Float[np.ndarray, "s p"]
 
 
 def gather(whole: Gathered | None, rows: Num[np.ndarray, "n p"], channels: Num[np.ndarray, "m c"]) -> Gathered:
     """The moments with one more block of rows."""
-    block, center = block_moments(rows)
-    columns = block.columns.shifted(center)
-    if channels.shape != rows.shape:
-        its, shift = block_moments(channels)
-        columns = its.columns.shifted(shift)
+    block = block_moments(rows)
+    columns = (block if channels.shape == rows.shape else block_moments(channels)).absolute
     if whole is None:
         sample = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)].astype(float)
-        return Gathered(block, center, columns, sample)
-    both = pool(whole.rows, block.shifted(center - whole.center))
-    return whole._replace(rows=both, channels=merge_columns(whole.channels, columns))
+        return Gathered(block, columns, sample)
+    return whole._replace(rows=pool(whole.rows, block), channels=merge_columns(whole.channels, columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +77,9 @@ class InputMoments:
 
 def moments_of_inputs(gathered: Gathered, bias: bool, epsilon: float) -> InputMoments:
     """What the blocks came to."""
-    rows = gathered.rows.shifted(gathered.center)
-    covariance = np.triu(rows.covariance) + np.triu(rows.covariance, 1).T
-    mean = rows.columns.mean
-    return InputMoments(rows.columns.count, bias, epsilon, mean, covariance, gathered.channels, gathered.sample)
+    columns, covariance = gathered.rows.absolute, gathered.rows.covariance
+    covariance = np.triu(covariance) + np.triu(covariance, 1).T
+    return InputMoments(columns.count, bias, epsilon, columns.mean, covariance, gathered.channels, gathered.sample)
 
 
 def joined(square: Float[np.ndarray, "p p"], mean: Float[np.ndarray, " p"], bias: bool) -> Float[np.ndarray, "n n"]:
