@@ -14,7 +14,7 @@ import numpy as np
 from sklearn import datasets
 
 import idjax
-from idjax.results.outcomes import Diagnosis
+from idjax.results.diagnosis import Diagnosis
 
 
 def data_sets() -> dict[str, tuple[object, np.ndarray | None]]:

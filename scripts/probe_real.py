@@ -24,7 +24,7 @@ from idjax.prediction.probe import predict_probe, softmax
 from idjax.prediction.probe.flow import flow_to
 from idjax.prediction.probe.predict import MOST_JUDGED, SHARE, features
 from idjax.prediction.probe.race import Race, Rows, race
-from idjax.results.outcomes import ProbeRun
+from idjax.results.diagnosis import ProbeRun
 
 RATES = 2.0 ** (np.arange(-8, 9) / 4)
 

@@ -26,7 +26,7 @@ if typing.TYPE_CHECKING:
     from idjax.prediction.compare import what_differs
     from idjax.prediction.grid import predict_grid
     from idjax.prediction.predict import predict
-    from idjax.results.outcomes import Diagnosis
+    from idjax.results.diagnosis import Diagnosis
     from idjax.results.program import ModelDiagnosis
     from idjax.settings import DiagnosisSettings, Settings
     from idjax.training.many import train_many
@@ -36,7 +36,7 @@ if typing.TYPE_CHECKING:
 _HOMES = {
     "Curve": "types",
     "Dataset": "data",
-    "Diagnosis": "results.outcomes",
+    "Diagnosis": "results.diagnosis",
     "DiagnosisSettings": "settings",
     "IdjaxError": "types",
     "Model": "nn.inspect",

@@ -22,7 +22,7 @@ from idjax.report.diagnosis_figures import budget_figure, proof_figure, samples_
 from idjax.report.notebook import Shown
 from idjax.report.terminal import diagnosis_text
 from idjax.results import store
-from idjax.results.outcomes import Diagnosis, Finding, Prescription, Proof, Samples
+from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.settings import Settings
 from idjax.types import Curve, Weights
 

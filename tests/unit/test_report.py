@@ -21,7 +21,7 @@ from idjax.published.tables import HEADER, summary_rows
 from idjax.report import formatting as words
 from idjax.report.curves import curve_figure
 from idjax.report.drawing import to_png
-from idjax.results.outcomes import Samples
+from idjax.results.diagnosis import Samples
 from idjax.settings import Settings
 from idjax.types import Band, Curve, LearningRates, Weights
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from idjax.results.outcomes import Finding, Kind
+from idjax.results.diagnosis import Finding, Kind
 from idjax.results.program import LayerFinding
 from idjax.types import IdjaxError
 

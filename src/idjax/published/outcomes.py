@@ -5,7 +5,7 @@ import math
 from typing import Literal
 
 from idjax.published.experiments import Claim, Experiment, Run, VarianceScan
-from idjax.results.outcomes import Samples
+from idjax.results.diagnosis import Samples
 from idjax.settings import Settings
 from idjax.types import Curve
 

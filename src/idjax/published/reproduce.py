@@ -15,7 +15,7 @@ from idjax.published.experiments import Experiment, Run, VarianceScan
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.variance_scan import run_scan
 from idjax.report.comparison import progress_line, verdict
-from idjax.results.outcomes import Samples
+from idjax.results.diagnosis import Samples
 from idjax.results.store import curve_object
 from idjax.settings import Settings
 from idjax.training.train import train

@@ -10,7 +10,7 @@ from idjax.report import diagnosis_figures, formatting
 from idjax.report.drawing import to_png
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.report.templates import templates
-from idjax.results.outcomes import Diagnosis
+from idjax.results.diagnosis import Diagnosis
 
 
 def render(diagnosis: Diagnosis, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:

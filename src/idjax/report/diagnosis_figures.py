@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from idjax.report.drawing import BLUE, GREEN, GREY, MOST_MARKS, RED, finite, say, tidy
 from idjax.report.formatting import epochs_words, explained, number, sentence
-from idjax.results.outcomes import Diagnosis, Samples
+from idjax.results.diagnosis import Diagnosis, Samples
 
 COLORS = (BLUE, GREEN, "#CC79A7", "#B8860B", "#56B4E9")
 """Of the prescriptions; the settings as given are red."""

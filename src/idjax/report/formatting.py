@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 
-from idjax.results.outcomes import Diagnosis, Finding, Prescription
+from idjax.results.diagnosis import Diagnosis, Finding, Prescription
 from idjax.results.program import LayerFinding
 from idjax.settings import Settings
 from idjax.types import Curve

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from idjax.results.outcomes import Diagnosis
+from idjax.results.diagnosis import Diagnosis
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import math
 
 from idjax.report import formatting
-from idjax.results.outcomes import Probe, ProbeRun
+from idjax.results.diagnosis import Probe, ProbeRun
 
 HEADER = ("features", "learning\nrate", "predicted\nepochs", "stable at\nthe start", "stable\nthroughout")
 NORMALIZERS = formatting.NORMALIZERS | {"feature": "batch-normalised"}

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from idjax.report import formatting
 from idjax.report.probe import HEADER, probe_rows, probe_words
-from idjax.results.outcomes import Diagnosis, Finding, Probe
+from idjax.results.diagnosis import Diagnosis, Finding, Probe
 from idjax.results.program import ModelDiagnosis
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}

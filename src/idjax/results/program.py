@@ -1,4 +1,4 @@
-"""What came of the diagnosis of a model: plain results that `store` writes and `report` draws. No JAX inside.
+"""Result dataclasses of the diagnosis of a model, which `store` writes and `report` draws. No JAX inside.
 
 Curvature is that of the Gauss-Newton matrix H = E_rows Jᵀ (∂²loss) J. The block of a layer's kernel is close to the
 Kronecker product M ⊗ G of the second moment M = E a aᵀ of its inputs and one of its outputs' gradients, so that
@@ -9,7 +9,7 @@ import dataclasses
 import math
 from typing import Literal
 
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.results.outcomes import Diagnosis, Prescription
+from idjax.results.diagnosis import Diagnosis, Prescription
 from idjax.types import Curve, IdjaxError
 
 

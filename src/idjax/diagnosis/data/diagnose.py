@@ -20,7 +20,7 @@ from idjax.moments.normalize import fold
 from idjax.prediction.problem import mode_groups
 from idjax.report.formatting import count
 from idjax.report.notebook import Shown
-from idjax.results.outcomes import Diagnosis, Finding, Prescription, Proof, Samples
+from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.settings import DiagnosisSettings, Settings, check
 from idjax.types import IdjaxError, Report, Weights, silent
 

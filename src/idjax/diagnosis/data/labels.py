@@ -4,7 +4,7 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.prediction.probe import NORMALIZERS, predict_probe
-from idjax.results.outcomes import Probe
+from idjax.results.diagnosis import Probe
 from idjax.types import Report
 
 

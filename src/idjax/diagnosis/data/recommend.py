@@ -11,7 +11,7 @@ from typing import NamedTuple
 from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.data.drawn_runs import MOST_PRODUCTS, affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.recipes import flax_code, keras_code
-from idjax.results.outcomes import Prescription
+from idjax.results.diagnosis import Prescription
 from idjax.settings import Settings
 from idjax.theory.adam import jumps
 from idjax.types import Report, silent

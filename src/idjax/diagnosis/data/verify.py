@@ -15,7 +15,7 @@ from idjax.nn.learned import crossing
 from idjax.nn.model import start_weights, to_params
 from idjax.nn.rounding import State
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs
-from idjax.results.outcomes import Proof
+from idjax.results.diagnosis import Proof
 from idjax.settings import Settings
 
 LOOKS = 200

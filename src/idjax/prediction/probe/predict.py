@@ -15,7 +15,7 @@ from idjax.moments.normalize import encode, fit
 from idjax.prediction.probe import softmax
 from idjax.prediction.probe.flow import flow_to
 from idjax.prediction.probe.race import Race, Rows, race
-from idjax.results.outcomes import Probe, ProbeRun
+from idjax.results.diagnosis import Probe, ProbeRun
 from idjax.types import IdjaxError
 
 SHARE = 0.98

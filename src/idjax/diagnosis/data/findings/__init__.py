@@ -24,7 +24,7 @@ from idjax.diagnosis.data.findings import (
     unreachable_output,
 )
 from idjax.diagnosis.explanation import Explanation
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 Find = Callable[[Context, tuple[Finding, ...]], Finding | None]
 

@@ -20,7 +20,7 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings.mean_dominated import cure, dominance
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 DOMINANT = 10.0
 

@@ -19,7 +19,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import listed
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 UNITS = 16.0
 """Standard deviations of fewer units than this are not resolved."""

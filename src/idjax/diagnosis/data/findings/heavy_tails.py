@@ -18,7 +18,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, listed
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 

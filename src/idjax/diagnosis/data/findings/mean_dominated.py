@@ -17,7 +17,7 @@ from idjax.diagnosis.data.counterfactual import ORDER, before_and_after, epochs_
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 DOMINANT = 3.0
 """|m|² over the largest variance from which the mean has the largest eigenvalue, well apart from the others."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 FLAT = 1.2
 """Fall of the error over the second half of the run under which it counts as settled."""

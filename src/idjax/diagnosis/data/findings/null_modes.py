@@ -18,7 +18,7 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import covariance_factor
 from idjax.report.formatting import listed
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 

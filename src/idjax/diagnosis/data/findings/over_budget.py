@@ -14,7 +14,7 @@ import math
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 

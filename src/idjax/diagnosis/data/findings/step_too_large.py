@@ -16,7 +16,7 @@ import math
 from idjax.diagnosis.data.context import TUNED, Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 NEAR = 0.5
 """Share of the largest stable learning rate from which slowness is put down to the rate."""

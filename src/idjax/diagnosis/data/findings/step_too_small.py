@@ -19,7 +19,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 FASTER = 3.0
 """How many times faster a well-chosen rate has to be."""

@@ -19,7 +19,7 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.nn.model import RANGES
 from idjax.report.formatting import count
-from idjax.results.outcomes import Finding
+from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
