@@ -5,6 +5,7 @@ the q outputs, as Keras has them.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -13,29 +14,34 @@ from jaxtyping import Float, Int
 
 Vector = Float[np.ndarray, " n"]
 
-Report = Callable[[int, int, str], None]
-"""Hears of long work: how much is done, of how much, and what it is."""
-
-
-def silent(_done: int, _total: int, _what: str) -> None:
-    """A `Report` to nobody."""
-
-
 Value = bool | int | float | str | None
 """What an axis of a sweep sets."""
 
 
 class Progress(NamedTuple):
-    """One epoch's news, as `on_epoch` hears it; times in seconds."""
+    """An event of long work: how much is done, of how much, and what is being done.
 
-    epoch: int
-    epochs: int
-    steps: int
-    train: float
-    validation: float
-    explained_variance: float
-    seconds: float
-    seconds_left: float
+    A total of at most 1 means that no end is known. An epoch of training, the `done`-th, also brings what was measured
+    in it: its updates, losses and explained variance, and the seconds that it took and that are left.
+    """
+
+    done: int
+    total: int
+    what: str
+    steps: int = 0
+    train: float = math.nan
+    validation: float = math.nan
+    explained_variance: float = math.nan
+    seconds: float = math.nan
+    seconds_left: float = math.nan
+
+
+OnProgress = Callable[[Progress], None]
+"""What hears of long work."""
+
+
+def silent(_event: Progress) -> None:
+    """Hears of long work, and does nothing."""
 
 
 class IdjaxError(ValueError):

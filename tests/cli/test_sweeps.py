@@ -13,6 +13,7 @@ import pytest
 
 from idjax.cli import app as cli
 from idjax.prediction.predict import predict
+from idjax.report import progress
 from idjax.settings import Settings
 from idjax.sweeps import compute
 from idjax.sweeps import report as report
@@ -337,12 +338,13 @@ def call(capsys, *words: str) -> tuple[int, str, str]:
     return int(stop.value.code or 0), out, err
 
 
-def test_command_line(tmp_path, capsys):
+def test_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     (tmp_path / "config.py").write_text(CONFIG)
     status, out, err = call(capsys, "sweep", str(tmp_path / "config.py"), "--out", str(tmp_path / "out"))
     assert status == 0
     assert "axis batch_size cannot be stacked" in err
-    assert "12/12 points" in err
+    assert "12 of 12 points, 100%" in err
     assert "points/s" in err
     assert "small: 12 points: 12 agree" in out
     figures = {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()}

@@ -66,7 +66,7 @@ def test_a_resumed_run_is_bit_for_bit_the_same(tmp_path, name):
         train(data(), settings, checkpointer=first)
     heard = []
     with checkpointer(Checkpoints, tmp_path, settings) as second:
-        resumed = train(data(), settings, checkpointer=second, on_epoch=lambda progress: heard.append(progress.epoch))
+        resumed = train(data(), settings, checkpointer=second, on_epoch=lambda progress: heard.append(progress.done))
         second.clear()
     assert heard[0] > 1
     for field in ("train", "validation", "explained_variance"):
@@ -107,7 +107,7 @@ def test_without_resume_a_run_begins_anew_and_other_settings_are_refused(tmp_pat
         train(data(), other, checkpointer=second)
     heard = []
     with checkpointer(Checkpoints, tmp_path, other, resume=False, seconds=1e9) as third:
-        train(data(), other, checkpointer=third, on_epoch=lambda progress: heard.append(progress.epoch))
+        train(data(), other, checkpointer=third, on_epoch=lambda progress: heard.append(progress.done))
     assert heard[0] == 1
     assert not (tmp_path / "checkpoint").exists()
 

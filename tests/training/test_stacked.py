@@ -92,7 +92,7 @@ def test_the_lost_and_the_learned_are_dropped(dataset, solver, monkeypatch):
     monkeypatch.setattr(side_by_side.Ensemble, "keep", watched)
     together = settings_of([1e-4, 1e9, 0.05, 1e9, 1e-3], epochs=40, solver=solver)
     heard = []
-    curves = train_many(dataset, together, on_epoch=lambda run, news: heard.append((run, news.epoch)), stop_at=0.9)
+    curves = train_many(dataset, together, on_epoch=lambda run, news: heard.append((run, news.done)), stop_at=0.9)
     assert widths == [4, 2]
     assert_same([curves[0], curves[4]], [train(dataset, together[run]) for run in (0, 4)], SINGLE)
     learned = curves[2].explained_variance

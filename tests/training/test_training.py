@@ -68,7 +68,7 @@ def test_chunks_of_epochs_do_not_matter(monkeypatch):
     heard = []
     apart = train(x, settings, on_epoch=heard.append)
     np.testing.assert_allclose(apart.train, together.train, rtol=1e-6)
-    assert [progress.epoch for progress in heard] == [1, 2, 3, 4, 5, 6]
+    assert [progress.done for progress in heard] == [1, 2, 3, 4, 5, 6]
     assert heard[-1].seconds_left == 0
 
 

@@ -1,8 +1,11 @@
 """Progress of long work: lines now and then where there is no terminal, with the time left, and nothing if quiet."""
 
+import time
+
 import pytest
 
 from idjax.report import progress
+from idjax.types import Progress
 
 
 @pytest.fixture
@@ -18,9 +21,9 @@ def clock(monkeypatch):
 
 
 def test_a_line_every_ten_seconds_with_the_time_left(clock, capfd):
-    with progress.progress_bar() as report:
+    with progress.progress_bar() as hear:
         for done in range(0, 100, 10):
-            report(done, 100, "reading rows")
+            hear(Progress(done, 100, "reading rows"))
             clock(4.0)
     lines = capfd.readouterr().err.splitlines()
     assert lines == [
@@ -31,14 +34,14 @@ def test_a_line_every_ten_seconds_with_the_time_left(clock, capfd):
 
 
 def test_the_time_left_is_that_of_the_work_at_hand(clock, capfd):
-    with progress.progress_bar() as report:
-        report(0, 10, "first")
+    with progress.progress_bar() as hear:
+        hear(Progress(0, 10, "first"))
         clock(60.0)
-        report(0, 4, "second")
+        hear(Progress(0, 4, "second"))
         clock(20.0)
-        report(2, 4, "second")
+        hear(Progress(2, 4, "second"))
         clock(20.0)
-        report(0, 1, "no end is known")
+        hear(Progress(0, 1, "no end is known"))
     assert capfd.readouterr().err.splitlines() == [
         "idjax: second, 0%",
         "idjax: second, 50%, 20 s left",
@@ -47,15 +50,25 @@ def test_the_time_left_is_that_of_the_work_at_hand(clock, capfd):
 
 
 def test_nothing_is_said_if_quiet(clock, capfd):
-    with progress.progress_bar(quiet=True) as report:
-        report(0, 10, "work")
+    with progress.progress_bar(quiet=True) as hear:
+        hear(Progress(0, 10, "work"))
         clock(60.0)
-        report(5, 10, "work")
+        hear(Progress(5, 10, "work"))
     assert capfd.readouterr() == ("", "")
 
 
 def test_names_from_the_data_cannot_steer_the_terminal(clock, capfd):
-    with progress.progress_bar() as report:
+    with progress.progress_bar() as hear:
         clock(60.0)
-        report(1, 10, "column \x1b[2J[red]\n")
+        hear(Progress(1, 10, "column \x1b[2J[red]\n"))
     assert capfd.readouterr().err == "idjax: column \\x1b[2J[red]\\n, 10%\n"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0, False), (0.5, True)])
+def test_a_bar_on_a_terminal_is_shown_from_half_a_second_of_work_on(monkeypatch, capfd, seconds, shown):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(progress, "SECONDS_BEFORE_BAR", seconds / 10 if shown else 60.0)
+    with progress.progress_bar() as hear:
+        hear(Progress(3, 10, "reading rows"))
+        time.sleep(seconds)
+    assert ("reading rows" in capfd.readouterr().err) == shown

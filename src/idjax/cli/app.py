@@ -64,13 +64,15 @@ def reproduce(
     from idjax.published import page
     from idjax.published.reproduce import ORDER, load_experiment, outcome_object
     from idjax.published.reproduce import reproduce as run
+    from idjax.report.progress import progress_bar
     from idjax.results import store
 
     folder = store.check_folder(out)
     for name in names:
         load_experiment(name)
     begin = time.perf_counter()
-    outcomes = run(names or ORDER, full=full, say=sayer(quiet))
+    with progress_bar(quiet) as progress:
+        outcomes = run(names or ORDER, full=full, progress=progress)
     seconds = time.perf_counter() - begin
     provenance = store.provenance()
     html, figures = page.render(outcomes, provenance, seconds)

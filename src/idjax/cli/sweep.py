@@ -1,8 +1,6 @@
 """`idjax sweep`: theory against training over a grid, with a progress bar, a table and figures."""
 
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +10,6 @@ from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
     from idjax.sweeps.outcome import SweepOutcome
-    from idjax.sweeps.run import Progress
 
 sweep_app = App(name="sweep", help="Hold theory against training at every point of a grid, or show what came of it.")
 
@@ -49,6 +46,7 @@ def sweep(
     json:
         Print the points as one JSON object on standard output, and nothing else there.
     """
+    from idjax.report.progress import progress_bar
     from idjax.results import store
     from idjax.sweeps.config import load_sweep
     from idjax.sweeps.folder import Folder
@@ -67,8 +65,8 @@ def sweep(
         compute = on_cluster(cluster)
     part = _join(coordinator, process)
     try:
-        with _progress(quiet) as on_progress:
-            outcome = run_sweep(asked, points, folder, compute=compute, part=part, on_progress=on_progress)
+        with progress_bar(quiet) as progress:
+            outcome = run_sweep(asked, points, folder, compute=compute, part=part, progress=progress)
     except KeyboardInterrupt:
         print(f"\nidjax: interrupted; finished points are kept in {out}: run it again to go on", file=sys.stderr)
         return 130
@@ -141,36 +139,3 @@ def _print_table(outcome: "SweepOutcome") -> None:
     for row in report.rows(outcome):
         table.add_row(*map(Text, row))
     Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> "Iterator[Callable[[Progress], None]]":
-    """What draws the progress on standard error: a bar on a terminal, lines in a file."""
-    if quiet:
-        yield lambda _: None
-        return
-    if not sys.stderr.isatty():
-        yield lambda progress: print(_line(progress), file=sys.stderr, flush=True)
-        return
-    from rich import progress as bars
-    from rich.console import Console
-
-    columns = (bars.BarColumn(), bars.MofNCompleteColumn(), bars.TextColumn("{task.description}"))
-    with bars.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=None)
-
-        def draw(progress: "Progress") -> None:
-            bar.update(task, total=progress.total, completed=progress.done, description=_rate(progress))
-
-        yield draw
-
-
-def _line(progress: "Progress") -> str:
-    return f"{progress.done}/{progress.total} points  {_rate(progress)}".rstrip()
-
-
-def _rate(progress: "Progress") -> str:
-    if not progress.own:
-        return ""
-    left = f", {progress.seconds_left:,.0f} s left" if progress.done < progress.total else ""
-    return f"{progress.rate:,.2f} points/s{left}"

@@ -26,7 +26,7 @@ from idjax.prediction.dynamics import (
 )
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
 from idjax.settings import Settings, check
-from idjax.types import Curve, ModeGroup, Report, Weights, end_to_end, silent
+from idjax.types import Curve, ModeGroup, OnProgress, Weights, end_to_end, silent
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
 
@@ -37,7 +37,7 @@ def predict(
     *,
     target: Float[np.ndarray, "N q"] | None = None,
     band: bool = True,
-    progress: Report = silent,
+    progress: OnProgress = silent,
 ) -> Curve:
     """What training with these settings will do, from the moments of the data alone.
 
@@ -46,7 +46,7 @@ def predict(
       settings: of the run, as `train` takes them.
       band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
         optimizers the fastest learning rate.
-      progress: hears of what takes long: how much is done, of how much, and what it is.
+      progress: hears of what takes long.
 
     Returns:
       The predicted curve; `how` says how it was made, and whether these settings are outside its range.
@@ -81,7 +81,7 @@ def predict_from_moments(
     problem: QuadraticProblem | None = None,
     beyond: bool = True,
     held_out: Sample | None = None,
-    progress: Report = silent,
+    progress: OnProgress = silent,
 ) -> Curve:
     """The predicted curve from moments of the training and validation rows alone.
 
@@ -95,7 +95,7 @@ def predict_from_moments(
     # A loss that overflows is an answer too.
     with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
         spec = _spec(train, settings, problem or quadratic_problem(train, validation, settings))._replace(
-            sample=sample, beyond=beyond, held_out=held_out, report=progress
+            sample=sample, beyond=beyond, held_out=held_out, progress=progress
         )
         trajectory = trajectory_for(spec)
         curve = _curve(spec, trajectory)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,12 +14,12 @@ from idjax.published.claims import Evidence, check_claim
 from idjax.published.experiments import Experiment, Run, VarianceScan
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.variance_scan import run_scan
-from idjax.report.comparison import progress_line, verdict
+from idjax.report.comparison import verdict
 from idjax.results.diagnosis import Samples
 from idjax.results.store import curve_object
 from idjax.settings import Settings
 from idjax.training.train import train
-from idjax.types import Curve, IdjaxError, Progress
+from idjax.types import Curve, IdjaxError, OnProgress, Progress, silent
 
 ORDER = (
     "identity_start",
@@ -53,32 +53,32 @@ def reproduce(
     names: Sequence[str] = ORDER,
     *,
     full: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    progress: OnProgress = silent,
 ) -> list[Outcome]:
-    """Runs the experiments of these names in turn; `say` hears every epoch, and `full` trains the attempts longer."""
+    """Outcomes of the experiments of these names, run in turn; `full` trains the attempts longer."""
     experiments = [load_experiment(name) for name in names]
     return [
-        run_scan(experiment, say)
+        run_scan(experiment, progress)
         if isinstance(experiment, VarianceScan)
-        else run_experiment(experiment, full=full, say=say)
+        else run_experiment(experiment, full=full, progress=progress)
         for experiment in experiments
     ]
 
 
-def run_experiment(
-    experiment: Experiment, *, full: bool = False, say: Callable[[str], None] = lambda _: None
-) -> ExperimentOutcome:
-    """Predicts and trains every run of an experiment."""
+def run_experiment(experiment: Experiment, *, full: bool = False, progress: OnProgress = silent) -> ExperimentOutcome:
+    """What every run of an experiment was predicted to do, and did."""
     data = load(experiment.data)
-    return ExperimentOutcome(experiment, tuple(_run(experiment, run, data, full, say) for run in experiment.runs))
+    return ExperimentOutcome(experiment, tuple(_run(experiment, run, data, full, progress) for run in experiment.runs))
 
 
-def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Callable[[str], None]) -> RunOutcome:
+def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, progress: OnProgress) -> RunOutcome:
     settings = run.settings
     if full and experiment.full_epochs:
         settings = dataclasses.replace(settings, epochs=experiment.full_epochs)
     data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
     predicted, long_run, reason = None, None, ""
+    title = f"{experiment.name} · {run.label}"
+    progress(Progress(0, 1, title))
     try:
         predicted = predict(data, settings, band=settings.optimizer == "sgd")
         if run.best_learning_rate and predicted.learning_rates:
@@ -88,16 +88,7 @@ def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, say: Calla
             long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
     except NoTheoryError as error:
         reason = str(error)
-    title = f"{experiment.name} · {run.label}"
-    if predicted:
-        say(f"{title}: predicted loss {predicted.train[-1]:.3g} after {settings.epochs} epochs, {predicted.how}")
-    else:
-        say(f"{title}: {reason}")
-
-    def on_epoch(progress: Progress) -> None:
-        say(f"{title}: {progress_line(progress, predicted)}")
-
-    trained = train(data, settings, on_epoch=on_epoch)
+    trained = train(data, settings, on_epoch=lambda event: progress(event._replace(what=title)))
     seen = Evidence(trained, predicted, experiment.published, long_run)
     return RunOutcome(
         run=run,

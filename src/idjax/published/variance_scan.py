@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from idjax.prediction.problem import max_learning_rate, quadratic_problem
 from idjax.published.experiments import VarianceScan
 from idjax.published.outcomes import ScanOutcome, ScanPoint
 from idjax.settings import Normalize, Settings
-from idjax.types import Weights
+from idjax.types import OnProgress, Progress, Weights, silent
 
 CHUNK = 5000
 """Steps of one compiled call."""
@@ -33,7 +33,7 @@ SETTLED = 2000
 """Steps after which the mode of the mean, the only fast one, is gone."""
 
 
-def run_scan(scan: VarianceScan, say: Callable[[str], None] = lambda _: None) -> ScanOutcome:
+def run_scan(scan: VarianceScan, progress: OnProgress = silent) -> ScanOutcome:
     """Predicts and measures every point; the longest trainings first, side by side on the machine's cores."""
     cases = [_pose(scan, ratio, normalize) for ratio in scan.ratios for normalize in scan.normalizers]
     cases.sort(key=lambda case: -case.predicted if case.predicted <= scan.most_steps else 0.0)
@@ -45,7 +45,7 @@ def run_scan(scan: VarianceScan, say: Callable[[str], None] = lambda _: None) ->
             for done in concurrent.futures.as_completed(waiting):
                 point = done.result()
                 points.append(point)
-                say(f"{scan.name}: point {len(points)}/{len(cases)}  {_describe(point)}")
+                progress(Progress(len(points), len(cases), f"{scan.name}: {_describe(point)}"))
         except BaseException:
             # Ctrl-C reaches this thread alone: the others are told, and end within a call.
             stop.set()

@@ -9,7 +9,7 @@ from idjax.types import Curve, Progress
 
 def progress_line(progress: Progress, predicted: Curve | None) -> str:
     """An epoch as Keras users know it, with the predicted losses beside the measured ones."""
-    index = progress.epoch - 1
+    index = progress.done - 1
     parts = [f"loss: {progress.train:.4g}"]
     if predicted is not None:
         parts[-1] += f" (predicted {predicted.train[index]:.4g})"
@@ -19,9 +19,9 @@ def progress_line(progress: Progress, predicted: Curve | None) -> str:
             parts[-1] += f" (predicted {predicted.validation[index]:.4g})"
     explained = progress.explained_variance
     parts.append(f"explained_variance: {explained:{'.4f' if abs(explained) < 1e4 else '.4g'}}")
-    left = f", {progress.seconds_left:.0f} s left" if progress.epoch < progress.epochs else ""
+    left = f", {progress.seconds_left:.0f} s left" if progress.done < progress.total else ""
     return (
-        f"Epoch {progress.epoch}/{progress.epochs}  {progress.steps}/{progress.steps} "
+        f"Epoch {progress.done}/{progress.total}  {progress.steps}/{progress.steps} "
         f"{progress.seconds:.2f} s{left}  {' - '.join(parts)}"
     )
 

@@ -1,75 +1,84 @@
 """Long work as a bar on a terminal and as a line now and then in a log, both with the time left."""
 
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 
+import rich.progress
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from idjax.report.formatting import visible
-from idjax.types import Report, silent
+from idjax.types import OnProgress, Progress, silent
 
+SECONDS_BEFORE_BAR = 0.5
+"""Work that is done sooner shows no bar."""
 SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextlib.contextmanager
-def progress_bar(quiet: bool = False) -> Iterator[Report]:
-    """What is told of the work goes to standard error; where the total is not above 1, no end is known."""
+def progress_bar(quiet: bool = False) -> Iterator[OnProgress]:
+    """What hears of long work and shows it on standard error; a new total, or less done than before, is other work."""
     console = Console(stderr=True, markup=False, highlight=False)
     if quiet:
         yield silent
     elif not console.is_terminal:
         yield _Lines(console)
     else:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            yield _Bar(bar)
+        with _Bar(console) as bar:
+            yield bar
 
 
-class _Phases:
-    """Tells where other work begins: another total, or less done than before."""
+class _Bar:
+    """A bar that a timer shows, for the first event may be the last for a long time."""
 
-    def __init__(self) -> None:
-        self._last = (0, -1)
-
-    def begins(self, done: int, total: int) -> bool:
-        last, self._last = self._last, (done, total)
-        return total != last[1] or done < last[0]
-
-
-class _Bar(_Phases):
-    def __init__(self, bar: Progress) -> None:
-        super().__init__()
-        self._bar, self._task = bar, bar.add_task("", total=None)
-
-    def __call__(self, done: int, total: int, what: str) -> None:
-        if self.begins(done, total):
-            self._bar.reset(self._task)
-        end = total if total > 1 else None
-        self._bar.update(self._task, completed=done, total=end, description=visible(what))
-
-
-class _Lines(_Phases):
     def __init__(self, console: Console) -> None:
-        super().__init__()
-        self._console, self._said = console, time.perf_counter()
-        self._begun = self._first = 0.0
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn())
+        self._bar = rich.progress.Progress(*columns, TimeRemainingColumn(), console=console, transient=True)
+        self._task, self._last = self._bar.add_task("", total=None), Progress(0, -1, "")
+        self._timer = threading.Timer(SECONDS_BEFORE_BAR, self._bar.start)
 
-    def __call__(self, done: int, total: int, what: str) -> None:
+    def __enter__(self) -> "_Bar":
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        self._bar.stop()
+
+    def __call__(self, event: Progress) -> None:
+        if _is_other_work(event, self._last):
+            self._bar.reset(self._task)
+        end = event.total if event.total > 1 else None
+        self._bar.update(self._task, completed=event.done, total=end, description=visible(event.what))
+        self._last = event
+
+
+class _Lines:
+    """A line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._said = console, time.perf_counter()
+        self._begun, self._first = 0.0, 0
+        self._last = Progress(0, -1, "")
+
+    def __call__(self, event: Progress) -> None:
         now = time.perf_counter()
-        if self.begins(done, total):
-            self._begun, self._first = now, done
+        if _is_other_work(event, self._last):
+            self._begun, self._first = now, event.done
+        self._last = event
         if now - self._said < SECONDS_BETWEEN_LINES:
             return
-        self._said, line = now, f"idjax: {visible(what)}"
-        if total > 1:
-            line += f", {done / total:.0%}"
-            if done > self._first:
-                line += f", {(now - self._begun) * (total - done) / (done - self._first):.0f} s left"
+        self._said, line = now, f"idjax: {visible(event.what)}"
+        if event.total > 1:
+            line += f", {event.done / event.total:.0%}"
+            if event.done > self._first:
+                left = (now - self._begun) * (event.total - event.done) / (event.done - self._first)
+                line += f", {left:.0f} s left"
         self._console.print(line, soft_wrap=True)
+
+
+def _is_other_work(event: Progress, last: Progress) -> bool:
+    return event.total != last.total or event.done < last.done

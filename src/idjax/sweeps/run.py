@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from idjax.data import BUILTINS, load
 from idjax.sweeps.axes import Point, Sweep
@@ -12,28 +11,10 @@ from idjax.sweeps.compute import outcomes_of
 from idjax.sweeps.folder import Folder
 from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard, cut
+from idjax.types import OnProgress, Progress, silent
 
 WAIT = 0.2
 """Seconds between two looks at shards that other processes are working on."""
-
-
-class Progress(NamedTuple):
-    """Where a sweep stands: points done and of how many, those that this process did, and in how many seconds."""
-
-    done: int
-    total: int
-    own: int
-    seconds: float
-
-    @property
-    def rate(self) -> float:
-        """Points a second of this process."""
-        return self.own / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float:
-        """Seconds until all points are done at this rate; inf before the first."""
-        return (self.total - self.done) / self.rate if self.rate else float("inf")
 
 
 Compute = Callable[[Iterator[Shard], float], Iterator[tuple[Shard, list[SweepPoint]]]]
@@ -53,7 +34,7 @@ def run_sweep(
     *,
     compute: Compute = here,
     part: tuple[int, int] = (0, 1),
-    on_progress: Callable[[Progress], None] = lambda _: None,
+    progress: OnProgress = silent,
 ) -> SweepOutcome:
     """Computes what is missing in the folder, and returns all of it.
 
@@ -71,19 +52,18 @@ def run_sweep(
     index, count = part
     own_first = [shard for offset in range(count) for shard in shards[(index + offset) % count :: count]]
     folder.begin(sweep, points)
-    begin, own, total = time.perf_counter(), 0, len(points)
 
-    def progress() -> Progress:
+    def tell() -> None:
         done = sum(len(shard.points) for shard in shards if folder.finished(shard))
-        return Progress(done, total, own, time.perf_counter() - begin)
+        progress(Progress(done, len(points), f"{sweep.name}: {done} of {len(points)} points"))
 
-    on_progress(progress())
+    tell()
     while missing := [shard for shard in own_first if not folder.finished(shard)]:
-        before = own
-        for shard in _computed(sweep, missing, folder, compute):
-            own += len(shard.points)
-            on_progress(progress())
-        if own == before:
+        computed = False
+        for _ in _computed(sweep, missing, folder, compute):
+            computed = True
+            tell()
+        if not computed:
             time.sleep(WAIT)  # others are at all that is missing
     return folder.merge(sweep, shards)
 

@@ -202,11 +202,10 @@ def train_group(
             for index in range(done, done + count):
                 left = (now - begin) / (done + count - first) * (epochs - done - count)
                 train_loss, validation, explained = map(float, record[run, :, index])
+                seconds = (now - call_begin) / count
                 on_epoch(
                     run,
-                    Progress(
-                        index + 1, epochs, steps, train_loss, validation, explained, (now - call_begin) / count, left
-                    ),
+                    Progress(index + 1, epochs, "training", steps, train_loss, validation, explained, seconds, left),
                 )
         done += count
         still = [

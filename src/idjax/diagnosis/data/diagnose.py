@@ -22,7 +22,7 @@ from idjax.report.formatting import count
 from idjax.report.notebook import Shown
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.settings import DiagnosisSettings, Settings, check
-from idjax.types import IdjaxError, Report, Weights, silent
+from idjax.types import IdjaxError, OnProgress, Progress, Weights, silent
 
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
@@ -41,7 +41,7 @@ def diagnose(
     codes: Iterable[str] | None = None,
     prescriptions: bool = True,
     proven: bool = False,
-    progress: Report = silent,
+    progress: OnProgress = silent,
 ) -> Diagnosis:
     """Why gradient descent will or will not learn these data with these settings, and what would.
 
@@ -75,7 +75,7 @@ def diagnose(
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
     context = measure(rows, settings, budget, progress)
-    progress(0, 1, "predicting")
+    progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         findings = find_all(context, wanted) if context.varies else ()
@@ -152,7 +152,7 @@ def _samples(context: Context, weights: Weights) -> Samples | None:
 
 
 def _verify(
-    rows: Stream, context: Context, prescriptions: tuple[Prescription, ...], progress: Report
+    rows: Stream, context: Context, prescriptions: tuple[Prescription, ...], progress: OnProgress
 ) -> tuple[Proof, tuple[Prescription, ...]]:
     """Proofs of the settings as given and of the best three prescriptions, by training each within the budget."""
     raw = context.moments.raw
@@ -173,11 +173,10 @@ def _verify(
     )
 
     def run(settings: Settings, name: str) -> Proof:
-        def on_look(epochs: float, explained: float) -> None:
-            done = round(1000 * epochs / context.budget)
-            progress(min(done, 1000), 1000, f"proving {name}: explained variance {explained:.4g}")
+        def heard(event: Progress) -> None:
+            progress(event._replace(what=f"proving {name}: {event.what}"))
 
-        return prove(dataset, raw, settings, raw.count, context.budget, context.level, on_look)
+        return prove(dataset, raw, settings, raw.count, context.budget, context.level, heard)
 
     proof = run(context.settings, "the settings as given")
     proven = [

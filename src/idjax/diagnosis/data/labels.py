@@ -5,7 +5,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.prediction.probe import NORMALIZERS, predict_probe
 from idjax.results.diagnosis import Probe
-from idjax.types import Report
+from idjax.types import OnProgress, Progress
 
 
 def labels_note(context: Context, classes: int) -> str:
@@ -18,9 +18,9 @@ def labels_note(context: Context, classes: int) -> str:
     )
 
 
-def probe_of(context: Context, classes: int, progress: Report) -> Probe:
+def probe_of(context: Context, classes: int, progress: OnProgress) -> Probe:
     """A linear probe on the sample's features: the same labels under softmax cross-entropy."""
-    progress(0, 1, "racing learning rates of a linear probe")
+    progress(Progress(0, 1, "racing learning rates of a linear probe"))
     settings = context.settings
     x, codes = context.sample
     ready = "pca" if settings.normalize == "zca" else settings.normalize

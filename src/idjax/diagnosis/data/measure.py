@@ -11,7 +11,7 @@ from idjax.data import Stream
 from idjax.diagnosis.data.context import ColumnFacts, Context
 from idjax.moments.moments import measure_stream
 from idjax.settings import Settings
-from idjax.types import IdjaxError, Report
+from idjax.types import IdjaxError, OnProgress, Progress
 
 SAMPLE_ROWS = 20_000
 
@@ -40,7 +40,7 @@ class Thinned:
         return x, y
 
 
-def measure(rows: Stream, settings: Settings, budget: float | None, progress: Report) -> Context:
+def measure(rows: Stream, settings: Settings, budget: float | None, progress: OnProgress) -> Context:
     """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
 
     Raises:
@@ -69,7 +69,7 @@ def measure(rows: Stream, settings: Settings, budget: float | None, progress: Re
 
 
 def _training_blocks(
-    rows: Stream, validation_split: float, sampled: Thinned, progress: Report
+    rows: Stream, validation_split: float, sampled: Thinned, progress: OnProgress
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Blocks of the rows before the validation rows; a sample of them is taken in passing."""
     total, done = rows.rows, 0
@@ -80,6 +80,6 @@ def _training_blocks(
         count = int(min(most - done, len(x)))
         x, y = x[:count], None if y is None else y[:count]
         done += count
-        progress(done, total or 0, "reading rows" if total else f"{done:,} rows read")
+        progress(Progress(done, total or 0, "reading rows" if total else f"{done:,} rows read"))
         sampled.add(x, y)
         yield x, y

@@ -14,7 +14,7 @@ from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.results.diagnosis import Prescription
 from idjax.settings import Settings
 from idjax.theory.adam import jumps
-from idjax.types import Report, silent
+from idjax.types import OnProgress, Progress, silent
 
 BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
@@ -39,7 +39,7 @@ class _Candidate(NamedTuple):
     """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
 
 
-def recommend(context: Context, progress: Report = silent) -> tuple[Prescription, ...]:
+def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescription, ...]:
     """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
     tried = [
         found
@@ -69,7 +69,7 @@ def _epochs_and_steps(context: Context, settings: Settings) -> tuple[float, floa
     return epochs, epochs * -(-context.rows // settings.batch_size)
 
 
-def _candidates(context: Context, progress: Report) -> Iterator[Settings]:
+def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
     """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
     given = context.settings
     linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
@@ -79,7 +79,7 @@ def _candidates(context: Context, progress: Report) -> Iterator[Settings]:
     batches = sorted({min(batch, context.rows) for batch in (*BATCHES, given.batch_size)})
     places = _places(context)
     for index, (normalize, space) in enumerate(places):
-        progress(index, len(places), "prescriptions: normalisers and units")
+        progress(Progress(index, len(places), "prescriptions: normalisers and units"))
         for batch in batches:
             changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
             yield dataclasses.replace(base, **context.tuned(**changes))
@@ -108,7 +108,7 @@ def _places(context: Context) -> list[tuple[str, str]]:
     return places
 
 
-def _followed(tried: list[_Candidate], context: Context, progress: Report) -> list[_Candidate]:
+def _followed(tried: list[_Candidate], context: Context, progress: OnProgress) -> list[_Candidate]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
     budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
@@ -116,7 +116,7 @@ def _followed(tried: list[_Candidate], context: Context, progress: Report) -> li
         known.add(settings)
         runs = affordable_runs(context, settings, steps, budget)
         if runs:
-            progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far")
+            progress(Progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far"))
             budget -= runs * products_of(context, settings, steps)
             mean = mean_steps(context, settings, steps, runs)
             tried.remove(candidate)

@@ -1,7 +1,6 @@
 """A prediction proven: training a few steps at a time, and looking at the explained variance after each few."""
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +16,7 @@ from idjax.nn.rounding import State
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs
 from idjax.results.diagnosis import Proof
 from idjax.settings import Settings
+from idjax.types import OnProgress, Progress, silent
 
 LOOKS = 200
 """Times that the explained variance is looked at, on a scale of steps that grows."""
@@ -31,7 +31,7 @@ def prove(
     rows: int,
     budget: float,
     level: float,
-    on_look: Callable[[float, float], None] = lambda _epochs, _explained: None,
+    progress: OnProgress = silent,
 ) -> Proof:
     """Trains until the explained variance reaches the level or the budget is spent.
 
@@ -48,7 +48,7 @@ def prove(
     last = max(1, math.ceil(budget * steps_per_epoch))
     looks = np.unique(np.round(np.geomspace(1, last, min(LOOKS, last))).astype(int))
     with jax.enable_x64(settings.dtype == "float64"):
-        explained = _train(dataset, moments, settings, looks, level, steps_per_epoch, on_look)
+        explained = _train(dataset, moments, settings, looks, level, steps_per_epoch, progress)
     epochs = looks[: len(explained)] / steps_per_epoch
     step = crossing(looks[: len(explained)].astype(np.float64), 1 - explained, 1 - level)
     # Between looks that are a step apart there is none.
@@ -63,7 +63,7 @@ def _train(
     looks: np.ndarray,
     level: float,
     steps_per_epoch: int,
-    on_look: Callable[[float, float], None],
+    progress: OnProgress,
 ) -> Float[np.ndarray, " t"]:
     x, y = dataset.x, dataset.y
     outputs = dataset.target.shape[1]
@@ -97,7 +97,7 @@ def _train(
             state, loss, value = advance(state, count, done + count == look)
             done += count
         explained.append(value)
-        on_look(done / steps_per_epoch, value)
+        progress(Progress(done, int(looks[-1]), f"explained variance {value:.4g}"))
         if value >= level or not math.isfinite(value) or not math.isfinite(loss):
             break
     return np.array(explained)

@@ -19,7 +19,7 @@ from idjax.diagnosis.program.observe import Observed, listen, observe, weights_o
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding, ModelDiagnosis
 from idjax.settings import DiagnosisSettings, Settings, check
-from idjax.types import IdjaxError, Report, silent
+from idjax.types import IdjaxError, OnProgress, Progress, silent
 
 
 def diagnose_model(
@@ -33,7 +33,7 @@ def diagnose_model(
     rngs: Any = None,
     codes: Iterable[str] | None = None,
     source: str = "",
-    progress: Report = silent,
+    progress: OnProgress = silent,
 ) -> ModelDiagnosis:
     """Which layer of a Flax model slows its training, why, and what each cure is predicted to do.
 
@@ -46,7 +46,7 @@ def diagnose_model(
       kwargs, rngs: what the model takes besides the inputs, such as {"train": False}; rngs of linen only.
       codes: the findings to look for; all if not given.
       source: what the model is called in the report.
-      progress: hears of steps done, of how many, and what is being done.
+      progress: hears of what takes long.
 
     Returns:
       Layers in the order of their calls, findings, and the ends of the Gauss-Newton matrix's spectrum.
@@ -67,14 +67,14 @@ def diagnose_model(
     for index, layer in enumerate(listener.layers.values()):
         if layer.name in seen.overflowed:
             continue
-        progress(index, steps, f"spectrum of {layer.name}")
+        progress(Progress(index, steps, f"spectrum of {layer.name}"))
         kernel = Kernel(weights_of(whole.params, layer), weights_of(seen.gradient, layer))
         if layer.kind == "embed":
             layers.append(embedding_facts(layer, seen.tokens[layer.name], kernel, settings))
         else:
             moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias, layer.epsilon)
             layers.append(facts_of(layer, moments[layer.name], kernel, settings))
-    progress(0, 1, "curvature")
+    progress(Progress(0, 1, "curvature"))
     curvature = None
     if np.isfinite(seen.loss):
         curvature, shares, traces = curvature_of(whole, batch, loss, rows)
@@ -83,7 +83,7 @@ def diagnose_model(
     if not any(finding.kind == "cause" for finding in every):
         _require_a_slope(seen, layers)
     findings = tuple(finding for finding in every if finding.code in wanted)
-    progress(1, 1, "done")
+    progress(Progress(1, 1, "done"))
     return ModelDiagnosis(
         source=source or type(model).__name__,
         rows=rows,

@@ -11,7 +11,7 @@ from idjax.diagnosis.program.batch import blocks, cut
 from idjax.diagnosis.program.functional import Functional, Listener, Params, explained
 from idjax.diagnosis.program.layer_moments import Gathered, gather, token_counts
 from idjax.diagnosis.program.rows import Layer, Rows
-from idjax.types import IdjaxError, Report
+from idjax.types import IdjaxError, OnProgress, Progress
 
 
 class Observed(NamedTuple):
@@ -50,7 +50,7 @@ def listen(whole: Functional, batch: tuple[Any, Any], loss: Callable) -> Listene
 
 
 def observe(
-    whole: Functional, batch: tuple[Any, Any], loss: Callable, listener: Listener, rows: int, progress: Report
+    whole: Functional, batch: tuple[Any, Any], loss: Callable, listener: Listener, rows: int, progress: OnProgress
 ) -> Observed:
     """Inputs of all layers, the loss and its gradient, block by block."""
 
@@ -69,7 +69,7 @@ def observe(
     tokens: dict[str, np.ndarray] = {}
     overflowed: dict[str, None] = {}
     for begin, end in blocks(rows):
-        progress(begin, rows, "rows")
+        progress(Progress(begin, rows, "rows"))
         with explained():
             (part, heard), slope = block(params, *cut(batch, slice(begin, end)))
         share = (end - begin) / rows

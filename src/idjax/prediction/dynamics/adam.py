@@ -14,7 +14,7 @@ from idjax.settings import parse_schedule
 from idjax.theory.adam import jumps, mean_dominated
 from idjax.theory.adam.recursion import Form, Inputs, Rule
 from idjax.theory.full_batch.stepped import Watched
-from idjax.types import Weights
+from idjax.types import Progress, Weights
 
 Rate = float | Callable[[Array], Array]
 
@@ -152,7 +152,9 @@ def _in_matrices(
     found = jumps.follow(
         asked.rule, asked.inputs, jnp.asarray(errors), asked.rate, asked.steps, *map(np.asarray, asked.watched),
         form=FORMS[spec.settings.optimizer],
-        progress=lambda share: spec.report(int(1000 * share), 1000, f"{spec.settings.optimizer}, step by step"),
+        progress=lambda share: spec.progress(
+            Progress(int(1000 * share), 1000, f"{spec.settings.optimizer}, step by step")
+        ),
     )  # fmt: skip
     record = np.concatenate([found.mean[None], found.forms])
     how = "quasi-static: v as expected, the rest exact in expectation (Gaussian rows, fresh batches)"

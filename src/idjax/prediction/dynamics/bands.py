@@ -19,7 +19,7 @@ from idjax.prediction.dynamics.theories import seconds_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, RunSpec, SampledTrajectory, Trajectory, floor_of
 from idjax.theory.sgd.horizons import shortest_jump
 from idjax.theory.sgd.inverse_z_transform import window_over
-from idjax.types import Band, Weights, end_to_end, silent
+from idjax.types import Band, Progress, Weights, end_to_end, silent
 
 MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
@@ -108,7 +108,7 @@ def _on_rows(spec: RunSpec, drawn: bool) -> list[Losses] | None:
     """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None if it takes long."""
     if simulate.seconds_of(spec, FEW) > MOST_SECONDS:
         return None
-    spec.report(0, 1, f"the band, from {FEW} runs on the rows")
+    spec.progress(Progress(0, 1, f"the band, from {FEW} runs on the rows"))
     return simulate.on_rows(
         spec, [other.layers for other in _other_layers(spec, FEW)] if drawn else [spec.layers] * FEW
     )
@@ -215,8 +215,8 @@ def _of_sampled_outputs(spec: RunSpec, first: Losses, epochs: Float[np.ndarray, 
     starts = _starts(spec, each * len(outputs))
 
     def one(done: int, output: int, start: Weights) -> Float[np.ndarray, "2 E"]:
-        spec.report(done, len(outputs) * each, "the band, from other starts")
-        return adam_of_output(spec._replace(report=silent), output, start)
+        spec.progress(Progress(done, len(outputs) * each, "the band, from other starts"))
+        return adam_of_output(spec._replace(progress=silent), output, start)
 
     known = np.array([one(k, int(outputs[k // each]), start) for k, start in enumerate(starts)])
     known = known.reshape(len(outputs), each, *known.shape[1:])
@@ -239,8 +239,8 @@ def _of_few(courses: list[RunSpec], epochs: Float[np.ndarray, " E"]) -> list[Los
         return None
     found = []
     for done, spec in enumerate(courses):
-        spec.report(done, len(courses), "the band, from other starts")
-        found.append(trajectory_for(spec._replace(beyond=False, report=silent)).losses(epochs))
+        spec.progress(Progress(done, len(courses), "the band, from other starts"))
+        found.append(trajectory_for(spec._replace(beyond=False, progress=silent)).losses(epochs))
     return found
 
 

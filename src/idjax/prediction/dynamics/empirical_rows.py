@@ -11,7 +11,7 @@ from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import Epochs, Rows
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Progress
 
 MOST_SECONDS = 120.0
 """What a prediction may take."""
@@ -36,7 +36,7 @@ def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
     shares = np.asarray(watched.shares)
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
     _require_affordable(spec, len(kinds))
-    spec.report(0, 1, "the rows' own fourth moment, epoch by epoch")
+    spec.progress(Progress(0, 1, "the rows' own fourth moment, epoch by epoch"))
     rows = rows_seen(spec.problem, settings, spec.sample)
     record = np.zeros((1 + len(forms), settings.epochs))
     errors = np.zeros_like(spec.coefficients)

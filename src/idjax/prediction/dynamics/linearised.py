@@ -12,6 +12,7 @@ from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
 from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, SampledTrajectory, floor_of
 from idjax.theory.networks import tangent
+from idjax.types import Progress
 
 MOST_MODES = 2500
 """Weights, or outputs of all rows, whose eigenvectors are found: tens of seconds on two cores."""
@@ -39,7 +40,7 @@ def linearised_trajectory(spec: RunSpec) -> SampledTrajectory:
     if spec.sample is None:
         raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
     plan = plan_for(settings, autoencoder=spec.sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
-    spec.report(0, 1, "the network, linearised at its start")
+    spec.progress(Progress(0, 1, "the network, linearised at its start"))
     network, training = network_of(plan, spec.layers), seen(spec, spec.sample)
     train, basis = _modes(network, training, settings.optimizer == "sgd")
     held_out = seen(spec, spec.held_out) if spec.held_out else None

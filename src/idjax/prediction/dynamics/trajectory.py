@@ -12,7 +12,7 @@ from idjax.prediction.problem import QuadraticProblem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch.stepped import Layer, Watched
-from idjax.types import IdjaxError, Layers, Report, Stall, Weights, silent
+from idjax.types import IdjaxError, Layers, OnProgress, Stall, Weights, silent
 
 
 class NoTheoryError(IdjaxError):
@@ -77,7 +77,7 @@ class RunSpec(NamedTuple):
     """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
     held_out: Sample | None = None
     """The validation rows, which activations need."""
-    report: Report = silent
+    progress: OnProgress = silent
 
     @property
     def full_batch(self) -> bool:
