@@ -345,7 +345,7 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert status == 0
     assert "axis batch_size cannot be stacked" in err
     assert "12 of 12 points, 100%" in err
-    assert "points/s" in err
+    assert "s left" in err
     assert "small: 12 points: 12 agree" in out
     figures = {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()}
     assert set(figures) == {"curves.png", "epochs.png", "errors.png"}
