@@ -24,6 +24,14 @@ experiment = Experiment(
     name="adam",
     title="Why Adam fails too, and what helps it",
     question="Does it help that the data vary so little? A smaller learning rate, larger batches, a decay?",
+    answer="Adam divides each gradient by its usual size. Here nearly all of a gradient is that of the mean, and is "
+    "the same for all weights into an output. So Adam moves these weights together, by steps that do not get "
+    "smaller as their common error does: they overshoot the mean, and the loss stalls where the gradients of "
+    "the overshoot hold it. In the long run this is at (η |μ|₁ (1 - β₁) ⁄ (2 (1 + β₁)))², η the learning rate, "
+    "|μ|₁ the sum of the means: neither how little the data vary nor the batch size is in it. All other "
+    "directions learn at a speed of 2 (1 + β₁) ⁄ ((1 - β₁) |μ|₁) times the variance along them: the learning "
+    "rate is not in it. So a smaller rate lowers the stall and speeds nothing up; a rate that decays to 0 takes "
+    "the stall away at its end; a β₁ nearer to 1 lowers it and learns faster as well.",
     data="narrow-normal",
     runs=(
         change("Adam's defaults", "In the long run the loss comes down to the stall, not below.", STALL, FAILS),

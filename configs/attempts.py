@@ -20,6 +20,7 @@ experiment = Experiment(
     name="attempts",
     title="What was tried next",
     question="Does another optimizer, loss, penalty or activation help?",
+    answer="None of the changes touches the cause, which is in the data.",
     data="narrow-normal",
     runs=(
         *(

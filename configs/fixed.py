@@ -9,6 +9,8 @@ experiment = Experiment(
     name="fixed",
     title="The fix",
     question="Does standardising each sample inside the model cure it?",
+    answer="Standardising gives every direction the same size, so one learning rate suits all. It must fit the units "
+    "in which the loss is measured: in original units gradients are 650,000 times smaller.",
     data="narrow-normal",
     runs=(
         Run(

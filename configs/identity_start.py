@@ -7,6 +7,8 @@ experiment = Experiment(
     name="identity_start",
     title="Started at the identity",
     question="Can the layer represent the answer at all?",
+    answer="Put at the identity, the layer makes no error at all, so the answer is within its reach. What follows is "
+    "about finding it.",
     data="narrow-normal",
     runs=(
         Run(

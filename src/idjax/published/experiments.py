@@ -46,8 +46,8 @@ class PublishedLoss:
 class Experiment:
     """Runs on one data set that answer one question.
 
-    full_epochs is how long `reproduce --full` trains each run. A run at the predicted best rate has
-    best_learning_rate set; its learning rate is filled in by the prediction.
+    answer tells what they show where all claims hold. full_epochs is how long `reproduce --full` trains each run. A run
+    at the predicted best rate has best_learning_rate set; its learning rate is filled in by the prediction.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Experiment:
     published: tuple[PublishedLoss, ...] = ()
     published_words: str = ""
     full_epochs: int | None = None
+    answer: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,6 +52,11 @@ class RunOutcome:
     """A prediction for more epochs than were trained."""
 
     @property
+    def learned(self) -> bool:
+        """Whether training ended at the explained variance that counts as learned."""
+        return bool(self.trained.explained_variance[-1] >= self.settings.learned_at)
+
+    @property
     def holds(self) -> bool:
         """Whether every claim holds."""
         return all(check.holds for check in self.checks)

@@ -17,41 +17,16 @@ from idjax.report.templates import templates
 MANY = 6
 """Experiments of more runs than this share one figure and one table."""
 
-FINDINGS = {
-    "identity_start": "Put at the identity, the layer makes no error at all, so the answer is within its reach. What "
-    "follows is about finding it.",
-    "narrow_normal": "The loss falls to a few millionths because the numbers themselves vary by little more than a "
-    "thousandth. The layer has learned their mean; for the rest it answers each row with a random mixture of its "
-    "features, which is worse than no mixture at all.",
-    "attempts": "None of the changes touches the cause, which is in the data.",
-    "adam": "Adam divides each gradient by its usual size. Here nearly all of a gradient is that of the mean, and is "
-    "the same for all weights into an output. So Adam moves these weights together, by steps that do not get smaller "
-    "as their common error does: they overshoot the mean, and the loss stalls where the gradients of the overshoot "
-    "hold it. In the long run this is at (η |μ|₁ (1 - β₁) ⁄ (2 (1 + β₁)))², η the learning rate, |μ|₁ the sum of the "
-    "means: neither how little the data vary nor the batch size is in it. All other directions learn at a speed of "
-    "2 (1 + β₁) ⁄ ((1 - β₁) |μ|₁) times the variance along them: the learning rate is not in it. So a smaller rate "
-    "lowers the stall and speeds nothing up; a rate that decays to 0 takes the stall away at its end; a β₁ nearer to 1 "
-    "lowers it and learns faster as well.",
-    "unit_uniform": "Numbers from 0 to 1 vary by 0.29 around a mean of 0.5, not by 0.001 around 1.1: their slow "
-    "directions are learned 54,000 times faster. Even so the published run was not finished after its 100 epochs.",
-    "unit_uniform_5": "Keras divides the loss by the number of outputs, so at one learning rate 84 of them learn 84 "
-    "times more slowly than one. With 5 the same rate is enough to finish.",
-    "fixed": "Standardising gives every direction the same size, so one learning rate suits all. It must fit the units "
-    "in which the loss is measured: in original units gradients are 650,000 times smaller.",
-}
-"""What each experiment shows where its claims hold; the numbers that vary are beside it, from the outcomes."""
-
 
 def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: float) -> tuple[str, dict[str, bytes]]:
     """The page, and its figures as named PNG files."""
     pictures: dict[str, bytes] = {}
     sections = [_section(outcome, pictures) for outcome in outcomes]
-    environment = templates(pictures)
-    environment.filters["final_loss"] = formatting.final_loss
-    page = environment.get_template("report.html.jinja").render(
-        sections=sections, summary=_summary(outcomes), provenance=provenance, seconds=seconds
-    )
-    return page, pictures
+    runs = {outcome.experiment.name: outcome.runs for outcome in outcomes if isinstance(outcome, ExperimentOutcome)}
+    page = templates(pictures).get_template("published/page.html.jinja")
+    return page.render(
+        sections=sections, outcomes=outcomes, runs=runs, provenance=provenance, seconds=seconds
+    ), pictures
 
 
 def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
@@ -72,7 +47,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         "kind": "many" if many else "few",
         "about": experiment,
         "outcome": outcome,
-        "finding": FINDINGS.get(experiment.name, "") if outcome.holds else "",
+        "finding": experiment.answer if outcome.holds else "",
         "rows": [(run.run.label, *found, run.holds) for run, found in zip(outcome.runs, cells, strict=True)],
         "pictures": [picture(experiment.name, figures.attempts_figure(outcome), ATTEMPTS_CAPTION)] if many else [],
         "runs": [] if many else [
@@ -118,7 +93,7 @@ ATTEMPTS_CAPTION = (
 
 
 def _samples_caption(run: RunOutcome) -> str:
-    if run.trained.explained_variance[-1] >= run.settings.learned_at:
+    if run.learned:
         return "Rows that training never saw. The output lies on the input."
     if run.trained.explained_variance[-1] > 0.5:
         return "Rows that training never saw. The output follows the input, not yet closely."
@@ -193,76 +168,3 @@ def _published_lines(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
                 }
             )
     return lines
-
-
-def _summary(outcomes: Sequence[Outcome]) -> list[str]:
-    """The story in a few sentences, each from an experiment that was run."""
-    runs = {outcome.experiment.name: outcome.runs for outcome in outcomes if isinstance(outcome, ExperimentOutcome)}
-    told = []
-    if "identity_start" in runs and runs["identity_start"][0].holds:
-        told.append("Started at the identity, the layer has a loss of exactly 0: it can hold the answer.")
-    if "narrow_normal" in runs:
-        run = runs["narrow_normal"][0]
-        told.append(
-            f"Started at random, it reaches a loss of {formatting.number(formatting.final_loss(run.trained), 3)} in "
-            f"{run.settings.epochs:,} epochs. Held against how little the data vary, the verdict is “{run.verdict}”."
-        )
-        if run.predicted is not None:
-            told.append(
-                "The cause is known before training: the numbers vary very little around a large mean, and gradient "
-                "descent learns a direction at a speed proportional to the variance along it. At this learning rate "
-                f"the predicted time is {formatting.number(run.predicted.steps_to_learn)} steps, or "
-                f"{formatting.number(run.predicted.epochs_to_learn)} epochs."
-            )
-    if "attempts" in runs:
-        learned = sum(run.trained.explained_variance[-1] >= run.settings.learned_at for run in runs["attempts"])
-        told.append(
-            f"Of {len(runs['attempts'])} other optimizers, losses, penalties and activations, "
-            f"{learned or 'none'} {'learns' if learned <= 1 else 'learn'} it."
-        )
-    if "adam" in runs:
-        told += _adam_sentences(runs["adam"])
-    if "fixed" in runs:
-        does = [r for r in runs["fixed"] if r.trained.explained_variance[-1] >= r.settings.learned_at]
-        told.append(
-            "The cure is to standardise each sample inside the model and undo it at the output, and to take steps "
-            f"that fit the units of the loss. With it, these learn: {'; '.join(r.run.label for r in does) or 'none'}."
-        )
-    told += [_scan_sentence(outcome) for outcome in outcomes if isinstance(outcome, ScanOutcome)]
-    if all(outcome.holds for outcome in outcomes):
-        told.append("Everything claimed below was checked in this run, and holds.")
-    else:
-        told.append("NOT everything claimed below holds in this run: see the marks in the table.")
-    return told
-
-
-def _adam_sentences(runs: Sequence[RunOutcome]) -> list[str]:
-    """Where Adam is predicted to stall on the data, and on data that vary less; and what makes it learn."""
-    first = runs[0]
-    narrow = next((run for run in runs if run.run.spread < 1 and run.settings == first.settings), None)
-    told = []
-    if first.long_run is not None and narrow is not None and narrow.long_run is not None:
-        told.append(
-            f"Adam is predicted to stall at a loss of {formatting.number(first.long_run.train[-1], 2)} on these data, "
-            f"and at {formatting.number(narrow.long_run.train[-1], 2)} on data that vary "
-            f"{formatting.number(narrow.run.spread)} times as much (trained: "
-            f"{formatting.number(narrow.trained.train[-1], 2)}): its steps overshoot the mean by as much whatever the "
-            "variance of the data."
-        )
-    for run in runs:
-        predicted, trained = run.predicted, run.trained
-        if predicted is not None and math.isfinite(predicted.epochs_to_learn + trained.epochs_to_learn):
-            told.append(
-                f"Adam with {run.run.label} learns the data as they are: predicted within "
-                f"{formatting.number(predicted.epochs_to_learn, 3)} epochs, trained within "
-                f"{formatting.number(trained.epochs_to_learn, 3)}."
-            )
-    return told
-
-
-def _scan_sentence(outcome: ScanOutcome) -> str:
-    measured = sum(point.kind != "beyond float64" for point in outcome.points)
-    return (
-        f"Over {measured} combinations of deviation and normalisation, the predicted and the measured number of steps "
-        f"differ by at most {formatting.number(100 * outcome.worst, 2)}%."
-    )

@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
-import markupsafe
-
 from idjax.report import diagnosis_figures, formatting
 from idjax.report.drawing import to_png
 from idjax.report.probe import HEADER, probe_rows, probe_words
@@ -24,13 +21,13 @@ def render(diagnosis: Diagnosis, provenance: Mapping[str, str]) -> tuple[str, di
         drawn["proof"] = diagnosis_figures.proof_figure(diagnosis)
     pictures = {f"{name}.png": to_png(figure) for name, (figure, _) in drawn.items()}
     captions = {name: caption for name, (_, caption) in drawn.items()}
-    page = _environment(pictures).get_template("diagnosis.html.jinja")
+    page = templates(pictures).get_template("report/diagnosis.html.jinja")
     return page.render(**_facts(diagnosis), captions=captions, provenance=provenance), pictures
 
 
 def notebook_html(diagnosis: Diagnosis) -> str:
     """A fragment with styles of its own: the verdict, the findings, the prescriptions and the best one's code."""
-    return _environment({}).get_template("notebook.html.jinja").render(**_facts(diagnosis))
+    return templates().get_template("report/notebook.html.jinja").render(**_facts(diagnosis))
 
 
 def _facts(diagnosis: Diagnosis) -> dict[str, Any]:
@@ -42,20 +39,3 @@ def _facts(diagnosis: Diagnosis) -> dict[str, Any]:
         "probe_header": HEADER,
         "probe_rows": probe_rows(diagnosis.probe) if diagnosis.probe else [],
     }
-
-
-def _environment(pictures: Mapping[str, bytes]) -> jinja2.Environment:
-    environment = templates(pictures)
-    # Names of the data are in messages, evidence and fixes: whatever is put in shows itself and does nothing else.
-    environment.finalize = lambda value: formatting.visible(value) if type(value) is str else value
-    environment.filters.update(
-        prescription=formatting.prescription_words,
-        measured=formatting.measured_words,
-        predicted=formatting.predicted_words,
-        evidence=formatting.evidence_words,
-        cost=formatting.cost_words,
-        factor=formatting.factor_words,
-        epochs=formatting.epochs_words,
-        program=markupsafe.escape,
-    )
-    return environment

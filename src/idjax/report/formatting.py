@@ -155,6 +155,20 @@ def prescription_words(prescription: Prescription) -> str:
     )
 
 
+def prescription_rows(prescriptions: Iterable[Prescription]) -> list[tuple[str, ...]]:
+    """Cells of the table of prescriptions: rank, settings, predicted and measured epochs, explained variance."""
+    return [
+        (
+            str(rank),
+            prescription_words(prescription),
+            number(prescription.predicted_epochs),
+            measured_words(prescription),
+            explained(prescription.proof.explained_variance) if prescription.proof else "–",
+        )
+        for rank, prescription in enumerate(prescriptions, 1)
+    ]
+
+
 def predicted_words(prescriptions: Iterable[Prescription]) -> str:
     """How the epochs of prescriptions were predicted."""
     drawn = [(rank, prescription.runs) for rank, prescription in enumerate(prescriptions, 1) if prescription.runs]

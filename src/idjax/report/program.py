@@ -3,16 +3,13 @@
 import math
 from collections.abc import Mapping
 
-import jinja2
-
-from idjax.report import formatting
 from idjax.report.templates import templates
 from idjax.results.program import LayerFacts, ModelDiagnosis
 
 
 def render(diagnosis: ModelDiagnosis, provenance: Mapping[str, str]) -> str:
     """The page: the verdict, the layers from input to output, the findings, the curvature."""
-    page = _environment().get_template("program.html.jinja")
+    page = templates().get_template("report/program.html.jinja")
     return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
 
 
@@ -34,13 +31,3 @@ def _bars(diagnosis: ModelDiagnosis) -> dict[str, float]:
 def _decades(layer: LayerFacts) -> float:
     condition = layer.condition_number
     return math.log10(condition) if math.isfinite(condition) and condition > 1 else 0.0
-
-
-def _environment() -> jinja2.Environment:
-    environment = templates({})
-    # Names come from anyone's model: whatever is put in shows itself and does nothing else.
-    environment.finalize = lambda value: formatting.visible(value) if type(value) is str else value
-    environment.filters.update(
-        evidence=formatting.evidence_words, cost=formatting.cost_words, factor=formatting.factor_words
-    )
-    return environment

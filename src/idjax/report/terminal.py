@@ -123,15 +123,7 @@ def _prescriptions(diagnosis: Diagnosis) -> Table:
     table.add_column("settings", ratio=1)
     for name in ("predicted\nepochs", "measured\nepochs", "EV"):
         table.add_column(name, justify="right", no_wrap=True)
-    for rank, prescription in enumerate(diagnosis.prescriptions, 1):
-        proof = prescription.proof
-        cells = (
-            str(rank),
-            formatting.prescription_words(prescription),
-            formatting.number(prescription.predicted_epochs),
-            formatting.measured_words(prescription),
-            formatting.explained(proof.explained_variance) if proof else "–",
-        )
+    for cells in formatting.prescription_rows(diagnosis.prescriptions):
         table.add_row(*map(_text, cells))
     return table
 
