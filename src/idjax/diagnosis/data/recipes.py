@@ -45,11 +45,12 @@ def _program(
     usual = settings.loss == "mse" and settings.activation == "linear" and settings.schedule == "constant"
     if not usual or settings.activity_l1 or settings.activity_l2 or settings.optimizer not in ("sgd", "adam"):
         raise ValueError(f"no recipe for {settings}")
-    momentum: dict[str, Any] = {"momentum": settings.momentum} if settings.momentum else {}
-    options = {**momentum, **({"nesterov": True} if settings.nesterov else {}), **numbers}
+    momentum = {"momentum": settings.momentum} if settings.momentum else {}
+    options = [f"{key}={_float(value)}" for key, value in {**momentum, **numbers}.items()]
+    nesterov = ["nesterov=True"] if settings.nesterov else []
     return _templates().get_template(name).render(
         s=settings, inputs=inputs, outputs=outputs, autoencoder=autoencoder, **_way_back(settings, autoencoder),
-        rate=", ".join([_float(settings.step_size), *(f"{key}={_float(value)}" for key, value in options.items())]),
+        rate=", ".join([_float(settings.step_size), *options, *nesterov]),
     )  # fmt: skip
 
 
@@ -71,7 +72,7 @@ def _way_back(settings: Settings, autoencoder: bool) -> dict[str, Any]:
 
 def _float(value: float) -> str:
     """A few digits, with a point: Keras takes no whole numbers here."""
-    return "True" if value is True else repr(float(f"{value:.6g}"))
+    return repr(float(f"{value:.6g}"))
 
 
 @functools.cache
