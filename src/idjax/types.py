@@ -5,6 +5,7 @@ the q outputs, as Keras has them.
 """
 
 import dataclasses
+import enum
 import math
 from collections.abc import Callable
 from typing import NamedTuple
@@ -191,6 +192,15 @@ class Stall:
     loss: float
 
 
+class Status(enum.StrEnum):
+    """What a curve is worth: valid numbers, a run that diverges, numbers outside the theory's range, or no theory."""
+
+    VALID = "valid"
+    DIVERGES = "diverges"
+    OUTSIDE_RANGE = "outside_range"
+    NO_THEORY = "no_theory"
+
+
 @dataclasses.dataclass(frozen=True)
 class Curve:
     """What happens to the loss, epoch by epoch: the one result of both `predict` and `train`.
@@ -205,7 +215,8 @@ class Curve:
     weights:             the kernel and bias at the end: those of the whole map where there are hidden linear layers,
                          NaN where hidden layers are not linear.
     layers:              every layer's own, where there are hidden ones and they are known.
-    how:                 how the curve was made, in words.
+    how:                 how the curve was made, in words, for people alone.
+    status:              whether the run diverges, or lies outside the range of its theory.
     seconds:             wall time that it took.
     notes:               what else there is to know, a sentence each.
     kernel_drift:        how far the tangent kernel has moved from its start at the epoch's end, relative, where the
@@ -225,6 +236,7 @@ class Curve:
     weights: Weights
     how: str
     seconds: float
+    status: Status = Status.VALID
     condition_number: float | None = None
     learning_rates: LearningRates | None = None
     train_band: Band | None = None

@@ -191,7 +191,7 @@ def followed_runs(y, changes, bands: int) -> tuple[list[Curve], np.ndarray]:
 
 def starts_alone(monkeypatch):
     """The negative control: bands about a line without the noise of batches."""
-    monkeypatch.setattr(followed, "seconds_of", lambda *_: np.inf)
+    monkeypatch.setattr(followed, "products", lambda *_: np.inf)
 
 
 @pytest.mark.parametrize(("y", "changes"), FOLLOWED)

@@ -168,6 +168,7 @@ def _curve(spec: RunSpec, trajectory: Trajectory) -> Curve:
         steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
         weights=problem.leave(weights) if weights is not None else _unknown(spec.start),
         how=trajectory.how,
+        status=trajectory.status,
         seconds=0.0,
         condition_number=problem.condition_number,
         stall=trajectory.stall,

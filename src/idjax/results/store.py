@@ -76,6 +76,7 @@ def curve_object(curve: Curve) -> dict[str, Any]:
     rates = curve.learning_rates
     return {
         "how": curve.how,
+        "status": curve.status,
         "notes": curve.notes,
         "kernel_drift": curve.kernel_drift,
         "steps_per_epoch": curve.steps_per_epoch,

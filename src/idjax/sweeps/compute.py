@@ -14,7 +14,7 @@ from idjax.sweeps.axes import Gaussian, Point
 from idjax.sweeps.outcome import Agreement, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.training.many import train_many
-from idjax.types import Curve
+from idjax.types import Curve, Status
 
 EXACT = {"float64": 1e-8, "float32": 1e-3}
 """The relative difference that passes where no batches are drawn: rounding alone is left."""
@@ -101,11 +101,11 @@ def _judge(point: Point, predicted: Curve | str, trained: Curve, tolerance: floa
 def _agreement(predicted: Curve | None, trained: Curve, bound: float, learned_at: float) -> tuple[Agreement, float]:
     if predicted is None:
         return "no theory", float("nan")
-    if predicted.how.startswith("diverges"):
+    if predicted.status is Status.DIVERGES:
         grown = not trained.train[-1] <= trained.train[0]
         return ("diverges as predicted" if grown else "differs"), float("nan")
     error = unexplained_error(predicted.explained_variance, trained.explained_variance, 1 - learned_at)
-    if "outside its range" in predicted.how:
+    if predicted.status is Status.OUTSIDE_RANGE:
         return "outside the range", error
     return ("agrees" if error <= bound else "differs"), error
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.prediction.dynamics import Sample, group_rates, rows_seen
+from idjax.prediction.dynamics import Sample, rows_seen
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, Rule, first_steps
 
@@ -45,7 +45,7 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
         problem = context.problem_of(settings)
         sample = Sample(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
         judged, shares = problem.on_judged, problem.judged_shares
-        rates = np.broadcast_to(group_rates(problem, settings.step_size), shares.shape)
+        rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
         first = first_steps(
             rows_seen(problem, settings, sample),
             Rule(jnp.asarray(rates), settings.momentum, settings.nesterov),

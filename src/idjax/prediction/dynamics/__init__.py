@@ -4,17 +4,9 @@ from idjax.prediction.dynamics.bands import bands_of
 from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.dynamics.fastest_rate import fastest_rate
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
-from idjax.prediction.dynamics.minibatch import group_rates
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, floor_of
 from idjax.prediction.dynamics.theories import trajectory_for
-from idjax.prediction.dynamics.trajectory import (
-    Losses,
-    NoTheoryError,
-    RunSpec,
-    Sample,
-    SampledTrajectory,
-    Trajectory,
-    floor_of,
-)
+from idjax.prediction.dynamics.trajectory import Losses, SampledTrajectory, Trajectory
 
 __all__ = [
     "FullBatchTrajectory",
@@ -27,7 +19,6 @@ __all__ = [
     "bands_of",
     "fastest_rate",
     "floor_of",
-    "group_rates",
     "rows_seen",
     "trajectory_for",
 ]

@@ -9,12 +9,18 @@ from jaxtyping import Array, Float
 
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
-from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, SampledTrajectory
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
+from idjax.prediction.dynamics.trajectory import (
+    SampledTrajectory,
+    Trajectory,
+    UndefinedTrajectory,
+    undefined_by_rounding,
+)
 from idjax.settings import parse_schedule
 from idjax.theory.adam import jumps, mean_dominated
 from idjax.theory.adam.recursion import Form, Inputs, Rule
 from idjax.theory.full_batch.stepped import Watched
-from idjax.types import Progress, Weights
+from idjax.types import Progress, Status
 
 Rate = float | Callable[[Array], Array]
 
@@ -38,31 +44,37 @@ class _Asked(NamedTuple):
     steps: np.ndarray
     watched: Watched
 
-    def of(self, outputs: slice) -> "_Asked":
-        """The same of some outputs alone."""
-        gain, noise, optimum = self.inputs.gain, self.inputs.noise, self.inputs.optimum
-        inputs = self.inputs._replace(
-            gain=gain[outputs], noise=noise[outputs], optimum=None if optimum is None else optimum[outputs]
-        )
-        forms, shares, slopes = self.watched
-        return self._replace(inputs=inputs, watched=Watched(forms, shares[:, outputs], slopes[:, :, outputs]))
+
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    settings = spec.settings
+    if spec.layers or spec.full_batch or settings.optimizer == "sgd":
+        return ""
+    if settings.optimizer not in FORMS:
+        return f"--optimizer {settings.optimizer} with minibatches"
+    if settings.momentum:
+        return f"--momentum of {settings.optimizer} with minibatches"
+    if spec.empirical_rows:
+        return f"--moments data with --optimizer {settings.optimizer}"
+    return beyond_quadratic(settings)
 
 
-def adam_trajectory(spec: RunSpec) -> SampledTrajectory:
+def build(spec: RunSpec) -> Trajectory:
     """The loss in expectation over fresh Gaussian batches, v being what is expected of it; docs/theory.md, section 12.
 
     Where that does not hold the losses are NaN, and `how` says why.
     """
+    if undefined := undefined_by_rounding(spec):
+        return undefined
     problem, settings = spec.problem, spec.settings
     asked, constants = _asked(spec)
     memory = 1 / (1 - float(asked.rule.beta_2))
     if memory < SHORTEST_MEMORY:
-        trajectory = SampledTrajectory(spec, np.full((1 + len(constants), settings.epochs), np.nan), None)
-        trajectory.how = (
+        return UndefinedTrajectory(
             f"{settings.optimizer}, outside its range: v averages over {memory:.0f} steps, too few to be what is "
-            f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on"
+            f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on",
+            Status.OUTSIDE_RANGE,
         )
-        return trajectory
     errors = spec.start.stacked - problem.reference.stacked
     if settings.optimizer != "adam" or np.ptp(problem.output_shares) > 0:
         # Nothing but iterating every output is left.
@@ -74,21 +86,20 @@ def adam_trajectory(spec: RunSpec) -> SampledTrajectory:
                 "--optimizer adam"
             )
     follow = _in_scalars if in_scalars(spec) else _in_matrices
-    found, errors, how = follow(spec, asked, errors)
-    record = found if found.ndim == 2 else found.sum(axis=1)
+    record, errors, how = follow(spec, asked, errors)
     record[1:] += constants[:, None]
     trajectory = SampledTrajectory(spec, record, None if errors is None else spec.weights_of(errors))
-    trajectory.outputs = None if found.ndim == 2 else found[:2]
     trajectory.how = f"{settings.optimizer}, {how}"
+    if trajectory.status is Status.DIVERGES:
+        trajectory.status = Status.OUTSIDE_RANGE
     return trajectory
 
 
-def adam_of_output(spec: RunSpec, output: int, start: Weights) -> Float[np.ndarray, "2 E"]:
-    """What one output adds from this start to the training loss and, but for a constant, to the validation loss."""
-    asked, _ = _asked(spec)
-    part = slice(output, output + 1)
-    errors = (start.stacked - spec.problem.reference.stacked)[:, part]
-    return _in_matrices(spec, asked.of(part), errors)[0][:2]
+def products(spec: RunSpec) -> float:
+    """About the products that a prediction takes, as `jumps.seconds_a_step` counts them."""
+    n, outputs = spec.start.stacked.shape
+    seconds = 0.5 if in_scalars(spec) else spec.settings.epochs * spec.steps * jumps.seconds_a_step(n, outputs)
+    return seconds * 5e9
 
 
 def _asked(spec: RunSpec) -> tuple[_Asked, Float[np.ndarray, " k"]]:
@@ -127,21 +138,21 @@ def in_scalars(spec: RunSpec) -> bool:
 
 def _in_scalars(
     spec: RunSpec, asked: _Asked, errors: np.ndarray
-) -> tuple[Float[np.ndarray, "k q E"], np.ndarray | None, str]:
+) -> tuple[Float[np.ndarray, "k E"], np.ndarray | None, str]:
     modes = mean_dominated.modes_of(asked.inputs)
     points = mean_dominated.follow(asked.rule, asked.inputs, errors, asked.rate, asked.steps)
     forms, shares, slopes = map(np.asarray, asked.watched)
     along = np.einsum("n,knm,m->k", modes.mean, forms, modes.mean)
     across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
     diagonals, slopes = np.diagonal(across, axis1=1, axis2=2), np.einsum("knq,na->kqa", slopes, modes.others)
-    record = np.empty((1 + len(forms), len(asked.inputs.gain), len(points)))
+    record = np.empty((1 + len(forms), len(points)))
     for epoch, point in enumerate(points):
         bent = point.errors @ across + 2 * slopes
         second = (
             np.einsum("kqa,qa->kq", bent, point.errors) + diagonals @ point.spread.T + np.outer(along, point.offset)
         )
-        record[0, :, epoch] = spec.problem.output_shares * point.loss
-        record[1:, :, epoch] = shares * second
+        record[0, epoch] = spec.problem.output_shares @ point.loss
+        record[1:, epoch] = np.sum(shares * second, axis=1)
     how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
     return record, modes.others @ points[-1].errors.T, how
 

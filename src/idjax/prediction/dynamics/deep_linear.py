@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.nn.step import Plan, hyper_for, plan_for
-from idjax.prediction.dynamics.trajectory import RunSpec, SampledTrajectory, floor_of
+from idjax.prediction.dynamics.run_spec import RunSpec, beyond_layers, floor_of
+from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.networks import deep_linear
 from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
@@ -16,7 +17,21 @@ AT_ONCE = 1024
 """Epochs in one call."""
 
 
-def deep_linear_trajectory(spec: RunSpec) -> SampledTrajectory:
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    if not spec.layers or not spec.settings.linear:
+        return ""
+    return beyond_layers(spec)
+
+
+def products(spec: RunSpec) -> float:
+    """About the products that a prediction takes; narrow matrices are ten times as dear as wide ones."""
+    inputs, outputs = spec.start.kernel.shape
+    each = inputs * outputs * (inputs + 4 * sum(layer.bias.size for layer in spec.layers))
+    return spec.settings.epochs * spec.steps * (5e4 + 10 * each)
+
+
+def build(spec: RunSpec) -> SampledTrajectory:
     """Deep linear layers from any start, with any optimizer and schedule; docs/deep.md (D6).
 
     Exact for the full batch. With minibatches their noise is left out, the number of updates is not.
@@ -40,7 +55,7 @@ def deep_linear_trajectory(spec: RunSpec) -> SampledTrajectory:
         record[1, done : done + size] += penalty
     ends = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
     trajectory = SampledTrajectory(spec, record, end_to_end(ends))
-    trajectory.layers = ends
+    trajectory.layers, trajectory.least = ends, left_by_bottleneck(spec)
     trajectory.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
     trajectory.how += ", exact" if spec.full_batch else ", the noise of the batches left out"
     if settings.dtype != "float64":
@@ -79,10 +94,3 @@ def left_by_bottleneck(spec: RunSpec) -> float:
 def rule_of(plan: Plan) -> deep_linear.Rule:
     """One object for each plan: programs are compiled for it, whatever the learning rate."""
     return plan.optimizer_of
-
-
-def seconds_of(spec: RunSpec) -> float:
-    """About how long following all layers takes on two cores."""
-    inputs, outputs = spec.start.kernel.shape
-    products = inputs * outputs * (inputs + 4 * sum(layer.bias.size for layer in spec.layers))
-    return spec.settings.epochs * spec.steps * (1e-5 + 2e-9 * products)

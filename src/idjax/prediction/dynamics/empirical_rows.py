@@ -1,17 +1,21 @@
 """Minibatch SGD and momentum on given rows: the expected loss with the rows' own fourth moment, shuffles included."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
-from idjax.prediction.dynamics.minibatch import group_rates
-from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, Sample, SampledTrajectory
+from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.other_starts import from_other_starts
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, beyond_quadratic
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory
 from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import Epochs, Rows
-from idjax.types import IdjaxError, Progress
+from idjax.types import IdjaxError, Progress, Status, Weights
 
 MOST_SECONDS = 120.0
 """What a prediction may take."""
@@ -21,7 +25,22 @@ LARGEST_PULL = 1.0
 """What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""
 
 
-def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    settings = spec.settings
+    if spec.layers or not spec.empirical_rows:
+        return ""
+    for holds, what in (
+        (settings.optimizer == "sgd", f"--moments data with --optimizer {settings.optimizer}"),
+        (settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
+        (settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
+    ):
+        if not holds:
+            return what
+    return beyond_quadratic(settings)
+
+
+def build(spec: RunSpec) -> "EmpiricalRowsTrajectory":
     """Every epoch in steps; docs/theory.md, "Data that are not Gaussian" in section 11.
 
     Rounding is left out.
@@ -41,7 +60,7 @@ def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
     record = np.zeros((1 + len(forms), settings.epochs))
     errors = np.zeros_like(spec.coefficients)
     pull = 0.0
-    for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
+    for rate, outputs in zip(spec.group_rates, problem.output_groups, strict=True):
         runs = [_run(spec, rows, rate, share, outputs) for share in kinds]
         record[0] += _epoch_means(spec, np.asarray(runs[kind_of[-1]].batch))
         for k, kind in enumerate(kind_of):
@@ -54,7 +73,7 @@ def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
         pull = max(pull, rate / (1 - settings.momentum) * largest / settings.batch_size)
     record[0] -= float(problem.on_train.residual @ problem.output_shares)
     record[1:] += constants[:, None]
-    trajectory = SampledTrajectory(spec, record, spec.weights_of(vectors @ errors))
+    trajectory = EmpiricalRowsTrajectory(spec, record, spec.weights_of(vectors @ errors), np.asarray(rows.inputs))
     name = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
     trajectory.how = (
         f"{name} on these rows, with their own fourth moment: exact in expectation over shuffled epochs, to third "
@@ -62,10 +81,34 @@ def empirical_rows_trajectory(spec: RunSpec) -> SampledTrajectory:
     )
     if not np.isfinite(record).all():
         record[:, ~np.isfinite(record).all(axis=0)] = np.nan
-        trajectory.how += "; diverges"
+        trajectory.how, trajectory.status = f"{trajectory.how}; diverges", Status.DIVERGES
     elif pull > LARGEST_PULL:
+        trajectory.status = Status.OUTSIDE_RANGE
         trajectory.how += f"; outside its range: batches change what their largest row sees by {pull:.0%}"
     return trajectory
+
+
+class EmpiricalRowsTrajectory(SampledTrajectory):
+    """What was recorded, with the rows in the eigenbasis; other starts and orders as for Gaussian rows."""
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        record: Float[np.ndarray, "k E"],
+        weights: Weights,
+        rows: Float[np.ndarray, "N n"],
+    ):
+        super().__init__(spec, record, weights)
+        self._rows = rows
+
+    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+        """The losses of every epoch from these starts, to leading order in the batches' noise."""
+        means, own = MinibatchTrajectory(self._spec).means, self.losses(self._spec.epochs)
+        return from_other_starts(self._spec, starts, means, own, lambda spec: build(spec).losses(spec.epochs))
+
+    def spread(self) -> Losses | None:
+        """Relative standard deviations over the orders of the rows, of these rows to first order."""
+        return MinibatchTrajectory(self._spec).spread(self._rows)
 
 
 def _require_affordable(spec: RunSpec, kinds: int) -> None:

@@ -5,16 +5,15 @@ import dataclasses
 import numpy as np
 import scipy.optimize
 
-from idjax.prediction.dynamics.theories import seconds_of, trajectory_for
-from idjax.prediction.dynamics.trajectory import RunSpec
+from idjax.prediction import budget
+from idjax.prediction.dynamics.run_spec import RunSpec
+from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.types import FastestRate
 
 REACH = 2.5
 """Decades up and down from the rate given that are searched."""
 POINTS = 7
 """Rates that are looked at before the best of them is refined."""
-MOST_SECONDS = 20.0
-"""What the search may take."""
 REFINED = 6
 
 
@@ -22,7 +21,7 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
     """The rate with the fewest predicted updates to learned_at within the run; if none gets there, the one that ends
     closest, with infinitely many. None where the search would take long, or all rates are outside the theory's range.
     """
-    if seconds_of(spec) * (POINTS + REFINED) > MOST_SECONDS:
+    if products_of(spec) * (POINTS + REFINED) > budget.FOLLOWED:
         return None
     settings, problem = spec.settings, spec.problem
     level = (1 - settings.learned_at) * problem.variance - problem.lost

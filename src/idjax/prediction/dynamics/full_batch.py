@@ -1,24 +1,26 @@
 """Full-batch descent with a constant learning rate, with or without momentum: exact, in closed form."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from idjax.prediction.dynamics.other_starts import from_other_starts
+from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory, evaluate
 from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
-from idjax.types import Stall, Weights
+from idjax.types import Weights
 
 NUMBERS_AT_ONCE = 2**24
 """Shrink factors held at once, 128 MiB of them."""
 
 
-class FullBatchTrajectory:
+class FullBatchTrajectory(Trajectory):
     """Every mode shrinks by a factor of its own a step; docs/theory.md (12), and (52) with momentum."""
-
-    stall: Stall | None = None
 
     def __init__(self, spec: RunSpec):
         self._spec = spec
@@ -42,6 +44,14 @@ class FullBatchTrajectory:
             validation = np.asarray(evaluate(self._validation, after))
         train = jnp.sum(self._power * before**2, axis=(-2, -1))
         return Losses(np.asarray(train), validation, np.asarray(evaluate(self._judged, after)))
+
+    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+        """The losses of every epoch from these starts."""
+
+        def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return np.asarray(self.factors(epochs)), np.asarray(self.factors(epochs - 1)) ** 2
+
+        return from_other_starts(self._spec, starts, means)
 
     def factors(self, steps: Float[np.ndarray, " t"]) -> Float[Array, "t g n"]:
         """What is left of each mode after these steps."""

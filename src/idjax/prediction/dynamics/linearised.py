@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from idjax.nn.step import hyper_for, plan_for
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
-from idjax.prediction.dynamics.trajectory import NoTheoryError, RunSpec, SampledTrajectory, floor_of
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of
+from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.networks import tangent
 from idjax.types import Progress
 
@@ -27,7 +28,37 @@ TRUSTED = 0.1
 """Drift up to which losses are within some percent; docs/deep.md."""
 
 
-def linearised_trajectory(spec: RunSpec) -> SampledTrajectory:
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    settings = spec.settings
+    if settings.linear:
+        return ""
+    for holds, what in (
+        (settings.normalize != "pca", "--normalize pca with an activation"),
+        (
+            settings.loss_space == "normalized" or settings.normalize == "none",
+            "an activation and a loss in original units",
+        ),
+        (settings.activity_l2 == 0, "an activation and --activity-l2"),
+        (not settings.hidden_l2, "an activation and --hidden-l2"),
+    ):
+        if not holds:
+            return what
+    return beyond_layers(spec)
+
+
+def products(spec: RunSpec) -> float:
+    """About the products that a prediction takes: measured from 72 weights to 7,000 and up to 100,000 rows."""
+    groups = spec.start.bias.size if len(spec.layers) == 1 else 1
+    weights = sum(layer.stacked.size for layer in spec.layers) / groups
+    outputs = spec.rows * spec.start.bias.size / groups
+    rotated = spec.settings.optimizer == "sgd"
+    modes = min(weights, outputs) if rotated else weights
+    updates = spec.settings.epochs * spec.steps
+    return 2e9 + 1.5 * groups * (outputs * weights * modes + 2 * modes**3 + updates * (modes if rotated else modes**2))
+
+
+def build(spec: RunSpec) -> SampledTrajectory:
     """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
 
     Sgd moves along the eigenvectors of the tangent kernel, found among the outputs or the weights, whichever are
@@ -66,6 +97,7 @@ def linearised_trajectory(spec: RunSpec) -> SampledTrajectory:
         weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
         drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
     trajectory = SampledTrajectory(spec, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
+    trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
     trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
     space = "the weights" if basis is None else f"{train.linear.size:,} modes of the tangent kernel"
     trajectory.how = f"linearised at the start, {settings.optimizer} on {space}"
@@ -79,18 +111,6 @@ def linearised_trajectory(spec: RunSpec) -> SampledTrajectory:
         *dead(spec, training, ends, "at the predicted end"),
     )
     return trajectory
-
-
-def seconds_of(spec: RunSpec) -> float:
-    """About how long a prediction takes on two cores: measured from 72 weights to 7,000 and up to 100,000 rows."""
-    groups = spec.start.bias.size if len(spec.layers) == 1 else 1
-    weights = sum(layer.stacked.size for layer in spec.layers) / groups
-    outputs = spec.rows * spec.start.bias.size / groups
-    rotated = spec.settings.optimizer == "sgd"
-    modes = min(weights, outputs) if rotated else weights
-    updates = spec.settings.epochs * spec.steps
-    work = outputs * weights * modes + 2 * modes**3 + updates * (modes if rotated else modes**2)
-    return 0.4 + 3e-10 * groups * work
 
 
 def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[Array, "g P m"] | None]:

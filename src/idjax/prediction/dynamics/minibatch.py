@@ -1,20 +1,27 @@
 """Minibatch SGD with a constant learning rate, with or without momentum: the expected loss at any step."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
+from idjax.prediction.dynamics.other_starts import from_other_starts
+from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec
-from idjax.prediction.problem import QuadraticProblem
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
 from idjax.theory.sgd import minibatch
-from idjax.theory.sgd.horizons import Expectation
-from idjax.types import Stall, Weights
+from idjax.theory.sgd.horizons import Expectation, moments_at
+from idjax.types import Weights
 
 TRAIN, VALIDATION, JUDGED = range(3)
+_GAUSS = np.polynomial.legendre.leggauss(12)
+NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 2
+"""Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
 
 
 class _Part(NamedTuple):
@@ -25,82 +32,89 @@ class _Part(NamedTuple):
     unseen: float
 
 
-class MinibatchTrajectory:
+class MinibatchTrajectory(Trajectory):
     """The loss in expectation over the batches of shuffled epochs; docs/theory.md, sections 10 and 11.
 
     The mean of the weights follows the full batch; their second moments, the noise of the batches included, the
     recursion (26), and of a shuffled epoch (49). Exact in expectation for Gaussian rows and fresh batches.
     """
 
-    stall: Stall | None = None
-
-    def __init__(self, spec: RunSpec, starts: Sequence[Weights] | None = None):
-        self._spec = spec
-        self._starts = starts or [spec.start]
-        self._means = [FullBatchTrajectory(spec._replace(start=start)) for start in self._starts]
+    def __init__(self, spec: RunSpec):
+        self._spec, self._mean = spec, FullBatchTrajectory(spec)
         problem = spec.problem
         grams = [np.diag(problem.spectrum.eigenvalues)]
         grams += [rows.gram for rows in (problem.on_validation or problem.on_train, problem.on_judged)]
-        noise = problem.on_train.residual
-        coefficients = [problem.coefficients(start) for start in self._starts]
+        noise, coefficients = problem.on_train.residual, spec.coefficients
         settings, eigenvalues = spec.settings, problem.spectrum.eigenvalues
-        self._alike = np.array_equal(problem.output_shares, problem.judged_shares)
-        self._judged_from = 0 if self._alike else len(self._starts)
+        # Twice where the error is judged with other weights of the outputs than the loss has.
+        kinds = [problem.output_shares, problem.judged_shares]
+        self._judged_from = 0 if np.array_equal(kinds[0], kinds[1]) else 1
         self._parts = []
         in_the_run = (spec.steps - 1.0, float(spec.steps * settings.epochs))
-        for rate, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
-            rule = shuffled_updates(spec, rate)
-            # Each start twice where the error is judged with other weights of the outputs than the loss has.
-            shares = [problem.output_shares[outputs], problem.judged_shares[outputs]][: 1 + (not self._alike)]
-            seconds = [(c[:, outputs] * share) @ c[:, outputs].T for share in shares for c in coefficients]
-            kicks = [float(share @ noise[outputs]) for share in shares for _ in coefficients]
+        for rate, outputs in zip(spec.group_rates, problem.output_groups, strict=True):
+            shares = [kind[outputs] for kind in kinds[: 1 + self._judged_from]]
+            seconds = [(coefficients[:, outputs] * share) @ coefficients[:, outputs].T for share in shares]
+            kicks = [float(share @ noise[outputs]) for share in shares]
             decay = rate / (1 - settings.momentum) * eigenvalues * spec.steps
             unseen = minibatch.unseen_rows(decay, rate, eigenvalues, spec.mean_batch, spec.rows)
-            expectation = Expectation(rule, np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run)
+            expectation = Expectation(
+                spec.updates(rate), np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run
+            )
             self._parts.append(_Part(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
         self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
-        """The losses of these epochs, of the first start."""
-        return self.ensemble(epochs)[0]
-
-    def ensemble(self, epochs: Float[np.ndarray, " E"]) -> list[Losses]:
-        """The losses of these epochs, of every start."""
+        """The losses of these epochs."""
         steps, last_share = self._spec.steps, self._spec.last_share
-        end = epochs * steps
-        count = len(self._starts)
-        after = self._ensemble_at(end)
-        train = np.zeros((count, len(epochs)))
+        end, train = epochs * steps, np.zeros(len(epochs))
         for expectation, noise, unseen in self._parts:
-            until_last = expectation.mean(end - steps, steps - 1)[:count, TRAIN]
-            last = expectation.at(end - 1)[:count, TRAIN]
-            mean = (1 - last_share) * until_last + last_share * last
+            until_last = expectation.mean(end - steps, steps - 1)[0, TRAIN]
+            mean = (1 - last_share) * until_last + last_share * expectation.at(end - 1)[0, TRAIN]
             train += mean + unseen * (mean + noise)
-        return [one._replace(train=mean) for one, mean in zip(after, train, strict=True)]
+        return self.at(end)._replace(train=train)
 
     def at(self, steps: Float[np.ndarray, " t"]) -> Losses:
-        """All losses before the updates of these steps, of the first start."""
-        return self._ensemble_at(steps)[0]
-
-    def _ensemble_at(self, steps: Float[np.ndarray, " t"]) -> list[Losses]:
+        """All losses before the updates of these steps."""
         second = np.sum([part.expectation.at(steps) for part in self._parts], axis=0)
-        return [
-            Losses(
-                second[index, TRAIN],
-                mean.linear_validation(steps) + second[index, VALIDATION],
-                mean.linear_judged(steps) + second[self._judged_from + index, JUDGED],
-            )
-            for index, mean in enumerate(self._means)
+        return Losses(
+            second[0, TRAIN],
+            self._mean.linear_validation(steps) + second[0, VALIDATION],
+            self._mean.linear_judged(steps) + second[self._judged_from, JUDGED],
+        )
+
+    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+        """The losses of every epoch from these starts, to leading order in the batches' noise."""
+        own = self.losses(self._spec.epochs)
+        return from_other_starts(
+            self._spec, starts, self.means, own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
+        )
+
+    def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
+        """What is left of each mode of the expected weights at the ends of epochs, and its mean square within them."""
+        squares = [
+            weight * np.asarray(self._mean.factors((epochs - 1 + node) * self._spec.steps)) ** 2
+            for node, weight in zip(NODES, NODE_WEIGHTS, strict=True)
         ]
+        return np.asarray(self._mean.factors(epochs * self._spec.steps)), np.sum(squares, axis=0)
+
+    def spread(self, rows: Float[np.ndarray, "N n"] | None = None) -> Losses | None:
+        """Relative standard deviations of the losses over the orders of the rows: Gaussian ones, or those given."""
+        spec, along = self._spec, []
+        for rate, outputs in zip(spec.group_rates, spec.problem.output_groups, strict=True):
+            start, kick = spec.counted(outputs)
+            moments = functools.partial(moments_at, spec.updates(rate), minibatch.at_start(jnp.asarray(start)), kick)
+            along.append(Along(np.full((spec.settings.epochs, 1), rate), moments))
+        ends = self.at(spec.epochs * spec.steps).train
+        return spread_over_orders(spec, along, self.losses(spec.epochs).train, ends, rows)
 
     def excess(self, step: float) -> float:
-        """The expected training loss above its floor before the update of this step, of the first start."""
+        """The expected training loss above its floor before the update of this step."""
         return float(self.at(np.array([step])).train[0])
 
     def steps_to(self, level: float) -> float:
-        """Updates until the expected squared error of the first start, as judged, is at most `level`."""
-        return first_step(lambda steps: self.at(steps).error <= level, guess=self._means[0].steps_to(level))
+        """Updates until the expected squared error, as judged, is at most `level`."""
+        return first_step(lambda steps: self.at(steps).error <= level, guess=self._mean.steps_to(level))
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
@@ -111,7 +125,7 @@ class MinibatchTrajectory:
             return np.sum([expectation.at(steps)[0, index] for expectation in expectations], axis=0)
 
         levels = [left * power(k, np.zeros(1))[0] for k in range(len(masks))]
-        guesses = self._means[0].group_steps(masks, left)
+        guesses = self._mean.group_steps(masks, left)
         return np.array(
             [
                 first_step(lambda steps, k=k: power(k, steps) <= levels[k], guess=guess)
@@ -121,27 +135,8 @@ class MinibatchTrajectory:
 
     def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
         """The expected stacked weights before the updates of these steps."""
-        return self._means[0].weights_along(steps)
+        return self._mean.weights_along(steps)
 
     def weights(self, step: float) -> Weights:
         """The expected weights."""
-        return self._means[0].weights(step)
-
-
-def shuffled_updates(spec: RunSpec, rate: float) -> minibatch.Updates:
-    """The updates of a run's shuffled epochs at the rate η' of some of its outputs."""
-    settings, problem = spec.settings, spec.problem
-    return minibatch.updates(
-        problem.spectrum.eigenvalues,
-        problem.mean,
-        spec.mean_batch,
-        rate,
-        settings.momentum,
-        settings.nesterov,
-        float(spec.steps),
-    )
-
-
-def group_rates(problem: QuadraticProblem, learning_rate: float) -> Float[np.ndarray, " g"]:
-    """η' = 2 η ω / q of each group of outputs."""
-    return 2 * learning_rate * problem.output_shares[: problem.groups]
+        return self._mean.weights(step)

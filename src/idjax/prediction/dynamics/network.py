@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from idjax.moments.normalize import encode, fit
 from idjax.nn.model import ACTIVATIONS, RANGES, layers_of, to_params
 from idjax.nn.step import Plan
-from idjax.prediction.dynamics.trajectory import RunSpec, Sample
+from idjax.prediction.dynamics.run_spec import RunSpec, Sample
 from idjax.types import Layers, Weights
 
 NAMED = 8

@@ -1,18 +1,14 @@
 """How far the losses of one layer's run stray with the order of its rows: the theory, for SGD and momentum."""
 
-import functools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics.empirical_rows import rows_seen
-from idjax.prediction.dynamics.minibatch import MinibatchTrajectory, group_rates, shuffled_updates
-from idjax.prediction.dynamics.scheduled import ScheduledTrajectory
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec
+from idjax.prediction.dynamics.run_spec import RunSpec
+from idjax.prediction.dynamics.trajectory import Losses
 from idjax.theory.sgd import order_spread
-from idjax.theory.sgd.horizons import moments_at
-from idjax.theory.sgd.minibatch import at_start
 
 MOST_WORK = 2e10
 """Products that it may cost, well under a minute."""
@@ -24,52 +20,47 @@ NOTHING = 1e-12
 """Share of the first loss below which the spread is not told relative to the loss."""
 
 
+class Along(NamedTuple):
+    """Along a run, of a group of outputs as the loss counts it: its rates η', (E, 1) where one holds for all of an
+    epoch, and its second moments before updates of one epoch, (t, n, n).
+    """
+
+    rates: Float[np.ndarray, "E m"]
+    moments: Callable[[Float[np.ndarray, " t"]], Float[np.ndarray, "t n n"]]
+
+
 def spread_over_orders(
-    spec: RunSpec, trajectory: MinibatchTrajectory | ScheduledTrajectory, epochs: Float[np.ndarray, " E"]
+    spec: RunSpec,
+    along: Sequence[Along],
+    train: Float[np.ndarray, " E"],
+    ends: Float[np.ndarray, " E"],
+    rows: Float[np.ndarray, "N n"] | None = None,
 ) -> Losses | None:
-    """Relative standard deviations of the losses over the orders of the rows; None if they take minutes.
+    """Relative standard deviations of the losses over the orders of the rows; None beyond the budget.
 
     Those of validation are taken to be what they are at the ends of epochs of the training rows.
+
+    Args:
+      train, ends: training losses above their floor, means of the epochs and at their ends.
+      rows: in the eigenbasis, where they are not to be taken as Gaussian.
     """
-    problem, settings = spec.problem, spec.settings
-    n = problem.spectrum.eigenvalues.size
-    rows = None
-    if spec.empirical_rows and spec.sample is not None:
-        rows = np.asarray(rows_seen(problem, settings, spec.sample).inputs)
-    if n**2 * (SPREAD_WORK * problem.groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
+    n, groups = spec.problem.spectrum.eigenvalues.size, spec.problem.groups
+    if n**2 * (SPREAD_WORK * groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
         return None
-    found = order_spread.spread_over_batches(
-        _outputs(spec, trajectory), spec.mean_batch, spec.steps, settings.epochs, rows
-    )
-    at_end = (
-        trajectory.at_ends if isinstance(trajectory, ScheduledTrajectory) else trajectory.at(epochs * spec.steps).train
-    )
+    parts = [_outputs(spec, *group) for group in zip(along, spec.problem.output_groups, strict=True)]
+    found = order_spread.spread_over_batches(parts, spec.mean_batch, spec.steps, spec.settings.epochs, rows)
 
     def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
         index = found.epochs - 1
         known = deviation / np.maximum(loss[index], NOTHING * loss[0])
-        return np.interp(np.log(epochs), np.log(found.epochs), known)
+        return np.interp(np.log(spec.epochs), np.log(found.epochs), known)
 
-    end = relative(found.end, at_end)
-    return Losses(relative(found.train, trajectory.losses(epochs).train), end, end)
+    end = relative(found.end, ends)
+    return Losses(relative(found.train, train), end, end)
 
 
-def _outputs(spec: RunSpec, trajectory: MinibatchTrajectory | ScheduledTrajectory) -> list[order_spread.Outputs]:
-    """The groups of outputs, as the loss counts them, and their rates and second moments along the trajectory."""
-    problem, settings = spec.problem, spec.settings
-    parts = []
-    for k, rate in enumerate(group_rates(problem, settings.step_size)):
-        outputs = problem.output_groups[k]
-        share, noise = problem.output_shares[outputs], problem.on_train.residual[outputs]
-        errors = spec.coefficients[:, outputs]
-        start, kick = (errors * share) @ errors.T, float(share @ noise)
-        if isinstance(trajectory, ScheduledTrajectory):
-            rates, moments = trajectory.groups[k].rates, functools.partial(trajectory.moments_at, trajectory.groups[k])
-        else:
-            rates = np.full((settings.epochs, 1), rate)
-            rule = shuffled_updates(spec, rate)
-            moments = functools.partial(moments_at, rule, at_start(jnp.asarray(start)), kick)
-        mean_share = float(share**2 @ noise) / kick if kick > 0 else 0.0
-        updates = functools.partial(shuffled_updates, spec)
-        parts.append(order_spread.Outputs(rates, updates, start, moments, kick, mean_share))
-    return parts
+def _outputs(spec: RunSpec, along: Along, outputs: slice) -> order_spread.Outputs:
+    share, noise = spec.problem.output_shares[outputs], spec.problem.on_train.residual[outputs]
+    start, kick = spec.counted(outputs)
+    mean_share = float(share**2 @ noise) / kick if kick > 0 else 0.0
+    return order_spread.Outputs(along.rates, spec.updates, start, along.moments, kick, mean_share)

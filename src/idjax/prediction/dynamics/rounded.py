@@ -1,16 +1,19 @@
 """What rounding of the weights changes in SGD: where a full batch stalls, and how it slows noisy batches."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
+from idjax.prediction.dynamics import stepped
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.stepped import stepped_trajectory
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec, Trajectory, floor_of
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
 from idjax.theory import finite_precision
-from idjax.types import Stall, Weights
+from idjax.types import Stall, Status, Weights
 
 UNSLOWED = 0.999
 """Share of the descent that has to pass for rounding to be left out."""
@@ -36,7 +39,7 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
     settings = spec.settings
     end = float(settings.epochs * spec.steps)
     if settings.rounding == "stochastic":
-        trajectory.how += _noise_warning(spec, trajectory, end)
+        _warn(trajectory, _noise_warning(spec, trajectory, end))
     if settings.rounding != "nearest" or settings.dtype == "float64":
         return trajectory
     level = (1 - settings.learned_at) * spec.problem.variance - spec.problem.lost
@@ -44,8 +47,8 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
     if isinstance(trajectory, FullBatchTrajectory):
         stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
         if settings.dtype == "bfloat16" or stall < end:
-            return stepped_trajectory(spec)
-        return StallingPath(spec, stall) if stall < learned else trajectory
+            return stepped.build(spec)
+        return StallingTrajectory(spec, stall) if stall < learned else trajectory
     last = max(learned, end) if np.isfinite(learned) else end
     warning = _noise_warning(spec, trajectory, end)
     rounded: MinibatchTrajectory | SlowedTrajectory = trajectory
@@ -56,11 +59,16 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
         late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
         steps = np.unique(np.round([0.0, *early, *late]))
         rounded = SlowedTrajectory(spec, trajectory, steps, _passed(spec, trajectory, steps))
-    rounded.how += warning
+    _warn(rounded, warning)
     return rounded
 
 
-class StallingPath(FullBatchTrajectory):
+def _warn(trajectory: Trajectory, warning: str) -> None:
+    if warning:
+        trajectory.how, trajectory.status = trajectory.how + warning, Status.OUTSIDE_RANGE
+
+
+class StallingTrajectory(FullBatchTrajectory):
     """A full batch that stalls after the run: what would be learned later never is."""
 
     def __init__(self, spec: RunSpec, step: float):
@@ -80,7 +88,7 @@ class StallingPath(FullBatchTrajectory):
         return np.where(steps <= self.stall.steps, steps, np.inf)
 
 
-class SlowedTrajectory:
+class SlowedTrajectory(Trajectory):
     """Batches' noise carries the share p of the mean update over the gap: t updates do what τ would, dτ/dt = p.
 
     docs/theory.md (125). As the loss falls so does the noise, and the clock τ stops.
@@ -99,6 +107,7 @@ class SlowedTrajectory:
         passed: Float[np.ndarray, " k"],
     ):
         self.unrounded, self._steps, self._unrounded_steps = trajectory, spec.steps, steps
+        self._epochs, self.status = spec.epochs, trajectory.status
         pace = 1 / np.maximum(passed, 1 / FOREVER)
         needed = np.append(0.0, np.cumsum(np.diff(steps) * (pace[1:] + pace[:-1]) / 2))
         self._needed = np.minimum(needed, FOREVER)
@@ -107,6 +116,7 @@ class SlowedTrajectory:
         dtype = spec.settings.dtype
         self.how = f"{trajectory.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
         if self._valid < spec.settings.epochs * spec.steps:
+            self.status = Status.OUTSIDE_RANGE
             self.how += (
                 f"; outside its range from step {self._valid:,.0f} on: rounding loses a tenth of the mean update"
             )
@@ -125,6 +135,18 @@ class SlowedTrajectory:
         losses = Losses(self.unrounded.losses(epochs).train * share, after.validation, after.error)
         still = after.train >= STANDS * self.unrounded.at(self._clock(np.array([self._valid]))).train
         return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
+
+    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+        """The losses from these starts: rounding slows others as it slows this one."""
+        found = self.unrounded.ensemble(starts)
+        if isinstance(found, NoEnsemble):
+            return found
+        slowed = [a / b for a, b in zip(*(one.losses(self._epochs) for one in (self, self.unrounded)), strict=True)]
+        return [Losses(*(part * by for part, by in zip(one, slowed, strict=True))) for one in found]
+
+    def spread(self) -> Losses | None:
+        """Relative standard deviations over the orders of the rows, as without rounding."""
+        return self.unrounded.spread()
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error is at most `level`; inf beyond the range."""

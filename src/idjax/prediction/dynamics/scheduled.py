@@ -1,5 +1,7 @@
 """Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
 
+import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -8,8 +10,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.nn import schedules
-from idjax.prediction.dynamics.minibatch import group_rates, shuffled_updates
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec, SampledTrajectory, evaluate
+from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
+from idjax.prediction.dynamics.other_starts import from_other_starts
+from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
+from idjax.prediction.dynamics.trajectory import (
+    Losses,
+    NoEnsemble,
+    SampledTrajectory,
+    Trajectory,
+    undefined_by_rounding,
+)
 from idjax.settings import parse_schedule
 from idjax.theory.sgd import horizons, minibatch, order_spread
 from idjax.types import Weights
@@ -21,8 +31,20 @@ CHANGE = 0.05
 MOST_PIECES = 16
 
 
-def scheduled_trajectory(spec: RunSpec) -> "ScheduledTrajectory":
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    settings = spec.settings
+    if spec.layers or spec.full_batch or spec.empirical_rows:
+        return ""
+    if settings.optimizer != "sgd" or settings.schedule == "constant":
+        return ""
+    return beyond_quadratic(settings)
+
+
+def build(spec: RunSpec) -> Trajectory:
     """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
+    if undefined := undefined_by_rounding(spec):
+        return undefined
     settings, problem = spec.settings, spec.problem
     rate = schedules.build(parse_schedule(settings.schedule), 1.0, spec.steps, settings.epochs)
     assert callable(rate)
@@ -32,7 +54,7 @@ def scheduled_trajectory(spec: RunSpec) -> "ScheduledTrajectory":
     forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
     noise = problem.on_train.residual
     record, groups = np.zeros((1 + len(forms), settings.epochs)), []
-    for step_size, outputs in zip(group_rates(problem, settings.step_size), problem.output_groups, strict=True):
+    for step_size, outputs in zip(spec.group_rates, problem.output_groups, strict=True):
         seconds: dict[bytes, _Seconds] = {}
         for k, shares in enumerate(np.asarray(watched.shares)):
             # Forms that weigh outputs alike see the same second moments.
@@ -82,35 +104,32 @@ class ScheduledTrajectory(SampledTrajectory):
         groups: list[Group],
     ):
         super().__init__(spec, record, spec.weights_at(factors[-1]))
-        self._factors, self._squares, self.groups = factors, squares, groups
+        self._factors, self._squares, self._groups = factors, squares, groups
 
-    @property
-    def at_ends(self) -> Float[np.ndarray, " E"]:
-        """The training loss above its floor at the end of every epoch: that of all groups of modes."""
-        return self._record[3:].sum(axis=0)
+    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+        """The losses of every epoch from these starts, to leading order in the batches' noise."""
 
-    def moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
+        def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            chosen = epochs.astype(int) - 1
+            return self._factors[chosen], self._squares[chosen]
+
+        return from_other_starts(
+            self._spec, starts, means, self.losses(self._spec.epochs), lambda spec: build(spec).losses(spec.epochs)
+        )
+
+    def spread(self) -> Losses | None:
+        """Relative standard deviations of the losses over the orders of the rows."""
+        along = [Along(group.rates, functools.partial(self._moments_at, group)) for group in self._groups]
+        # The loss at the end of every epoch is that of all groups of modes.
+        return spread_over_orders(self._spec, along, self._record[0], self._record[3:].sum(axis=0))
+
+    def _moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
         """Σ_j s_j E[e_j e_jᵀ] of a group before these updates of one epoch that `order_spread.epochs_read`, at its mean
         rate.
         """
         epoch = int(steps[0]) // self._spec.steps
-        rule = shuffled_updates(self._spec, float(group.rates[epoch].mean()))
+        rule = self._spec.updates(float(group.rates[epoch].mean()))
         return horizons.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._spec.steps)
-
-    def of_start(self, start: Weights) -> Losses:
-        """The losses of another start, to leading order in the batches' noise: the mean of the weights differs."""
-        epochs = np.arange(1.0, self._spec.settings.epochs + 1)
-        here, there = self._of_means(self._spec), self._of_means(self._spec._replace(start=start))
-        return Losses(*(own + b - a for own, a, b in zip(self.losses(epochs), here, there, strict=True)))
-
-    def _of_means(self, spec: RunSpec) -> Losses:
-        train = np.sum(spec.power() * self._squares, axis=(-2, -1))
-        validation = spec.validation()
-        return Losses(
-            train,
-            np.full_like(train, np.nan) if validation is None else np.asarray(evaluate(validation, self._factors)),
-            np.asarray(evaluate(spec.judged(), self._factors)),
-        )
 
 
 class _Seconds(NamedTuple):
@@ -139,7 +158,7 @@ def _second_moments(
         mean_rate = float(rates.mean())
         if iterated:
             state, values = minibatch.expected(
-                shuffled_updates(spec, mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+                spec.updates(mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
             )
             values = np.asarray(values)[:, 0]
             share = spec.last_share
@@ -147,9 +166,7 @@ def _second_moments(
         else:
             mean = 0.0
             for part in np.array_split(rates, _pieces(rates)):
-                state, average = horizons.advance(
-                    shuffled_updates(spec, float(part.mean())), state, kick, form, len(part)
-                )
+                state, average = horizons.advance(spec.updates(float(part.mean())), state, kick, form, len(part))
                 mean += average * len(part) / len(rates)
         decay = mean_rate / (1 - settings.momentum) * eigenvalues * spec.steps
         unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, spec.mean_batch, spec.rows)

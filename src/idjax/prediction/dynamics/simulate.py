@@ -10,11 +10,10 @@ import numpy as np
 from idjax.moments.normalize import fit
 from idjax.nn.model import to_params
 from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_runs
-from idjax.prediction.dynamics.trajectory import Losses, RunSpec, Sample, floor_of
+from idjax.prediction import budget
+from idjax.prediction.dynamics.run_spec import RunSpec, Sample, floor_of
+from idjax.prediction.dynamics.trajectory import Losses
 from idjax.types import Layers
-
-MOST_NUMBERS = 2**26
-"""Numbers that the rows of an epoch, or the orders of all epochs, may take in all runs."""
 
 
 def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
@@ -43,18 +42,18 @@ def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
     return [Losses(*pair, np.full_like(pair[0], np.nan)) for pair in zip(train, validation, strict=True)]
 
 
-def seconds_of(spec: RunSpec, runs: int) -> float:
-    """About how long that takes on two cores; inf where the rows are not at hand or too many."""
+def products(spec: RunSpec, runs: int) -> float:
+    """About the products that this takes; inf where the rows are not at hand or too many."""
     settings, sample = spec.settings, spec.sample
     missing = spec.problem.validation is not None and spec.held_out is None
     if sample is None or len(sample.x) != spec.rows or missing:
         return float("inf")
     columns = sample.x.shape[1] + spec.start.bias.size
-    if runs * spec.rows * max(columns, settings.epochs) > MOST_NUMBERS:
+    if runs * spec.rows * max(columns, settings.epochs) > budget.NUMBERS_OF_RUNS:
         return float("inf")
     weights = sum(layer.stacked.size for layer in spec.layers)
     updates, rows = settings.epochs * spec.steps, runs * settings.epochs * spec.rows
-    return 1.5 + 2e-5 * updates * len(spec.layers) + rows * (5e-8 + 2.5e-10 * weights)
+    return 7.5e9 + 1e5 * updates * len(spec.layers) + rows * (250 + 1.25 * weights)
 
 
 def _on_device(sample: Sample, dtype: str) -> Rows:

@@ -9,7 +9,8 @@ import optax
 from jaxtyping import Array
 
 from idjax.nn import optimizers, schedules
-from idjax.prediction.dynamics.trajectory import RunSpec, SampledTrajectory, floor_of
+from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
+from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.settings import Settings, parse_schedule
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
@@ -26,7 +27,21 @@ STANDS = 0.99
 ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "master": ", with a float32 copy"}
 
 
-def stepped_trajectory(spec: RunSpec) -> SampledTrajectory:
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run, as flags; empty where it is of another kind."""
+    settings = spec.settings
+    if spec.layers or not spec.full_batch or (settings.optimizer == "sgd" and settings.schedule == "constant"):
+        return ""
+    return beyond_quadratic(settings)
+
+
+def products(spec: RunSpec) -> float:
+    """About the products that a prediction takes; those of vectors are ten times as dear as those of matrices."""
+    n, outputs = spec.start.stacked.shape
+    return spec.settings.epochs * spec.steps * 10 * n**2 * outputs
+
+
+def build(spec: RunSpec) -> SampledTrajectory:
     """Every update taken on the moments of the data, weights stored as they are in training; docs/theory.md, section
     13. The gradient is exact, as that of training is but for the rounding of its sums.
     """

@@ -1,0 +1,23 @@
+"""What predictions may cost, in products and numbers held: what is predicted does not depend on the machine.
+
+A product is a multiplication in a product of large matrices, of which two cores do about 5e9 a second.
+"""
+
+FOLLOWED = 1e11
+"""Products of runs that are followed one by one: for a band, or for the fastest learning rate."""
+NUMBERS_OF_RUNS = 2**26
+"""Numbers that the rows of an epoch, or the orders of all epochs, may take in all runs of a band on the rows."""
+ENSEMBLE = 5e11
+"""Products of the losses of many starts in closed form."""
+LOSSES = 2**25
+"""Losses of a band held at once."""
+NUMBERS_AT_ONCE = 2**24
+"""Shrink factors held at once, 128 MiB of them."""
+ORDERS = 2e10
+"""Products of the spread over the orders of the rows."""
+MODES = 2500
+"""Weights, or outputs of all rows, whose eigenvectors are found for the tangent kernel."""
+JACOBIAN = 5e7
+"""Numbers of a Jacobian that is held at once."""
+JACOBIAN_PART = 4e6
+"""Numbers of the part of a Jacobian that is worked on at once."""

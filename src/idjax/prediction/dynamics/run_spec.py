@@ -1,0 +1,180 @@
+"""A run that is to be predicted: its problem, its start and its updates, and what theories ask of them."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idjax.prediction.problem import QuadraticProblem, mode_groups
+from idjax.settings import Settings
+from idjax.theory import quadratic
+from idjax.theory.full_batch.stepped import Layer, Watched
+from idjax.theory.sgd import minibatch
+from idjax.types import IdjaxError, Layers, OnProgress, Weights, silent
+
+
+class NoTheoryError(IdjaxError):
+    """These settings can be trained, but no theory here predicts them."""
+
+
+class Sample(NamedTuple):
+    """The training rows; y is None for an autoencoder."""
+
+    x: Float[np.ndarray, "N p"]
+    y: Float[np.ndarray, "N q"] | None
+
+
+class RunSpec(NamedTuple):
+    """A run to be predicted: the problem, its start, and how its epochs are cut into updates."""
+
+    problem: QuadraticProblem
+    start: Weights
+    settings: Settings
+    rows: int
+    sample: Sample | None = None
+    beyond: bool = True
+    """Whether the time to learn is asked for, which may lie far beyond the run."""
+    layers: Layers = ()
+    """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
+    held_out: Sample | None = None
+    """The validation rows, which activations need."""
+    progress: OnProgress = silent
+
+    @property
+    def full_batch(self) -> bool:
+        """Whether every update sees all rows."""
+        return self.settings.batch_size >= self.rows
+
+    @property
+    def empirical_rows(self) -> bool:
+        """Whether the rows' own fourth moment is asked for, and matters."""
+        return self.settings.moments == "data" and not self.full_batch
+
+    @property
+    def steps(self) -> int:
+        """Updates in an epoch."""
+        return -(-self.rows // self.settings.batch_size)
+
+    @property
+    def last_share(self) -> float:
+        """The share of the rows that the last batch of an epoch holds."""
+        return (self.rows - (self.steps - 1) * self.settings.batch_size) / self.rows
+
+    @property
+    def mean_batch(self) -> float:
+        """The harmonic mean of the batch sizes of an epoch, for noise goes as 1/B."""
+        return self.steps / ((self.steps - 1) / self.settings.batch_size + 1 / (self.last_share * self.rows))
+
+    @property
+    def epochs(self) -> Float[np.ndarray, " E"]:
+        """The numbers of the epochs, from 1."""
+        return np.arange(1.0, self.settings.epochs + 1)
+
+    @property
+    def group_rates(self) -> Float[np.ndarray, " g"]:
+        """η' = 2 η ω / q of each group of outputs."""
+        return 2 * self.settings.step_size * self.problem.output_shares[: self.problem.groups]
+
+    def updates(self, rate: float) -> minibatch.Updates:
+        """The updates of shuffled epochs at the rate η' of some outputs."""
+        settings, problem = self.settings, self.problem
+        numbers = (self.mean_batch, rate, settings.momentum, settings.nesterov, float(self.steps))
+        return minibatch.updates(problem.spectrum.eigenvalues, problem.mean, *numbers)
+
+    @property
+    def coefficients(self) -> Float[np.ndarray, "n q"]:
+        """The error at the start in the eigenbasis."""
+        return self.problem.coefficients(self.start)
+
+    def counted(self, outputs: slice) -> tuple[Float[np.ndarray, "n n"], float]:
+        """Σ_j s_j e_j e_jᵀ at the start and Σ_j s_j σ_j² of some outputs, each by its share s_j of the loss."""
+        errors, shares = self.coefficients[:, outputs], self.problem.output_shares[outputs]
+        return (errors * shares) @ errors.T, float(shares @ self.problem.on_train.residual[outputs])
+
+    def judged(self) -> quadratic.Quadratic:
+        """The squared error in original units as a quadratic form along the trajectory."""
+        problem = self.problem
+        return quadratic.quadratic_form(problem.on_judged, self.coefficients, problem.judged_weights, problem.groups)
+
+    def validation(self) -> quadratic.Quadratic | None:
+        """The validation loss as a quadratic form along the trajectory, if there is a split."""
+        problem = self.problem
+        if problem.on_validation is None:
+            return None
+        return quadratic.quadratic_form(
+            problem.on_validation, self.coefficients, problem.output_weights, problem.groups
+        )
+
+    def layer(self) -> Layer:
+        """The layer as it is stepped on the moments of the data."""
+        problem = self.problem
+        return Layer(
+            covariance=jnp.asarray(problem.train.covariance_xx),
+            mean=jnp.asarray(problem.train.mean_x),
+            weight=jnp.asarray(problem.train.weight),
+            reference=jnp.asarray(problem.reference.stacked),
+            shares=jnp.asarray(problem.output_shares),
+        )
+
+    def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
+        """What is recorded of a run that is followed step by step: validation loss, judged error and the loss of every
+        group of modes, as forms of the error in the inputs' coordinates, and their values at the optimum.
+        """
+        problem = self.problem
+        vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
+        projected = [problem.on_validation or problem.on_train, problem.on_judged]
+        rows_shares = [problem.output_shares, problem.judged_shares]
+        masks = [mask for _, mask in mode_groups(problem)]
+        forms = [vectors @ part.gram @ vectors.T for part in projected]
+        forms += [(vectors * (mask * eigenvalues)) @ vectors.T for mask in masks]
+        slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
+        shares = rows_shares + [problem.output_shares for _ in masks]
+        constants = [float(part.residual @ share) for part, share in zip(projected, rows_shares, strict=True)]
+        watched = Watched(*(jnp.asarray(np.stack(part)) for part in (forms, shares, slopes)))
+        return watched, np.array(constants + [0.0] * len(masks))
+
+    def power(self) -> Float[np.ndarray, "g n"]:
+        """The training loss that each mode holds at the start."""
+        problem = self.problem
+        power = problem.spectrum.eigenvalues[:, None] * self.coefficients**2 * problem.output_shares
+        return power.sum(axis=1)[None] if problem.groups == 1 else power.T
+
+    def weights_at(self, factors: Float[np.ndarray, "g n"]) -> Weights:
+        """The weights where each coefficient of the start has been multiplied by its factor."""
+        return self.weights_of(self.problem.spectrum.eigenvectors @ (factors.T * self.coefficients))
+
+    def weights_of(self, errors: Float[np.ndarray, "n q"]) -> Weights:
+        """The weights that are off the optimum by these errors."""
+        stacked = self.problem.reference.stacked + errors
+        return Weights(stacked[:-1], stacked[-1])
+
+
+def beyond_quadratic(settings: Settings) -> str | None:
+    """What keeps the run of a linear layer from being descent on a quadratic form, as flags; None if nothing does."""
+    if settings.loss != "mse":
+        return f"--loss {settings.loss}"
+    if settings.activity_l1 > 0:
+        return f"--activity-l1 {settings.activity_l1}"
+    if settings.activity_l2 > 0 and settings.normalize not in ("none", "center") and settings.loss_space == "original":
+        return "--activity-l2 with a loss in original units"
+    if settings.normalize == "zca" and (settings.optimizer != "sgd" or settings.dtype == "bfloat16"):
+        return f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}"
+    return None
+
+
+def beyond_layers(spec: RunSpec) -> str | None:
+    """What keeps the run of hidden layers or activations from being predicted, as flags; None if nothing does."""
+    settings = spec.settings
+    if spec.empirical_rows:
+        return "--moments data"
+    if settings.normalize == "zca":
+        return "--normalize zca"
+    if not spec.full_batch and settings.dtype == "bfloat16":
+        return "--dtype bfloat16 with minibatches"
+    return beyond_quadratic(settings)
+
+
+def floor_of(problem: QuadraticProblem) -> float:
+    """The training loss at the optimum, with the constant part of the penalty."""
+    return float(problem.on_train.residual @ problem.output_shares) + problem.penalty[0]
