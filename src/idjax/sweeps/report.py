@@ -20,6 +20,11 @@ MOST_PANELS = 12
 COLUMNS = 3
 LEAST, MOST = 1e-6, 1e9
 """What is left unexplained is drawn between these: less is learned for good, more has diverged."""
+TWINS = (
+    Line2D([], [], color="black", lw=1.4, label="predicted"),
+    Line2D([], [], color="black", label="trained", **marks(None)),
+)
+_PLURAL = {"agrees": "agree", "differs": "differ", "diverges as predicted": "diverge as predicted"}
 COLORS = {"agrees": GREEN, "differs": RED, "outside the range": GREY}
 
 
@@ -48,7 +53,9 @@ def rows(outcome: SweepOutcome) -> list[tuple[str, ...]]:
 
 def summary(outcome: SweepOutcome) -> str:
     """What came of the sweep, in a sentence."""
-    counts = ", ".join(f"{count} {_plural(kind, count)}" for kind, count in outcome.counts.items())
+    counts = ", ".join(
+        f"{count} {kind if count == 1 else _PLURAL.get(kind, kind)}" for kind, count in outcome.counts.items()
+    )
     errors = [point.error for point in outcome.points if point.agreement in ("agrees", "differs")]
     worst = max(errors, default=math.nan)
     closing = f"; the largest error is {number(worst, 2)}" if errors else ""
@@ -77,17 +84,16 @@ def curves_figure(outcome: SweepOutcome) -> Figure:
         for point in points:
             if point.agreement == "diverges as predicted":
                 continue
-            color, epoch = layout.color(point), np.arange(1, point.epochs + 1)
+            color, epoch = layout.shade(point.at.get(layout.x)), np.arange(1, point.epochs + 1)
             style = {**marks(None), "ms": 3.5, "markevery": _thinned(point.epochs)}
             ax.plot(epoch, _shown(1 - point.predicted_explained), color=color, lw=1.4)
             ax.plot(epoch, _shown(1 - point.trained_explained), color=color, **style)
         ax.set_yscale("log")
         whole_epochs(ax)
 
-    figure = _panels(layout, draw, "epoch", "1 - explained variance")
+    figure = _figure(layout, draw, "epoch", "1 - explained variance")
     handles = [Line2D([], [], color=layout.shade(value), lw=3, label=value_words(value)) for value in layout.xs]
-    handles += _twins()
-    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8, title=layout.x)
+    figure.legend(handles=[*handles, *TWINS], loc="outside right upper", frameon=False, fontsize=8, title=layout.x)
     return figure
 
 
@@ -108,8 +114,8 @@ def epochs_figure(outcome: SweepOutcome) -> Figure:
         ax.set_yscale("log")
         layout.scale(ax)
 
-    figure = _panels(layout, draw, layout.x, "epochs to learn")
-    twins = [*_twins(), Line2D([], [], color=GREY, ls="--", lw=1, label="epochs trained")]
+    figure = _figure(layout, draw, layout.x, "epochs to learn")
+    twins = [*TWINS, Line2D([], [], color=GREY, ls="--", lw=1, label="epochs trained")]
     figure.legend(handles=twins, loc="outside upper right", ncols=3, frameon=False, fontsize=8)
     return figure
 
@@ -127,7 +133,7 @@ def errors_figure(outcome: SweepOutcome) -> Figure:
         ax.set_yscale("log")
         layout.scale(ax)
 
-    figure = _panels(layout, draw, layout.x, "error of 1 - EV, relative")
+    figure = _figure(layout, draw, layout.x, "error of 1 - EV, relative")
     handles = [
         Line2D([], [], ls="", marker="o", color=color, label=label)
         for label, color in (("within its bound", GREEN), ("beyond its bound", RED), ("outside the range", GREY))
@@ -137,20 +143,17 @@ def errors_figure(outcome: SweepOutcome) -> Figure:
     return figure
 
 
-class _Layout(NamedTuple):
+class _Panels(NamedTuple):
     """The field on the horizontal axis, its values, and the points of each panel by the words of the other fields."""
 
     x: str
-    xs: tuple[Value, ...]
+    xs: tuple[Any, ...]
     panels: dict[str, list[SweepPoint]]
     numeric: bool
 
     def position(self, point: SweepPoint) -> float:
-        value = point.at.get(self.x)
-        return float(value) if self.numeric and isinstance(value, (int, float)) else float(self.xs.index(value))
-
-    def color(self, point: SweepPoint) -> Any:
-        return self.shade(point.at.get(self.x))
+        value: Any = point.at.get(self.x)
+        return float(value) if self.numeric else float(self.xs.index(value))
 
     def shade(self, value: Value) -> Any:
         share = self.xs.index(value) / max(len(self.xs) - 1, 1)
@@ -160,43 +163,29 @@ class _Layout(NamedTuple):
         """Ticks at the values where they are words, a logarithm where they span decades."""
         if not self.numeric:
             ax.set_xticks(range(len(self.xs)), [plain(value_words(value)) for value in self.xs])
-            return
-        numbers = [float(value) for value in self.xs if isinstance(value, (int, float))]
-        if min(numbers) > 0 and max(numbers) > 20 * min(numbers):
+        elif self.xs[0] > 0 and self.xs[-1] > 20 * self.xs[0]:
             ax.set_xscale("log")
 
 
-def _layout(outcome: SweepOutcome) -> _Layout:
-    fields = outcome.fields
-
-    def values(field: str) -> tuple[Value, ...]:
-        found = dict.fromkeys(point.at[field] for point in outcome.points)
-        return tuple(found)
-
-    def is_number(value: Value) -> bool:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-    numeric = [field for field in fields if all(is_number(value) for value in values(field))]
-    x = max(numeric or fields, key=lambda field: len(values(field)), default="")
-    # Fields that move with x, as those of a random search do, are no panels of their own.
+def _layout(outcome: SweepOutcome) -> _Panels:
     count = len(outcome.points)
-    others = [
-        field for field in fields if field != x and not (len(values(field)) == count > 1 == count // len(values(x)))
-    ]
+    values: dict[str, tuple[Any, ...]] = {
+        field: tuple(dict.fromkeys(point.at[field] for point in outcome.points)) for field in outcome.fields
+    }
+    numeric = [field for field, found in values.items() if {*map(type, found)} <= {int, float}]
+    x = max(numeric or values, key=lambda field: len(values[field]), default="")
+    xs = tuple(sorted(values[x])) if x in numeric else values.get(x, (None,))
+    # Fields that move with x, as those of a random search do, are no panels of their own.
+    others = [field for field in values if field != x and not len(values[field]) == count > 1 == count // len(xs)]
     panels: dict[str, list[SweepPoint]] = {}
     for point in outcome.points:
         panels.setdefault(", ".join(f"{field} {value_words(point.at[field])}" for field in others), []).append(point)
-    if x:
-        for points in panels.values():
-            points.sort(key=lambda point: (values(x).index(point.at[x]) if x not in numeric else 0, point.at[x] or 0))
-    return _Layout(x, _sorted(values(x)) if x in numeric else values(x) if x else (None,), panels, x in numeric)
+    for points in panels.values():
+        points.sort(key=lambda point: xs.index(point.at.get(x)))
+    return _Panels(x, xs, panels, x in numeric)
 
 
-def _sorted(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple(sorted(values, key=lambda value: float(value) if isinstance(value, (int, float)) else 0.0))
-
-
-def _panels(layout: _Layout, draw: Callable[[Axes, Sequence[SweepPoint]], None], across: str, upwards: str) -> Figure:
+def _figure(layout: _Panels, draw: Callable[[Axes, Sequence[SweepPoint]], None], across: str, upwards: str) -> Figure:
     """One panel for each group of points; of very many the first ones."""
     shown = list(layout.panels.items())[:MOST_PANELS]
     columns = min(COLUMNS, len(shown))
@@ -218,13 +207,6 @@ def _panels(layout: _Layout, draw: Callable[[Axes, Sequence[SweepPoint]], None],
     return figure
 
 
-def _twins() -> list[Line2D]:
-    return [
-        Line2D([], [], color="black", lw=1.4, label="predicted"),
-        Line2D([], [], color="black", label="trained", **marks(None)),
-    ]
-
-
 def _thinned(epochs: int) -> list[int]:
     return sorted({*range(min(3, epochs)), *range(0, epochs, max(1, epochs // 10))})
 
@@ -233,8 +215,3 @@ def _shown(unexplained: np.ndarray) -> np.ndarray:
     """Values between rounding and what has left the panel for good."""
     with np.errstate(invalid="ignore"):
         return np.where((unexplained > LEAST) & (unexplained < MOST), unexplained, np.nan)
-
-
-def _plural(kind: str, count: int) -> str:
-    verbs = {"agrees": "agree", "differs": "differ", "diverges as predicted": "diverge as predicted"}
-    return kind if count == 1 else verbs.get(kind, kind)
