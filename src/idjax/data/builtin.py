@@ -72,6 +72,10 @@ def prescribed(
     Raises:
       IdjaxError: if the moments are not finite, an eigenvalue is negative, the lengths differ, the basis is
         not orthonormal or, with `exact`, there are not more rows than nonzero eigenvalues.
+
+    Example:
+      >>> prescribed(np.zeros(2), np.array([4.0, 0.0]), rows=3, seed=0).shape
+      (3, 2)
     """
     size = mean.shape[0]
     if size == 0 or eigenvalues.shape != (size,):

@@ -13,6 +13,10 @@ def keras_split(rows: int, validation_split: float) -> int:
 
     Raises:
       IdjaxError: if the split is outside [0, 1) or leaves the training or the validation rows empty.
+
+    Example:
+      >>> keras_split(10, 0.3)
+      7
     """
     if not 0 <= validation_split < 1:
         raise IdjaxError(f"--validation-split is {validation_split}: give a share from 0 up to, not including, 1")

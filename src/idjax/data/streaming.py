@@ -109,7 +109,7 @@ def stream(
     """Rows to read in blocks from a file, a folder of Parquet files, a built-in set, a data frame or an array.
 
     Args:
-      data, target: as `read` has them; the target may be a column of words, or an array of one dimension.
+      data, target: as `load` has them; the target may be a column of words, or an array of one dimension.
       columns: the columns of x by name; all that are no target if None.
       missing: refuse rows with missing values (NaN, null, empty cells), or drop them.
       labels: take the numbers in the target's one column for labels, as words always are: y is their one-hot code.
@@ -118,6 +118,10 @@ def stream(
     Raises:
       IdjaxError: if the data cannot be opened or have no such columns, with the place and the remedy. Values are
         checked as they are read.
+
+    Example:
+      >>> [(x.shape, y.shape) for x, y in stream([[1, 2, 3], [4, 5, 6], [7, 8, 9]], "x3", block_rows=2)]
+      [((2, 2), (2, 1)), ((1, 2), (1, 1))]
     """
     if missing not in ("refuse", "drop"):
         raise IdjaxError(f"missing is {missing!r}: give refuse or drop")
@@ -133,11 +137,10 @@ def stream(
     elif y is not None:
         check_numbers(y.source, y.columns)
     rows = block_rows or block_rows_for(widest)
-    target_names = classes or names_of_target(x, y)
     return Stream(
         source=x.source.name,
         feature_names=x.names,
-        target_names=target_names,
+        target_names=classes or names_of_target(x, y),
         feature_dtypes=x.dtypes,
         target_dtypes=(y or x).dtypes,
         rows=x.source.rows,

@@ -1,12 +1,13 @@
 """A shard → its outcomes: every point predicted from the moments, all of them trained, and each pair judged."""
 
-import functools
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
-from idjax.moments.moments import MomentSet, measure
+from idjax.moments.moments import measure
 from idjax.prediction.dynamics import Sample
 from idjax.prediction.predict import NoTheoryError, predict_from_moments
 from idjax.settings import Settings
@@ -22,15 +23,11 @@ EXACT = {"float64": 1e-8, "float32": 1e-3}
 
 def outcomes_of(shard: Shard, tolerance: float) -> list[SweepPoint]:
     """What came of the points of a shard, in their order; the same numbers wherever and whenever it is called."""
-    first = shard.points[0]
-    dataset = dataset_of(first.data, first.settings)
-    predict = _Predictor(dataset)
-    predicted = [predict(point.settings) for point in shard.points]
-    trained = train_many(dataset, [point.settings for point in shard.points])
-    return [
-        _judge(point, prediction, curve, tolerance)
-        for point, prediction, curve in zip(shard.points, predicted, trained, strict=True)
-    ]
+    settings = [point.settings for point in shard.points]
+    dataset = dataset_of(shard.points[0].data, settings[0])
+    predicted = _predict_all(dataset.x, settings)
+    trained = train_many(dataset, settings)
+    return [_judge(*each, tolerance) for each in zip(shard.points, predicted, trained, strict=True)]
 
 
 def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
@@ -45,30 +42,20 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
     )
 
 
-class _Predictor:
-    """Predictions for one data set, whose rows are measured once."""
+def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve | str]:
+    """The predicted curves of the runs of a shard, whose rows are measured once; or why there is none."""
+    rows = training_rows(len(x), settings[0].validation_split, settings[0].batch_size)
+    samples = settings[0].normalize == "sample"
+    train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
+    options: dict[str, Any] = {"band": False, "details": False, "sample": Sample(x[:rows], None)}
 
-    def __init__(self, dataset: Dataset):
-        self._dataset = dataset
-
-    def __call__(self, settings: Settings) -> Curve | str:
-        """The predicted curve, or why there is none."""
-        x, y = self._dataset.x, self._dataset.y
-        rows = training_rows(len(x), settings.validation_split, settings.batch_size)
-        moments = self._measured(rows, settings.normalize == "sample")
-        sample = Sample(x[:rows], None if y is None else y[:rows])
+    def predict(run: Settings) -> Curve | str:
         try:
-            return predict_from_moments(*moments, settings, band=False, details=False, sample=sample)
+            return predict_from_moments(train, validation, run, **options)
         except NoTheoryError as error:
             return str(error)
 
-    @functools.cache  # noqa: B019 a predictor lives as long as its shard
-    def _measured(self, rows: int, samples: bool) -> tuple[MomentSet, MomentSet | None]:
-        x, y = self._dataset.x, self._dataset.y
-        train = measure(x[:rows], None if y is None else y[:rows], samples)
-        if rows == len(x):
-            return train, None
-        return train, measure(x[rows:], None if y is None else y[rows:], samples)
+    return [predict(run) for run in settings]
 
 
 def _judge(point: Point, predicted: Curve | str, trained: Curve, tolerance: float) -> SweepPoint:

@@ -53,9 +53,7 @@ def rows(outcome: SweepOutcome) -> list[tuple[str, ...]]:
 
 def summary(outcome: SweepOutcome) -> str:
     """What came of the sweep, in a sentence."""
-    counts = ", ".join(
-        f"{count} {kind if count == 1 else _PLURAL.get(kind, kind)}" for kind, count in outcome.counts.items()
-    )
+    counts = ", ".join(f"{n} {_PLURAL.get(kind, kind) if n > 1 else kind}" for kind, n in outcome.counts.items())
     errors = [point.error for point in outcome.points if point.agreement in ("agrees", "differs")]
     worst = max(errors, default=math.nan)
     closing = f"; the largest error is {number(worst, 2)}" if errors else ""
