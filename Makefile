@@ -15,11 +15,18 @@ help:
 demo: $(READY)
 	$(BIN)/idjax reproduce --out results/published
 
-test: check
-	$(BIN)/pytest -n 2 --dist loadfile -m "not slow" --durations 15
+# $(call beside_checks,arguments of pytest): tests, with the checks beside them. What the checks say comes in one piece.
+define beside_checks
+	@said=$$(mktemp); { $(MAKE) --no-print-directory check >$$said 2>&1; status=$$?; cat $$said; rm $$said; exit $$status; } & \
+	$(BIN)/pytest -n 2 --dist worksteal $(1); tests=$$?; wait $$!; checks=$$?; \
+	[ $$checks -eq 0 ] || echo "make check failed: its words are above, among the tests"; exit $$((tests + checks))
+endef
 
-test-all: check
-	$(BIN)/pytest -n 2 --dist loadfile
+test: $(READY)
+	$(call beside_checks,-m "not slow" --durations 15)
+
+test-all: $(READY)
+	$(call beside_checks)
 
 check: $(READY)
 	$(BIN)/ruff check .
@@ -39,4 +46,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache results
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jax_cache results

@@ -4,15 +4,20 @@ import dataclasses
 import os
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 
 from idjax.data import prescribed
 
-# Compiled programs are kept on disk: workers, the processes that tests start, and later runs share them.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(__file__).parents[1] / ".jax_cache"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+# Compiled programs are kept on disk: workers, the processes that tests start, and later runs share them. The plugin
+# of jaxtyping imports JAX before this file, so that the environment reaches the processes alone.
+COMPILED = {
+    "jax_compilation_cache_dir": str(pathlib.Path(__file__).parents[1] / ".jax_cache"),
+    "jax_persistent_cache_min_compile_time_secs": 0.1,
+}
+for _name, _value in COMPILED.items():
+    jax.config.update(_name, type(_value)(os.environ.setdefault(_name.upper(), str(_value))))
 
 
 @dataclasses.dataclass(frozen=True)
