@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.results.diagnosis import Diagnosis, Prescription
+from idjax.results.diagnosis import Diagnosis, Prescription, Proof
 from idjax.types import Curve, IdjaxError
 
 
@@ -71,34 +71,31 @@ def to_json(value: Any) -> str:
     return json.dumps(_plain(value), indent=1, allow_nan=False) + "\n"
 
 
+_RATES = {
+    "max_learning_rate": "max",
+    "best_learning_rate": "best",
+    "full_batch_max_learning_rate": "full_batch_max",
+    "full_batch_best_learning_rate": "full_batch_best",
+    "critical_batch_size": "critical_batch",
+}
+"""Names in JSON of the fields of `LearningRates`."""
+
+
+def _fields(value: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in names.split()}
+
+
 def curve_object(curve: Curve) -> dict[str, Any]:
     """A curve as the JSON that `predict --json` prints and `train --json` holds twice."""
     rates = curve.learning_rates
     return {
-        "how": curve.how,
-        "status": curve.status,
-        "notes": curve.notes,
-        "kernel_drift": curve.kernel_drift,
-        "steps_per_epoch": curve.steps_per_epoch,
-        "steps_to_learn": curve.steps_to_learn,
-        "epochs_to_learn": curve.epochs_to_learn,
+        **_fields(curve, "how status notes kernel_drift steps_per_epoch steps_to_learn epochs_to_learn"),
         "condition_number": curve.condition_number,
-        "max_learning_rate": rates.max if rates else None,
-        "best_learning_rate": rates.best if rates else None,
-        "full_batch_max_learning_rate": rates.full_batch_max if rates else None,
-        "full_batch_best_learning_rate": rates.full_batch_best if rates else None,
-        "critical_batch_size": rates.critical_batch if rates else None,
-        "fastest": curve.fastest and {"learning_rate": curve.fastest.learning_rate, "steps": curve.fastest.steps},
+        **{name: getattr(rates, field) if rates else None for name, field in _RATES.items()},
+        "fastest": curve.fastest and curve.fastest._asdict(),
         "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
-        "mode_groups": curve.mode_groups,
-        "stall": curve.stall,
-        "shape_correlation": curve.shape_correlation,
-        "loss": {
-            "epoch": curve.epoch,
-            "train": curve.train,
-            "validation": curve.validation,
-            "explained_variance": curve.explained_variance,
-        },
+        **_fields(curve, "mode_groups stall shape_correlation"),
+        "loss": _fields(curve, "epoch train validation explained_variance"),
         "band": {"train": curve.train_band, "validation": curve.validation_band},
         "seconds": curve.seconds,
     }
@@ -109,53 +106,34 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
 
     Epochs are null where the level is never reached; `measured_epochs` is there only where training proved it.
     """
-    before, proof = diagnosis.before, diagnosis.proof
+    before = diagnosis.before
     return {
-        "source": diagnosis.source,
-        "rows": diagnosis.rows,
-        "inputs": diagnosis.inputs,
-        "outputs": diagnosis.outputs,
-        "autoencoder": diagnosis.autoencoder,
-        "settings": diagnosis.settings,
-        "budget": diagnosis.budget,
-        "level": diagnosis.level,
-        "reachable": diagnosis.reachable,
-        "verdict": diagnosis.verdict,
+        **_fields(diagnosis, "source rows inputs outputs autoencoder settings budget level reachable verdict"),
         "labels": diagnosis.labels or None,
         "probe": diagnosis.probe,
         "predicted_epochs": before.epochs_to_learn if before else None,
         "no_prediction": diagnosis.no_prediction or None,
-        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
-        "findings": [
-            {
-                "code": finding.code,
-                "kind": finding.kind,
-                "message": finding.message,
-                "evidence": finding.evidence,
-                "fix": finding.fix,
-                "causes": finding.causes,
-                "cost": finding.cost,
-            }
-            for finding in diagnosis.findings
-        ],
+        **_proof_object(diagnosis.proof),
+        "findings": [_fields(each, "code kind message evidence fix causes cost") for each in diagnosis.findings],
         "prescriptions": [_prescription_object(prescription) for prescription in diagnosis.prescriptions],
         "seconds": diagnosis.seconds,
     }
 
 
 def _prescription_object(prescription: Prescription) -> dict[str, Any]:
-    settings, proof = prescription.settings, prescription.proof
+    settings = prescription.settings
     return {
-        "normalize": settings.normalize,
-        "loss_space": settings.loss_space,
-        "optimizer": settings.optimizer,
+        **_fields(settings, "normalize loss_space optimizer"),
         "learning_rate": settings.step_size,
-        "momentum": settings.momentum,
-        "batch_size": settings.batch_size,
+        **_fields(settings, "momentum batch_size"),
         "predicted_epochs": prescription.predicted_epochs,
         "predicted_runs": prescription.runs,
-        **({"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}),
+        **_proof_object(prescription.proof),
     }
+
+
+def _proof_object(proof: Proof | None) -> dict[str, float]:
+    return {"measured_epochs": proof.epochs, "explained_variance": proof.explained_variance} if proof else {}
 
 
 def provenance() -> dict[str, str]:
