@@ -19,7 +19,7 @@ from statsmodels.datasets import elnino
 
 from idjax.nn.model import start_weights
 from idjax.theory.sgd import fourth_moment, mean_square, minibatch
-from idjax.theory.sgd.fourth_moment import Rows, Rule
+from idjax.theory.sgd.fourth_moment import EmpiricalRows, LinearUpdate, MomentState
 
 RUNS = 400
 POINTS = 60
@@ -85,7 +85,7 @@ def data_sets() -> list[Data]:
     ]
 
 
-def prepare(case: Case) -> tuple[Rows, jax.Array, float]:
+def prepare(case: Case) -> tuple[EmpiricalRows, jax.Array, float]:
     """Rows and start in the eigenbasis, and the rate η' = 2 η/q."""
     x, y = case.data.x, case.data.y
     rows, error = fourth_moment.rows_of(x, y, start_weights("glorot", x.shape[1], (x if y is None else y).shape[1], 0))
@@ -95,17 +95,25 @@ def prepare(case: Case) -> tuple[Rows, jax.Array, float]:
     return rows, error, case.share * limit
 
 
-def epochs_to_learn(rows: Rows, rule: Rule, error: jax.Array, case: Case) -> int:
+def of_gaussians(rows: EmpiricalRows, state: MomentState) -> jax.Array:
+    """That of Gaussian inputs with the same mean and covariance, and independent label noise: docs/theory.md (25)."""
+    modes, mean, error = rows.eigenvalues, jnp.mean(rows.inputs, axis=0), state.second[0, 0]
+    level = modes @ jnp.diagonal(error) + jnp.sum(rows.residuals**2) / len(rows.inputs)
+    through = modes[:, None] * error * modes
+    return 2 * through + jnp.diag(level * modes) - 2 * (mean @ error @ mean) * jnp.outer(mean, mean)
+
+
+def epochs_to_learn(rows: EmpiricalRows, rule: LinearUpdate, error: jax.Array, case: Case) -> int:
     """Whole epochs in which the expected loss of fresh batches falls to LEARNED of its way to the floor."""
     steps = -(-len(rows.inputs) // case.batch_size)
-    losses = np.asarray(fourth_moment.fresh(rows, rule, error, 0.0, MOST_STEPS, fourth_moment.of_gaussians))
+    losses = np.asarray(fourth_moment.fresh(rows, rule, error, 0.0, MOST_STEPS, of_gaussians))
     reached = np.flatnonzero(losses < LEARNED * losses[0])
     return -(-int(reached[0]) // steps) if len(reached) else MOST_STEPS // steps
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "epochs", "runs"))
 def train(
-    rows: Rows, rule: Rule, error: jax.Array, batch_size: int, epochs: int, runs: int, seed: int = 0
+    rows: EmpiricalRows, rule: LinearUpdate, error: jax.Array, batch_size: int, epochs: int, runs: int, seed: int = 0
 ) -> jax.Array:
     """The excess loss Σ_j e_jᵀ M e_j before each step, (runs, steps): shuffled epochs, the last batch kept."""
     inputs, residuals, modes = rows
@@ -131,7 +139,9 @@ def train(
     return jax.vmap(run)(jax.random.split(jax.random.key(seed), runs))
 
 
-def predict(rows: Rows, rule: Rule, error: jax.Array, rate: float, case: Case, epochs: int) -> dict[str, np.ndarray]:
+def predict(
+    rows: EmpiricalRows, rule: LinearUpdate, error: jax.Array, rate: float, case: Case, epochs: int
+) -> dict[str, np.ndarray]:
     """The expected excess loss before each step, by every theory."""
     steps = -(-len(rows.inputs) // case.batch_size)
     count = epochs * steps
@@ -146,7 +156,7 @@ def predict(rows: Rows, rule: Rule, error: jax.Array, rate: float, case: Case, e
     )
     return {
         "no noise": np.asarray(fourth_moment.fresh(rows, rule, error, 0.0, count)),
-        "Gaussian": np.asarray(fourth_moment.fresh(rows, rule, error, 1 / batch, count, fourth_moment.of_gaussians)),
+        "Gaussian": np.asarray(fourth_moment.fresh(rows, rule, error, 1 / batch, count, of_gaussians)),
         "Gaussian, (49)": np.asarray(by_predict)[:, 0],
         "own, fresh": np.asarray(fourth_moment.fresh(rows, rule, error, 1 / batch, count)),
         "own, shuffled": np.asarray(fourth_moment.shuffled(rows, rule, error, batch, epochs).excess).ravel(),
@@ -168,13 +178,12 @@ def compare(case: Case, runs: int) -> Result:
     return Result(errors, deviation, epochs, float(mean[-1] / mean[0]), noise_over_gaussian(rows, rule, error))
 
 
-def noise_over_gaussian(rows: Rows, rule: Rule, error: jax.Array) -> float:
+def noise_over_gaussian(rows: EmpiricalRows, rule: LinearUpdate, error: jax.Array) -> float:
     """tr(M Cov g) of a row's gradient at the start, over the same with the fourth moment of Gaussian rows."""
     modes, state = rows.eigenvalues, fourth_moment.at_start(error, rule)
     of_mean = modes**3 @ jnp.diagonal(state.second[0, 0])
     own, gaussian = (
-        float(modes @ jnp.diagonal(fourth(rows, state)) - of_mean)
-        for fourth in (fourth_moment.of_rows, fourth_moment.of_gaussians)
+        float(modes @ jnp.diagonal(fourth(rows, state)) - of_mean) for fourth in (fourth_moment.of_rows, of_gaussians)
     )
     return own / gaussian
 

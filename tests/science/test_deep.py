@@ -53,7 +53,7 @@ def problem_of(x, y=None):
     moments = moments_of(x, y)
     best = quadratic.optimum(moments)
     q = moments.outputs
-    problem = stepped.Layer(
+    problem = stepped.LinearLayer(
         *map(jnp.asarray, (moments.covariance_xx, moments.mean_x, np.ones(()), best.stacked, np.full(q, 1 / q)))
     )
     n = moments.inputs + 1
@@ -85,6 +85,20 @@ def centred(rng, rows, eigenvalues):
     return (z * np.sqrt(eigenvalues)) @ axes.T, axes
 
 
+def balanced_layers(axes, strength):
+    """Two layers U C and C Uᵀ with C = diag(√u): balanced, and along the axes U, no bias."""
+    root = np.diag(np.sqrt(strength))
+    return tuple(Weights(kernel, np.zeros(kernel.shape[1])) for kernel in (axes @ root, root @ axes.T))
+
+
+def mode_strength(steps, start, variance, rate):
+    """u(t) of the modes of a balanced autoencoder of two layers under gradient flow, (t, m) (D8).
+
+    du/dt = 2 r λ u (1 - u), solved by u = 1 / (1 + (1/u₀ - 1) e^{-2 r λ t}): Saxe et al. 2014, equation 6.
+    """
+    return 1 / (1 + (1 / start - 1) * np.exp(-2 * rate * variance * steps[:, None]))
+
+
 @pytest.mark.parametrize("depth", [2, 3, 5])
 def test_steps_on_moments_are_steps_on_rows(depth):
     rng = np.random.default_rng(depth)
@@ -108,15 +122,15 @@ def test_modes_of_two_balanced_layers_against_training(seed):
     values = np.sort(np.exp(rng.uniform(np.log(0.1), 0, p)))[::-1]
     x, axes = centred(rng, 40, values)
     start = rng.uniform(0.02, 0.1, k)
-    layers = deep_linear.balanced_layers(axes[:, :k], start)
+    layers = balanced_layers(axes[:, :k], start)
     share, rate = 1 / p, 0.002 * p / values[0]
     with jax.enable_x64(True):
         # The slowest mode is at 99% of its strength at the end.
         steps = int(np.log(1 / start.min() * 100) / (4 * rate * share * values[k - 1]))
         t = np.arange(float(steps))
         trained, _ = on_the_rows(x, x, layers, rate, steps)
-        strength = np.asarray(deep_linear.mode_strength(t, start, values[:k], values[:k], 2 * rate * share))
-        slower = np.asarray(deep_linear.mode_strength(t, start, values[:k], values[:k], rate * share))
+        strength = mode_strength(t, start, values[:k], 2 * rate * share)
+        slower = mode_strength(t, start, values[:k], rate * share)
     floor = share * values[k:].sum()
 
     def loss(strength):

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gaussian_rows import of_gaussians
 
 from idjax.theory.sgd import fourth_moment
-from idjax.theory.sgd.first_passage import Judge, Rule, first_steps
-from idjax.theory.sgd.fourth_moment import Rows
+from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
+from idjax.theory.sgd.fourth_moment import EmpiricalRows
 from idjax.types import Weights
 
 OUTPUTS = 2
@@ -20,7 +21,7 @@ def _in_float64():
         yield
 
 
-def heavy_rows(count: int = 400) -> tuple[Rows, jax.Array]:
+def heavy_rows(count: int = 400) -> tuple[EmpiricalRows, jax.Array]:
     """Rows of Student's t of 3 degrees of freedom that a layer can fit up to a little noise."""
     rng = np.random.default_rng(5)
     x = rng.normal(size=(count, 5)) * np.sqrt(3 / rng.chisquare(3.0, size=(count, 1)))
@@ -28,25 +29,27 @@ def heavy_rows(count: int = 400) -> tuple[Rows, jax.Array]:
     return fourth_moment.rows_of(x, y, Weights(np.zeros((5, OUTPUTS)), np.zeros(OUTPUTS)))
 
 
-def judge(rows: Rows) -> Judge:
+def judge(rows: EmpiricalRows) -> Judge:
     shares = jnp.full(OUTPUTS, 0.5)
     floor = float(jnp.mean(rows.residuals**2))
     return Judge(rows.eigenvalues, jnp.zeros((len(rows.eigenvalues), OUTPUTS)), shares, floor)
 
 
-def level_of(rows: Rows, start: jax.Array, left: float = 0.01) -> float:
+def level_of(rows: EmpiricalRows, start: jax.Array, left: float = 0.01) -> float:
     return left * float(judge(rows).loss(start))
 
 
-def passages(rows: Rows, start: jax.Array, rate: float, name: str, batch_size: int, runs: int, **other) -> np.ndarray:
+def passages(
+    rows: EmpiricalRows, start: jax.Array, rate: float, name: str, batch_size: int, runs: int, **other
+) -> np.ndarray:
     momentum, nesterov = RULES[name]
-    rule = Rule(jnp.full(OUTPUTS, rate), momentum, nesterov)
+    rule = MomentumRule(jnp.full(OUTPUTS, rate), momentum, nesterov)
     arguments = {"level": level_of(rows, start), "most": 5000.0, "seed": 0} | other
     return np.asarray(first_steps(rows, rule, judge(rows), start, **arguments, batch_size=batch_size, runs=runs))
 
 
 def written_out(
-    rows: Rows, start: jax.Array, rate: float, name: str, batch_size: int, rng: np.random.Generator
+    rows: EmpiricalRows, start: jax.Array, rate: float, name: str, batch_size: int, rng: np.random.Generator
 ) -> float:
     """The same of one run, a step at a time."""
     momentum, nesterov = RULES[name]
@@ -97,7 +100,7 @@ def test_the_expected_loss_is_late_where_rows_have_heavy_tails():
     rule = fourth_moment.rule_of(0.01, 0.8)
     share = np.sqrt(1 / OUTPUTS)
     scaled = rows._replace(residuals=rows.residuals * share)
-    for fourth in (fourth_moment.of_rows, fourth_moment.of_gaussians):
+    for fourth in (fourth_moment.of_rows, of_gaussians):
         losses = np.asarray(fourth_moment.fresh(scaled, rule, start * share, 1 / 8, 2000, fourth))
         reached = np.flatnonzero(losses + judge(rows).constant <= level_of(rows, start))
         expected = reached[0] if len(reached) else np.inf

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from gaussian_rows import of_gaussians
 
 from idjax.theory.sgd import fourth_moment, minibatch
-from idjax.theory.sgd.fourth_moment import Rows, Rule
+from idjax.theory.sgd.fourth_moment import EmpiricalRows, LinearUpdate
 from idjax.types import Weights
 
 
@@ -24,7 +25,7 @@ def _in_float64():
 class Few(NamedTuple):
     """Skewed rows with label noise, so few that every order can be taken."""
 
-    rows: Rows
+    rows: EmpiricalRows
     error: jax.Array
     batch: int
 
@@ -47,7 +48,7 @@ def orders(left: tuple[int, ...], batch: int) -> list[tuple[tuple[int, ...], ...
     ]
 
 
-def over_all_orders(problem: Few, rule: Rule) -> tuple[np.ndarray, ...]:
+def over_all_orders(problem: Few, rule: LinearUpdate) -> tuple[np.ndarray, ...]:
     """Excess and batch loss before each step of one epoch, and E[e] and Σ_j E[e_j e_jᵀ] at its end."""
     inputs, residuals, modes = map(np.asarray, problem.rows)
     drawn = orders(tuple(range(len(inputs))), problem.batch)
@@ -120,7 +121,7 @@ def test_rows_with_the_moments_of_gaussians_have_their_fourth_moment():
         y = x @ kernel + signs * np.array([0.3, 2.0])
         rows, error = fourth_moment.rows_of(x, y, Weights(rng.normal(size=(3, 2)), rng.normal(size=2)))
         state = fourth_moment.at_start(error, fourth_moment.rule_of(0.1))
-        return np.asarray(fourth_moment.of_rows(rows, state)), np.asarray(fourth_moment.of_gaussians(rows, state))
+        return np.asarray(fourth_moment.of_rows(rows, state)), np.asarray(of_gaussians(rows, state))
 
     own, gaussian = fourths(3)
     np.testing.assert_allclose(own, gaussian, atol=1e-12 * np.abs(own).max())
@@ -138,7 +139,7 @@ PULL = 0.2
 class Case(NamedTuple):
     """A regression on rows that are not Gaussian."""
 
-    rows: Rows
+    rows: EmpiricalRows
     error: jax.Array
     batch: int
     rate: float
@@ -146,7 +147,7 @@ class Case(NamedTuple):
     nesterov: bool
 
     @property
-    def rule(self) -> Rule:
+    def rule(self) -> LinearUpdate:
         return fourth_moment.rule_of(self.rate, self.momentum, self.nesterov)
 
     @property
@@ -189,7 +190,14 @@ def case(seed: int) -> Case:
 
 @functools.partial(jax.jit, static_argnames=("batch", "epochs", "runs", "replaced"))
 def simulate(
-    rows: Rows, rule: Rule, error: jax.Array, batch: int, epochs: int, runs: int, replaced: bool, seed: int = 0
+    rows: EmpiricalRows,
+    rule: LinearUpdate,
+    error: jax.Array,
+    batch: int,
+    epochs: int,
+    runs: int,
+    replaced: bool,
+    seed: int = 0,
 ) -> jax.Array:
     """The excess loss before each step, (runs, steps): batches drawn with replacement, or shuffled epochs."""
     inputs, residuals, modes = rows
@@ -246,7 +254,7 @@ def look_standard_normal(scores: np.ndarray) -> bool:
 def test_fresh_batches_against_simulation():
     scores = standardised(True, Case.fresh)
     assert look_standard_normal(scores)
-    wrong = standardised(True, lambda problem: problem.fresh(fourth_moment.of_gaussians))
+    wrong = standardised(True, lambda problem: problem.fresh(of_gaussians))
     assert not look_standard_normal(wrong)
 
 

@@ -118,7 +118,9 @@ def test_modes_are_those_of_the_spectrum():
     for mean, deviation, inputs in itertools.product((0.0, 0.3, 100.0), (1e-6, 0.5, 3.0), (2, 84)):
         spectrum = spectrum_of(moments(mean, deviation, inputs, 100))
         with jax.enable_x64(True):
-            runs = exchangeable.Runs(*(jnp.asarray(value) for value in (mean, deviation, float(inputs), 0.1, 1.0, 1.0)))
+            runs = exchangeable.GaussianRuns(
+                *(jnp.asarray(value) for value in (mean, deviation, float(inputs), 0.1, 1.0, 1.0))
+            )
             slow, first, last, cosine, sine = (float(value) for value in exchangeable.modes(runs))
         expected = np.sort([first, last, *[slow] * (inputs - 1)])[::-1]
         np.testing.assert_allclose(spectrum.eigenvalues, expected, rtol=1e-12)

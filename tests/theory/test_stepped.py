@@ -58,7 +58,7 @@ def test_steps_on_moments_are_steps_on_rows(name):
     floor = float(projected.residual.mean())
     with jax.enable_x64(True):
         losses, weights = on_the_rows(OPTIMIZERS[name](), x, y, start)
-        layer = stepped.Layer(
+        layer = stepped.LinearLayer(
             *map(jnp.asarray, (moments.covariance_xx, moments.mean_x, np.ones(()), reference, np.full(3, 1 / 3)))
         )
         gram = projected.gram[None]

@@ -144,7 +144,7 @@ def _on_moments(
     nothing = stepped.Watched(jnp.zeros((0, n, n)), jnp.zeros((0, q)), jnp.zeros((0, n, q)))
     rule = _rule(model.bias)
     state = deep_linear.begin(rule, rate, jax.tree.map(jnp.asarray, model.layers))
-    problem = stepped.Layer(*map(jnp.asarray, numbers))
+    problem = stepped.LinearLayer(*map(jnp.asarray, numbers))
     _, losses, _ = deep_linear.follow(rule, rate, problem, (), state, nothing, epochs, every)
     return np.asarray(losses) + float(quadratic.project(moments, best, np.eye(n)).residual.mean())
 
@@ -171,7 +171,7 @@ def _linearised(
 
 
 @functools.cache
-def _rule(bias: bool) -> deep_linear.Rule:
+def _rule(bias: bool) -> deep_linear.OptimizerFactory:
     """Plain sgd of a rate, that leaves biases alone where there are none."""
 
     def rule(rate: Array) -> Transformation:

@@ -85,7 +85,7 @@ def _grid(points: list[jax.Array], learned_at: jax.Array | float, with_variance:
     def chunk(points: list[jax.Array]) -> list[jax.Array]:
         *settings, steps = points
         mean, deviation, inputs, rate, batch, rows = settings
-        runs = exchangeable.Runs(mean, deviation, inputs, rate, batch, rows)
+        runs = exchangeable.GaussianRuns(mean, deviation, inputs, rate, batch, rows)
         found = [exchangeable.steps_to_learn(runs, learned_at)]
         return [*found, exchangeable.explained_variance(runs, jnp.floor(steps))] if with_variance else found
 

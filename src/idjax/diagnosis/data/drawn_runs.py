@@ -7,7 +7,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.prediction.dynamics import Sample, rows_seen
 from idjax.settings import Settings
-from idjax.theory.sgd.first_passage import Judge, Rule, first_steps
+from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
 
 RUNS = 64
 """Orders of the rows: the mean of them is known to an eighth of what one run strays."""
@@ -48,7 +48,7 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
         rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
         first = first_steps(
             rows_seen(problem, settings, sample),
-            Rule(jnp.asarray(rates), settings.momentum, settings.nesterov),
+            MomentumRule(jnp.asarray(rates), settings.momentum, settings.nesterov),
             Judge(
                 jnp.asarray(np.diagonal(judged.gram) if judged is problem.on_train else judged.gram),
                 jnp.asarray(judged.slopes),

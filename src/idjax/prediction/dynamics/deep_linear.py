@@ -91,6 +91,6 @@ def left_by_bottleneck(spec: RunSpec) -> float:
 
 
 @functools.lru_cache(maxsize=32)
-def rule_of(plan: Plan) -> deep_linear.Rule:
+def rule_of(plan: Plan) -> deep_linear.OptimizerFactory:
     """One object for each plan: programs are compiled for it, whatever the learning rate."""
     return plan.optimizer_of

@@ -14,7 +14,7 @@ from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTraj
 from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
-from idjax.theory.sgd.fourth_moment import Epochs, Rows
+from idjax.theory.sgd.fourth_moment import EmpiricalRows, Epochs
 from idjax.types import IdjaxError, Progress, Status, Weights
 
 MOST_SECONDS = 120.0
@@ -126,7 +126,7 @@ def _require_affordable(spec: RunSpec, kinds: int) -> None:
         )
 
 
-def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Sample) -> Rows:
+def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Sample) -> EmpiricalRows:
     """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
 
     The sample may be some of the rows that the problem was problem_of for.
@@ -145,10 +145,10 @@ def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Sample) -> 
         z, targets = standardize(x, problem.fold_with.inputs), standardize(y, problem.fold_with.targets)
     residuals = targets / penalized - z @ problem.reference.kernel - problem.reference.bias
     inputs = np.concatenate([z, np.ones((len(z), 1))], axis=1) @ problem.spectrum.eigenvectors
-    return Rows(*map(jnp.asarray, (root * inputs, root * residuals, problem.spectrum.eigenvalues)))
+    return EmpiricalRows(*map(jnp.asarray, (root * inputs, root * residuals, problem.spectrum.eigenvalues)))
 
 
-def _run(spec: RunSpec, rows: Rows, rate: float, share: Float[np.ndarray, " q"], outputs: slice) -> Epochs:
+def _run(spec: RunSpec, rows: EmpiricalRows, rate: float, share: Float[np.ndarray, " q"], outputs: slice) -> Epochs:
     """One group of outputs, each counted by its share in what is summed over outputs."""
     settings = spec.settings
     root = np.sqrt(share[outputs])

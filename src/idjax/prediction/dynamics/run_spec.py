@@ -9,7 +9,7 @@ from jaxtyping import Float
 from idjax.prediction.problem import QuadraticProblem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
-from idjax.theory.full_batch.stepped import Layer, Watched
+from idjax.theory.full_batch.stepped import LinearLayer, Watched
 from idjax.theory.sgd import minibatch
 from idjax.types import IdjaxError, Layers, OnProgress, Weights, silent
 
@@ -106,10 +106,10 @@ class RunSpec(NamedTuple):
             problem.on_validation, self.coefficients, problem.output_weights, problem.groups
         )
 
-    def layer(self) -> Layer:
+    def layer(self) -> LinearLayer:
         """The layer as it is stepped on the moments of the data."""
         problem = self.problem
-        return Layer(
+        return LinearLayer(
             covariance=jnp.asarray(problem.train.covariance_xx),
             mean=jnp.asarray(problem.train.mean_x),
             weight=jnp.asarray(problem.train.weight),

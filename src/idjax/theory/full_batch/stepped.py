@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from idjax.nn.rounding import State, Transformation, apply_gradient, initial_state
 
 
-class Layer(NamedTuple):
+class LinearLayer(NamedTuple):
     """Covariance (p, p) and mean (p,) of the inputs, mean row weight w̄, an optimum (n, q) and ω/q of each output."""
 
     covariance: Float[Array, "p p"]
@@ -34,7 +34,7 @@ class Watched(NamedTuple):
     slopes: Float[Array, "k n q"]
 
 
-def excess(layer: Layer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], Float[Array, "n q"]]:
+def excess(layer: LinearLayer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], Float[Array, "n q"]]:
     """The loss above its floor, Σ_j w̄ ω_j/q (k_jᵀ Σ k_j + o_j²), and its gradient 2 M e ω/q, docs/theory.md (101).
 
     k is the kernel's part of the error, b the bias's and o = mᵀ k + b the mean error of an output.
@@ -56,7 +56,7 @@ def values(watched: Watched, error: Float[Array, "n q"]) -> Float[Array, " k"]:
 @functools.partial(jax.jit, static_argnames=("transformation", "dtype", "rounding"))
 def begin(
     transformation: Transformation,
-    layer: Layer,
+    layer: LinearLayer,
     error: Float[Array, "n q"],
     dtype: str = "float64",
     rounding: str = "nearest",
@@ -66,7 +66,7 @@ def begin(
     return initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed)
 
 
-def error_of(layer: Layer, state: State) -> Float[Array, "n q"]:
+def error_of(layer: LinearLayer, state: State) -> Float[Array, "n q"]:
     """Θ - Θ_ref."""
     stacked = jnp.concatenate([state.params["kernel"], state.params["bias"][None]])
     return stacked.astype(layer.reference.dtype) - layer.reference
@@ -75,7 +75,7 @@ def error_of(layer: Layer, state: State) -> Float[Array, "n q"]:
 @functools.partial(jax.jit, static_argnames=("transformation", "windows", "every", "rounding"))
 def follow(
     transformation: Transformation,
-    layer: Layer,
+    layer: LinearLayer,
     state: State,
     watched: Watched,
     windows: int,

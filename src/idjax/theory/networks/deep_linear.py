@@ -19,9 +19,9 @@ from idjax.moments.spectrum import covariance_factor
 from idjax.nn.losses import unit_penalty
 from idjax.nn.rounding import State, Transformation, apply_gradient, initial_state
 from idjax.theory.full_batch import stepped
-from idjax.types import Layers, Weights, end_to_end
+from idjax.types import Layers, end_to_end
 
-Rule = Callable[[Any], Transformation]
+OptimizerFactory = Callable[[Any], Transformation]
 """What makes an optimizer of its traced hyperparameters, so that a new learning rate compiles nothing."""
 
 
@@ -63,40 +63,7 @@ def principal_angles(
     return np.where(sines < 0.5, np.arcsin(np.minimum(sines, 1.0)), np.arccos(np.minimum(cosines, 1.0)))
 
 
-def mode_strength(
-    steps: Float[ArrayLike, "*t"],
-    start: Float[ArrayLike, "*m"],
-    variance: Float[ArrayLike, "*m"],
-    correlation: Float[ArrayLike, "*m"],
-    rate: float,
-) -> Float[Array, "..."]:
-    """u(t) of the modes of two balanced layers under gradient flow, (*t, *m) (D8).
-
-    du/dt = 2 r u (s - λ u), solved by u = (s/λ) / (1 + (s/(λ u₀) - 1) e^{-2 r s t}): Saxe et al. 2014, equation 6.
-    Descent in steps follows it as the learning rate goes to 0.
-
-    Args:
-      steps: updates t made.
-      start: u₀ > 0, what the map has of each mode at the start.
-      variance: λ, of the inputs along each mode.
-      correlation: s, of inputs and targets along it; for an autoencoder s = λ, for one with an L2 penalty μ on its
-        kernels s = λ - μ/share (D11).
-      rate: r = 2 η share, the learning rate by what a mode's squared error counts in the loss twice.
-    """
-    variance, correlation = jnp.asarray(variance), jnp.asarray(correlation)
-    time = jnp.asarray(steps)[(...,) + (None,) * variance.ndim]
-    full = correlation / variance
-    return full / (1 + (full / jnp.asarray(start) - 1) * jnp.exp(-2 * rate * correlation * time))
-
-
-def balanced_layers(axes: Float[np.ndarray, "p k"], strength: Float[np.ndarray, " k"], depth: int = 2) -> Layers:
-    """Layers U C, C, …, C Uᵀ with C = diag(u^{1/depth}): balanced, and along the axes U, no bias."""
-    each = np.diag(strength ** (1 / depth))
-    kernels = [axes @ each, *[each] * (depth - 2), each @ axes.T]
-    return tuple(Weights(kernel, np.zeros(kernel.shape[1])) for kernel in kernels)
-
-
-def loss(problem: stepped.Layer, penalties: tuple[Array, ...], layers: Layers) -> Float[Array, ""]:
+def loss(problem: stepped.LinearLayer, penalties: tuple[Array, ...], layers: Layers) -> Float[Array, ""]:
     """The loss above the floor of a single layer, with Σ_h Σ_i μ_hi (|in_hi|² + |out_hi|²) of every hidden layer h.
 
     in and out are what the kernels on both sides of hidden unit i hold of it (D10).
@@ -108,7 +75,12 @@ def loss(problem: stepped.Layer, penalties: tuple[Array, ...], layers: Layers) -
 
 @functools.partial(jax.jit, static_argnames=("rule", "dtype", "rounding"))
 def begin(
-    rule: Rule, hyper: Any, layers: Layers, dtype: str = "float64", rounding: str = "nearest", seed: ArrayLike = 0
+    rule: OptimizerFactory,
+    hyper: Any,
+    layers: Layers,
+    dtype: str = "float64",
+    rounding: str = "nearest",
+    seed: ArrayLike = 0,
 ) -> State:
     """The state at these layers, stored in dtype; seed is that of stochastic rounding."""
     return initial_state(rule(hyper), jax.tree.map(lambda a: a.astype(dtype), layers), rounding, seed)
@@ -116,9 +88,9 @@ def begin(
 
 @functools.partial(jax.jit, static_argnames=("rule", "windows", "every", "rounding"))
 def follow(
-    rule: Rule,
+    rule: OptimizerFactory,
     hyper: Any,
-    problem: stepped.Layer,
+    problem: stepped.LinearLayer,
     penalties: tuple[Array, ...],
     state: State,
     watched: stepped.Watched,

@@ -6,10 +6,8 @@ least penalised onto the first (Bao, Lucas, Sachdeva and Grosse 2020), by a curv
 Derivations are in docs/deep.md (D10) to (D12).
 """
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 
 def optimal_strength(
@@ -27,23 +25,3 @@ def component_angles(
     along = np.sum(decoder * axes, axis=1)
     across = np.linalg.norm(decoder - along[:, None] * axes, axis=1)
     return np.arctan2(across, np.abs(along))
-
-
-def rotation_curvature(variance: Float[np.ndarray, "2"], penalty: Float[np.ndarray, "2"], share: float) -> float:
-    """The least curvature h of the loss at the optimum as two components turn into each other (D12).
-
-    Descent at rate η takes e^{-η h} of the angle a step: h is 0 where the penalties are equal, and negative where the
-    larger variance has the larger penalty, which is a saddle.
-    """
-    with jax.enable_x64(True):
-        scale = jnp.asarray(np.sqrt(optimal_strength(variance, penalty, share)))
-        spread, cost = jnp.asarray(variance), jnp.asarray(penalty)
-
-        def loss(turn: Float[Array, "4"]) -> Array:
-            first = jnp.diag(scale) + jnp.array([[0.0, turn[0]], [turn[1], 0.0]])
-            second = jnp.diag(scale) + jnp.array([[0.0, turn[2]], [turn[3], 0.0]])
-            error = jnp.sum(spread[:, None] * (jnp.eye(2) - first @ second) ** 2)
-            return share * error + jnp.sum(cost * (jnp.sum(first**2, axis=0) + jnp.sum(second**2, axis=1)))
-
-        # Turns leave the components' own strengths alone to first order: their part of the Hessian stands by itself.
-        return float(np.linalg.eigvalsh(np.asarray(jax.hessian(loss)(jnp.zeros(4))))[0])

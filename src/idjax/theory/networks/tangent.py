@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from idjax.nn.rounding import State, apply_gradient, initial_state
-from idjax.theory.networks.deep_linear import Rule
+from idjax.theory.networks.deep_linear import OptimizerFactory
 
 
 class Form(NamedTuple):
@@ -67,7 +67,7 @@ def _bent(form: Form, step: Float[Array, "g m"]) -> Float[Array, "g m"]:
 
 @functools.partial(jax.jit, static_argnames=("rule", "windows", "every"))
 def follow(
-    rule: Rule,
+    rule: OptimizerFactory,
     hyper: Any,
     train: Form,
     watched: tuple[Form, ...],
@@ -96,7 +96,7 @@ def follow(
     return state, losses, seen
 
 
-def begin(rule: Rule, hyper: Any, weights: Float[Array, "g m"]) -> State:
+def begin(rule: OptimizerFactory, hyper: Any, weights: Float[Array, "g m"]) -> State:
     """The state at these weights."""
     return initial_state(rule(hyper), weights, "nearest")
 

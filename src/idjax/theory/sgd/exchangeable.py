@@ -18,7 +18,7 @@ DOUBLINGS = 60
 """Steps are counted up to 2^60; what takes longer counts as never."""
 
 
-class Runs(NamedTuple):
+class GaussianRuns(NamedTuple):
     """Runs side by side, each field of one shape: mean m, deviation s, learning rate η, batch B, rows N of an epoch.
 
     inputs: p, which are the outputs too.  rows: inf for batches that are drawn afresh.
@@ -40,7 +40,7 @@ class _Map(NamedTuple):
     lost: Float[Array, "4 *r"]
 
 
-def modes(runs: Runs) -> tuple[Array, Array, Array, Array, Array]:
+def modes(runs: GaussianRuns) -> tuple[Array, Array, Array, Array, Array]:
     """λ of the slow modes, the mean and the bias, and the angle's cosine and sine of the mean mode; (11), (E1)."""
     slow = runs.deviation**2
     across = jnp.sqrt(runs.inputs) * runs.mean
@@ -51,7 +51,7 @@ def modes(runs: Runs) -> tuple[Array, Array, Array, Array, Array]:
     return slow, first, slow / first, jnp.cos(angle), jnp.sin(angle)
 
 
-def steps_to_learn(runs: Runs, learned_at: Float[Array, ""] | float = 0.99) -> Float[Array, "*r"]:
+def steps_to_learn(runs: GaussianRuns, learned_at: Float[Array, ""] | float = 0.99) -> Float[Array, "*r"]:
     """Updates until the expected explained variance reaches the level; inf if it does not within 2^60."""
     start, first, weights = _problem(runs)
     level = (1 - learned_at) * runs.deviation**2
@@ -75,7 +75,7 @@ def steps_to_learn(runs: Runs, learned_at: Float[Array, ""] | float = 0.99) -> F
     return jnp.where(loss(start) <= level, 0.0, reached)
 
 
-def explained_variance(runs: Runs, steps: Float[Array, "*r"]) -> Float[Array, "*r"]:
+def explained_variance(runs: GaussianRuns, steps: Float[Array, "*r"]) -> Float[Array, "*r"]:
     """The expected explained variance after so many whole updates, up to 2^60."""
     start, first, weights = _problem(runs)
 
@@ -88,7 +88,7 @@ def explained_variance(runs: Runs, steps: Float[Array, "*r"]) -> Float[Array, "*
     return 1 - jnp.sum(weights * errors, axis=0) / runs.deviation**2
 
 
-def _problem(runs: Runs) -> tuple[Array, _Map, Array]:
+def _problem(runs: GaussianRuns) -> tuple[Array, _Map, Array]:
     """The errors of a Glorot start (E2), the map of one update (E4), and what each error adds to the loss (E3)."""
     slow, mean, bias, cosine, sine = modes(runs)
     start = jnp.stack([jnp.full_like(cosine, 2.0), 2 * cosine**2, -2 * cosine * sine, 2 * sine**2])
@@ -107,7 +107,7 @@ def _problem(runs: Runs) -> tuple[Array, _Map, Array]:
     return start, _Map(_off_diagonal(spread), 1 - lost, lost), power / runs.inputs
 
 
-def batch_noise(runs: Runs, first: Array, second: Array) -> Array:
+def batch_noise(runs: GaussianRuns, first: Array, second: Array) -> Array:
     """ν of pairs of modes with these rates: 1/B of fresh batches, the share (49) of shuffled epochs, 0 of all rows."""
     finite = jnp.isfinite(runs.rows)
     steps = jnp.where(finite, jnp.ceil(runs.rows / runs.batch_size), jnp.inf)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from idjax.theory.sgd.fourth_moment import Rows
+from idjax.theory.sgd.fourth_moment import EmpiricalRows
 
 
 class Judge(NamedTuple):
@@ -34,7 +34,7 @@ class Judge(NamedTuple):
         return jnp.sum(error * (bent + 2 * self.slopes) * self.shares, axis=(-2, -1)) + self.constant
 
 
-class Rule(NamedTuple):
+class MomentumRule(NamedTuple):
     """η' = 2 η ω/q of each output, β, and whether the momentum is Nesterov's; numbers that may be traced."""
 
     rates: Float[Array, " q"]
@@ -42,7 +42,7 @@ class Rule(NamedTuple):
     nesterov: bool | Array
 
 
-class _Runs(NamedTuple):
+class _DrawnRuns(NamedTuple):
     step: Int[Array, ""]
     key: Array
     order: Int[Array, "r N"]
@@ -54,8 +54,8 @@ class _Runs(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "runs"))
 def first_steps(
-    rows: Rows,
-    rule: Rule,
+    rows: EmpiricalRows,
+    rule: MomentumRule,
     judge: Judge,
     start: Float[Array, "n q"],
     level: float | Float[Array, ""],
@@ -76,7 +76,7 @@ def first_steps(
     def shuffled(key: Array) -> Array:
         return jax.vmap(lambda each: jax.random.permutation(each, count))(jax.random.split(key, runs))
 
-    def update(state: _Runs) -> _Runs:
+    def update(state: _DrawnRuns) -> _DrawnRuns:
         key, use = jax.random.split(state.key)
         within = state.step % steps
         order = jax.lax.cond(within == 0, lambda: shuffled(use), lambda: state.order)
@@ -90,12 +90,12 @@ def first_steps(
         loss = judge.loss(error)
         done = state.step + 1
         first = jnp.where(state.going & (loss <= level), done, state.first)
-        return _Runs(done, key, order, error, velocity, first, state.going & (loss > level) & jnp.isfinite(loss))
+        return _DrawnRuns(done, key, order, error, velocity, first, state.going & (loss > level) & jnp.isfinite(loss))
 
     initial = jnp.broadcast_to(start, (runs, n, q))
     there = judge.loss(initial) <= level
     order = jnp.zeros((runs, count), shuffled(jax.random.key(0)).dtype)
-    state = _Runs(
+    state = _DrawnRuns(
         jnp.asarray(0), jax.random.key(seed), order, initial, jnp.zeros_like(initial),
         jnp.where(there, 0.0, jnp.inf), ~there,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from idjax.theory.quadratic import optimum
 from idjax.types import Weights
 
 
-class Rows(NamedTuple):
+class EmpiricalRows(NamedTuple):
     """Inputs [x; 1] and residuals y - Θ*ᵀ a of every row, and the eigenvalues of M; inputs in its eigenbasis."""
 
     inputs: Float[Array, "N n"]
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     eigenvalues: Float[Array, " n"]
 
 
-class Rule(NamedTuple):
+class LinearUpdate(NamedTuple):
     """T (m, m) and c (m,) of an update; m is 2, or 1 without momentum."""
 
     keep: Float[Array, "m m"]
@@ -48,7 +48,7 @@ class Rule(NamedTuple):
         return self.keep + eigenvalues[:, None, None] * jnp.outer(self.push, error)
 
 
-class State(NamedTuple):
+class MomentState(NamedTuple):
     """E[s] (m, n, q), and E[s sᵀ] (m, m, n, n) summed over outputs."""
 
     mean: Float[Array, "*N m n q"]
@@ -88,38 +88,38 @@ class Epochs(NamedTuple):
     second: Float[Array, "epochs n n"]
 
 
-Fourth = Callable[[Rows, State], Float[Array, "n n"]]
+Fourth = Callable[[EmpiricalRows, MomentState], Float[Array, "n n"]]
 """E[g gᵀ] over rows, summed over outputs, given the moments of the state."""
 
 
 def rows_of(
     x: Float[np.ndarray, "N p"], y: Float[np.ndarray, "N q"] | None, start: Weights
-) -> tuple[Rows, Float[Array, "n q"]]:
+) -> tuple[EmpiricalRows, Float[Array, "n q"]]:
     """The rows, and the error of the start, in the eigenbasis; y is None for an autoencoder."""
     moments = moments_of(x, y)
     spectrum, reference = spectrum_of(moments), optimum(moments)
     residuals = np.zeros_like(x) if y is None else y - x @ reference.kernel - reference.bias
     inputs = np.concatenate([x, np.ones((len(x), 1))], axis=1) @ spectrum.eigenvectors
     error = spectrum.eigenvectors.T @ (start.stacked - reference.stacked)
-    return Rows(*map(jnp.asarray, (inputs, residuals, spectrum.eigenvalues))), jnp.asarray(error)
+    return EmpiricalRows(*map(jnp.asarray, (inputs, residuals, spectrum.eigenvalues))), jnp.asarray(error)
 
 
-def rule_of(rate: float, momentum: float = 0.0, nesterov: bool = False) -> Rule:
+def rule_of(rate: float, momentum: float = 0.0, nesterov: bool = False) -> LinearUpdate:
     """The update with rate η' = 2 η ω/q."""
     if momentum == 0:
-        return Rule(jnp.ones((1, 1)), jnp.array([-rate]))
+        return LinearUpdate(jnp.ones((1, 1)), jnp.array([-rate]))
     ahead = momentum if nesterov else 1.0
     through = -rate * (1 + momentum if nesterov else 1.0)
-    return Rule(jnp.array([[1.0, -rate * momentum * ahead], [0.0, momentum]]), jnp.array([through, 1.0]))
+    return LinearUpdate(jnp.array([[1.0, -rate * momentum * ahead], [0.0, momentum]]), jnp.array([through, 1.0]))
 
 
-def at_start(error: Float[Array, "n q"], rule: Rule) -> State:
+def at_start(error: Float[Array, "n q"], rule: LinearUpdate) -> MomentState:
     """A given error, and no velocity."""
     m, (n, q) = len(rule.push), error.shape
-    return State(jnp.zeros((m, n, q)).at[0].set(error), jnp.zeros((m, m, n, n)).at[0, 0].set(error @ error.T))
+    return MomentState(jnp.zeros((m, n, q)).at[0].set(error), jnp.zeros((m, m, n, n)).at[0, 0].set(error @ error.T))
 
 
-def seen(rows: Rows, state: State) -> Gradients:
+def seen(rows: EmpiricalRows, state: MomentState) -> Gradients:
     """The part of each row's gradient that is linear in the state, which is one for all rows or one for each."""
     each = "i" if state.mean.ndim == 4 else ""
     inputs, residuals, _ = rows
@@ -129,30 +129,22 @@ def seen(rows: Rows, state: State) -> Gradients:
     return Gradients(outputs, ahead, jnp.sum(ahead[:, 0] * inputs, axis=1) - jnp.sum(residuals * outputs, axis=1))
 
 
-def gradients(rows: Rows, of_state: Gradients) -> Gradients:
+def gradients(rows: EmpiricalRows, of_state: Gradients) -> Gradients:
     """The same with what the residuals pull by themselves."""
     return of_state._replace(
         outputs=of_state.outputs - rows.residuals, square=of_state.square + jnp.sum(rows.residuals**2, axis=1)
     )
 
 
-def of_rows(rows: Rows, state: State) -> Float[Array, "n n"]:
+def of_rows(rows: EmpiricalRows, state: MomentState) -> Float[Array, "n n"]:
     """The data's own: the mean over rows of (a_iᵀ C a_i - 2 a_iᵀ E[e] r_i + |r_i|²) a_i a_iᵀ; docs/theory.md (56)."""
     return gradients(rows, seen(rows, state)).over(rows.inputs)[2]
 
 
-def of_gaussians(rows: Rows, state: State) -> Float[Array, "n n"]:
-    """That of Gaussian inputs with the same mean and covariance, and independent label noise: docs/theory.md (25)."""
-    modes, mean, error = rows.eigenvalues, jnp.mean(rows.inputs, axis=0), state.second[0, 0]
-    level = modes @ jnp.diagonal(error) + jnp.sum(rows.residuals**2) / len(rows.inputs)
-    through = modes[:, None] * error * modes
-    return 2 * through + jnp.diag(level * modes) - 2 * (mean @ error @ mean) * jnp.outer(mean, mean)
-
-
 @functools.partial(jax.jit, static_argnames=("steps", "fourth"))
 def fresh(
-    rows: Rows,
-    rule: Rule,
+    rows: EmpiricalRows,
+    rule: LinearUpdate,
     error: Float[Array, "n q"],
     noise: Float[Array, ""] | float,
     steps: int,
@@ -165,17 +157,19 @@ def fresh(
     matrix = rule.matrix(rows.eigenvalues)
     both = jnp.outer(rule.push, rule.push)[:, :, None, None]
 
-    def step(state: State, _: None) -> tuple[State, Array]:
+    def step(state: MomentState, _: None) -> tuple[MomentState, Array]:
         error = state.second[0, 0]
         covariance = fourth(rows, state) - rows.eigenvalues[:, None] * error * rows.eigenvalues
         second = _both(matrix, state.second) + noise * both * covariance
-        return State(_forward(matrix, state.mean), second), rows.eigenvalues @ jnp.diagonal(error)
+        return MomentState(_forward(matrix, state.mean), second), rows.eigenvalues @ jnp.diagonal(error)
 
     return jax.lax.scan(step, at_start(error, rule), None, length=steps)[1]
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "epochs"))
-def shuffled(rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int, epochs: int) -> Epochs:
+def shuffled(
+    rows: EmpiricalRows, rule: LinearUpdate, error: Float[Array, "n q"], batch_size: int, epochs: int
+) -> Epochs:
     """Shuffled epochs of ⌈N/B⌉ steps whose last batch has what is left, N at least 3; docs/theory.md (57)-(62).
 
     Exact to third order in the learning rate.
@@ -184,14 +178,16 @@ def shuffled(rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int
     steps = -(-count // batch_size)
     sizes = jnp.full(steps, float(batch_size)).at[-1].set(count - (steps - 1.0) * batch_size)
     m, (n, q) = len(rule.push), error.shape
-    nothing = State(jnp.zeros((count, m, n, q)), jnp.zeros((count, m, m, n, n)))
+    nothing = MomentState(jnp.zeros((count, m, n, q)), jnp.zeros((count, m, m, n, n)))
 
-    def step(carry: tuple[State, State], size: Array) -> tuple[tuple[State, State], tuple[Array, Array]]:
+    def step(
+        carry: tuple[MomentState, MomentState], size: Array
+    ) -> tuple[tuple[MomentState, MomentState], tuple[Array, Array]]:
         excess = rows.eigenvalues @ jnp.diagonal(carry[0].second[0, 0])
         state, memory, batch = _shuffled_step(rows, rule, *carry, size)
         return (state, memory), (excess, batch)
 
-    def epoch(state: State, _: None) -> tuple[State, Epochs]:
+    def epoch(state: MomentState, _: None) -> tuple[MomentState, Epochs]:
         # Every row is still to come when an epoch begins.
         (state, _memory), losses = jax.lax.scan(step, (state, nothing), sizes)
         return state, Epochs(*losses, state.mean[0], state.second[0, 0])
@@ -199,7 +195,9 @@ def shuffled(rows: Rows, rule: Rule, error: Float[Array, "n q"], batch_size: int
     return jax.lax.scan(epoch, at_start(error, rule), None, length=epochs)[1]
 
 
-def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Array) -> tuple[State, State, Array]:
+def _shuffled_step(
+    rows: EmpiricalRows, rule: LinearUpdate, state: MomentState, memory: MomentState, size: Array
+) -> tuple[MomentState, MomentState, Array]:
     """The state and the memory after one more step, and the loss of its batch, summed over outputs.
 
     memory is, for every row, how the moments given that the row is still to come differ from those of the state.
@@ -223,7 +221,7 @@ def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Ar
     through = modes[:, None] * state.second[0, 0] * modes
     added = more * (ahead[0] * modes - through)
     pairs = ((others + 1) * (through + added + added.T) - alike_square) / others
-    new = State(
+    new = MomentState(
         jnp.einsum("ab,bnq->anq", rule.keep, state.mean) + push * outputs,
         jnp.einsum("ac,cdnk,bd->abnk", rule.keep, state.second, rule.keep)
         + _symmetric(push[:, None] * jnp.einsum("cb,bnk->cnk", rule.keep, ahead))
@@ -247,7 +245,7 @@ def _shuffled_step(rows: Rows, rule: Rule, state: State, memory: State, size: Ar
         2 * alone * alike_square + in_pairs * (alike_ahead[0] * modes + (alike_ahead[0] * modes).T)
     )
     matrix = rule.matrix(modes * (others + 1) / (others - 1))
-    memory = State(
+    memory = MomentState(
         _forward(matrix, memory.mean)
         - push * (inputs[:, None, :, None] * alike.outputs[:, None, None, :] - alike_outputs) / others,
         _both(matrix, memory.second) - (source - mean) / others,
