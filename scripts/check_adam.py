@@ -4,7 +4,7 @@
 
 For each problem: the steps simulated (99% of the fall), the mean relative error along the curve, the largest beyond
 two standard errors of the simulation, and the verdict of the range check. Problems, simulation and criterion are those
-of tests/test_adam.py.
+of tests/theory/test_adam.py.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests" / "theory"))
 
 
 def main() -> None:

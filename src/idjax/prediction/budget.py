@@ -3,6 +3,10 @@
 A product is a multiplication in a product of large matrices, of which two cores do about 5e9 a second.
 """
 
+A_MINUTE = 3e11
+"""Products of a minute on two cores."""
+ADAM = 2 * A_MINUTE
+"""Products of Adam's recursion, of which every step is iterated."""
 FOLLOWED = 1e11
 """Products of runs that are followed one by one: for a band, or for the fastest learning rate."""
 NUMBERS_OF_RUNS = 2**26

@@ -13,15 +13,15 @@ from idjax.diagnosis.data.drawn_runs import MOST_PRODUCTS, affordable_runs, mean
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.results.diagnosis import Prescription
 from idjax.settings import Settings
-from idjax.theory.adam import jumps
+from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
 
 BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
 MOST_OUTPUT_GROUPS = 64
 """Outputs that may learn at rates of their own before a loss in original units is left out: each is a problem."""
-MOST_SECONDS = 5.0
-"""What the prediction of one Adam run may take."""
+MOST_ADAM_PRODUCTS = 2.5e10
+"""What the prediction of one Adam run may take, 5 seconds."""
 MOMENTUM = 0.9
 KEPT = 12
 """Prescriptions that are listed."""
@@ -93,7 +93,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
                 settings = dataclasses.replace(base, normalize=normalize, loss_space=space, learning_rate=rate)
                 steps = context.budget * context.steps_per_epoch
                 raw = context.moments.raw
-                if steps * jumps.seconds_a_step(raw.inputs + 1, raw.outputs) <= MOST_SECONDS:
+                if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= MOST_ADAM_PRODUCTS:
                     yield dataclasses.replace(settings, epochs=max(1, math.ceil(context.budget)))
 
 

@@ -1,14 +1,14 @@
 """Adam and its relatives on minibatches: the expected loss, by the fastest form that holds for the inputs."""
 
-from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
+from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import (
     SampledTrajectory,
@@ -17,30 +17,28 @@ from idjax.prediction.dynamics.trajectory import (
     undefined_by_rounding,
 )
 from idjax.settings import parse_schedule
-from idjax.theory.adam import jumps, mean_dominated
-from idjax.theory.adam.recursion import Form, Inputs, Rule
+from idjax.theory.adam import forecast, mean_dominated
+from idjax.theory.adam.recursion import AdamForm, AdamInputs, AdamRate, AdamRule
 from idjax.theory.full_batch.stepped import Watched
 from idjax.types import Progress, Status
 
-Rate = float | Callable[[Array], Array]
-
-FORMS: dict[str, Form] = {"adam": "adam", "adamw": "adam", "nadam": "nadam", "rmsprop": "rmsprop"}
+FORMS: dict[str, AdamForm] = {"adam": "adam", "adamw": "adam", "nadam": "nadam", "rmsprop": "rmsprop"}
 DOMINANCE = 5e3
 """First over second eigenvalue from which the mean dominates: a mean of 30 deviations, in 6 inputs or more."""
 CLEAR_MEANS = 10.0
 """Deviations that every input's mean has to be away from 0."""
-MOST_SECONDS = 120.0
-"""What a prediction may take where every output has to be iterated to the end."""
+IN_SCALARS = 2.5e9
+"""About the products of a run where the mean dominates."""
 SHORTEST_MEMORY = 200
 """1/(1 - β₂) from which v averages enough gradients to be what is expected of it."""
 
 
-class _Asked(NamedTuple):
-    """What `jumps.follow` and its like are asked: the rule, its rate, and what is watched at which steps."""
+class _AdamRun(NamedTuple):
+    """What the theories of Adam are given: the rule, its inputs and rate, and what is watched at which steps."""
 
-    rule: Rule
-    inputs: Inputs
-    rate: Rate
+    rule: AdamRule
+    inputs: AdamInputs
+    rate: AdamRate
     steps: np.ndarray
     watched: Watched
 
@@ -63,32 +61,28 @@ def build(spec: RunSpec) -> Trajectory:
     """The loss in expectation over fresh Gaussian batches, v being what is expected of it; docs/theory.md, section 12.
 
     Where that does not hold the losses are NaN, and `how` says why.
+
+    Raises:
+      NoTheoryError: if the run is beyond the budget.
     """
     if undefined := undefined_by_rounding(spec):
         return undefined
     problem, settings = spec.problem, spec.settings
-    asked, constants = _asked(spec)
-    memory = 1 / (1 - float(asked.rule.beta_2))
+    run, constants = _adam_run(spec)
+    memory = 1 / (1 - float(run.rule.beta_2))
     if memory < SHORTEST_MEMORY:
         return UndefinedTrajectory(
             f"{settings.optimizer}, outside its range: v averages over {memory:.0f} steps, too few to be what is "
             f"expected of it; predict covers --beta-2 from {1 - 1 / SHORTEST_MEMORY:g} on",
             Status.OUTSIDE_RANGE,
         )
+    cost = products(spec)
+    if cost > budget.ADAM:
+        raise NoTheoryError(_too_long(spec, cost))
     errors = spec.start.stacked - problem.reference.stacked
-    if settings.optimizer != "adam" or np.ptp(problem.output_shares) > 0:
-        # Nothing but iterating every output is left.
-        seconds = asked.steps[-1] * jumps.seconds_a_step(*errors.shape)
-        if seconds > MOST_SECONDS:
-            raise NoTheoryError(
-                f"no quick theory predicts {settings.optimizer} for {asked.steps[-1]:,.0f} steps of {errors.shape[1]} "
-                f"outputs: it would take about {seconds / 60:,.0f} minutes; give fewer --epochs, or predict "
-                "--optimizer adam"
-            )
-    follow = _in_scalars if in_scalars(spec) else _in_matrices
-    record, errors, how = follow(spec, asked, errors)
+    record, errors, how = (_in_scalars if in_scalars(spec) else _in_matrices)(spec, run, errors)
     record[1:] += constants[:, None]
-    trajectory = SampledTrajectory(spec, record, None if errors is None else spec.weights_of(errors))
+    trajectory = SampledTrajectory(spec, record, spec.weights_of(errors))
     trajectory.how = f"{settings.optimizer}, {how}"
     if trajectory.status is Status.DIVERGES:
         trajectory.status = Status.OUTSIDE_RANGE
@@ -96,33 +90,46 @@ def build(spec: RunSpec) -> Trajectory:
 
 
 def products(spec: RunSpec) -> float:
-    """About the products that a prediction takes, as `jumps.seconds_a_step` counts them."""
-    n, outputs = spec.start.stacked.shape
-    seconds = 0.5 if in_scalars(spec) else spec.settings.epochs * spec.steps * jumps.seconds_a_step(n, outputs)
-    return seconds * 5e9
+    """About the products that a prediction takes."""
+    if in_scalars(spec):
+        return IN_SCALARS
+    return spec.settings.epochs * spec.steps * forecast.products_a_step(*spec.start.stacked.shape)
 
 
-def _asked(spec: RunSpec) -> tuple[_Asked, Float[np.ndarray, " k"]]:
-    """And the values of what is watched at the optimum."""
+def _too_long(spec: RunSpec, cost: float) -> str:
+    """What to do about a run that takes so many products, more than the budget."""
+    epochs, (n, outputs) = spec.settings.epochs, spec.start.stacked.shape
+    covered = int(epochs * budget.ADAM / cost)
+    shorter = f"--epochs {covered} or a larger --batch-size" if covered else "a larger --batch-size"
+    return (
+        f"{spec.settings.optimizer} for {epochs * spec.steps:,} steps of {n - 1} inputs and {outputs} outputs is beyond "
+        f"the budget: each step is iterated, which would take about {cost / budget.A_MINUTE:,.0f} minutes; give "
+        f"{shorter}, or train it with idjax train"
+    )
+
+
+def _adam_run(spec: RunSpec) -> tuple[_AdamRun, Float[np.ndarray, " k"]]:
+    """The run, and the values of what is watched at the optimum."""
     settings, numbers = spec.settings, spec.settings.numbers
-    rule = Rule(numbers.get("beta_1", 0.0), numbers["beta_2"], numbers["epsilon"], numbers.get("weight_decay", 0.0))
+    beta_1, weight_decay = numbers.get("beta_1", 0.0), numbers.get("weight_decay", 0.0)
+    rule = AdamRule(beta_1, numbers["beta_2"], numbers["epsilon"], weight_decay)
     rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, spec.steps, settings.epochs)
-    rate = cast(Rate, rate if callable(rate) else settings.step_size)
+    rate = cast(AdamRate, rate if callable(rate) else settings.step_size)
     steps = np.arange(1.0, settings.epochs + 1) * spec.steps
     watched, constants = spec.watched()
-    return _Asked(rule, _inputs(spec), rate, steps, watched), constants
+    return _AdamRun(rule, _inputs(spec), rate, steps, watched), constants
 
 
-def _inputs(spec: RunSpec) -> Inputs:
+def _inputs(spec: RunSpec) -> AdamInputs:
     problem = spec.problem
     factor = second_moment_factor(problem.train)
-    return Inputs(
+    return AdamInputs(
         second_moment=jnp.asarray(factor @ factor.T),
         mean=jnp.asarray(np.sqrt(problem.train.weight) * np.append(problem.train.mean_x, 1.0)),
         batch_size=spec.mean_batch,
         gain=jnp.asarray(2 * problem.output_shares),
         noise=jnp.asarray(problem.on_train.residual),
-        optimum=jnp.asarray(problem.reference.stacked.T) if spec.settings.optimizer == "adamw" else None,
+        optimum=jnp.asarray(problem.reference.stacked.T),
     )
 
 
@@ -136,41 +143,36 @@ def in_scalars(spec: RunSpec) -> bool:
     return clear and mean_dominated.modes_of(_inputs(spec)).dominance >= DOMINANCE
 
 
-def _in_scalars(
-    spec: RunSpec, asked: _Asked, errors: np.ndarray
-) -> tuple[Float[np.ndarray, "k E"], np.ndarray | None, str]:
-    modes = mean_dominated.modes_of(asked.inputs)
-    points = mean_dominated.follow(asked.rule, asked.inputs, errors, asked.rate, asked.steps)
-    forms, shares, slopes = map(np.asarray, asked.watched)
+def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:
+    """The record of all outputs together, E[e] at the end, and how they were made."""
+    modes = mean_dominated.modes_of(run.inputs)
+    found = mean_dominated.forecast(run.rule, run.inputs, errors, run.rate, run.steps)
+    forms, shares, slopes = map(np.asarray, run.watched)
     along = np.einsum("n,knm,m->k", modes.mean, forms, modes.mean)
     across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
     diagonals, slopes = np.diagonal(across, axis1=1, axis2=2), np.einsum("knq,na->kqa", slopes, modes.others)
-    record = np.empty((1 + len(forms), len(points)))
-    for epoch, point in enumerate(points):
-        bent = point.errors @ across + 2 * slopes
-        second = (
-            np.einsum("kqa,qa->kq", bent, point.errors) + diagonals @ point.spread.T + np.outer(along, point.offset)
-        )
-        record[0, epoch] = spec.problem.output_shares @ point.loss
+    record = np.empty((1 + len(forms), len(run.steps)))
+    record[0] = found.loss @ spec.problem.output_shares
+    for epoch, (offset, mean, spread) in enumerate(zip(found.offset, found.errors, found.spread, strict=True)):
+        bent = mean @ across + 2 * slopes
+        second = np.einsum("kqa,qa->kq", bent, mean) + diagonals @ spread.T + np.outer(along, offset)
         record[1:, epoch] = np.sum(shares * second, axis=1)
     how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
-    return record, modes.others @ points[-1].errors.T, how
+    return record, modes.others @ found.errors[-1].T, how
 
 
-def _in_matrices(
-    spec: RunSpec, asked: _Asked, errors: np.ndarray
-) -> tuple[Float[np.ndarray, "k E"], np.ndarray | None, str]:
-    found = jumps.follow(
-        asked.rule, asked.inputs, jnp.asarray(errors), asked.rate, asked.steps, *map(np.asarray, asked.watched),
-        form=FORMS[spec.settings.optimizer],
-        progress=lambda share: spec.progress(
-            Progress(int(1000 * share), 1000, f"{spec.settings.optimizer}, step by step")
-        ),
+def _in_matrices(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:
+    """The record of all outputs together, E[e] at the end, and how they were made."""
+    optimizer = spec.settings.optimizer
+    found = forecast.forecast(
+        run.rule, run.inputs, jnp.asarray(errors), run.rate, run.steps, *map(np.asarray, run.watched),
+        form=FORMS[optimizer],
+        progress=lambda share: spec.progress(Progress(int(1000 * share), 1000, f"{optimizer}, step by step")),
     )  # fmt: skip
     record = np.concatenate([found.mean[None], found.forms])
     how = "quasi-static: v as expected, the rest exact in expectation (Gaussian rows, fresh batches)"
     if found.verdict:
         step, why = found.verdict
-        record[:, asked.steps >= step] = np.nan
+        record[:, run.steps >= step] = np.nan
         how += f"; outside its range from step {step:,.0f} on: {why}"
     return record, found.errors, how

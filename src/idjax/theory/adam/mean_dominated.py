@@ -12,15 +12,16 @@ and is driven by the noise of the batches. Iterated while v remembers its start 
 then on (`_glide`). See docs/theory.md, section 12.
 """
 
-from collections.abc import Callable
+import itertools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from idjax.theory.adam.recursion import Inputs, Rule
+from idjax.theory.adam.recursion import PIECE, AdamInputs, AdamRate, AdamRule, rates_from
 
 MEMORIES = 20.0
 """Steps that are iterated at the start, in multiples of 1/(1 - β₂)."""
@@ -30,7 +31,7 @@ GROWTH = 0.02
 """Steps between two points in balance, over the steps before."""
 
 
-class Modes(NamedTuple):
+class MeanAndOthers(NamedTuple):
     """The directions of D^½ M D^½: the mean's in the weights (n,), the others' λ (k,) and weights (n, k), and |μ|₁.
 
     dominance is the first eigenvalue over the second.
@@ -43,15 +44,15 @@ class Modes(NamedTuple):
     dominance: float
 
 
-class Point(NamedTuple):
-    """A record: every output's mean of u + Var r since the one before, Var r there, and mean and variance of the modes'
-    coefficients there. The loss is that of the outputs, each times its ω/q.
+class ScalarForecast(NamedTuple):
+    """Of every output at each record: the mean of u + Var r since the record before, Var r there, and the mean and the
+    variance there of the coefficients of the other directions. The loss is Σ ω/q (u + Var r) over the outputs.
     """
 
-    loss: Float[np.ndarray, " q"]
-    offset: Float[np.ndarray, " q"]
-    errors: Float[np.ndarray, "q k"]
-    spread: Float[np.ndarray, "q k"]
+    loss: Float[np.ndarray, "r q"]
+    offset: Float[np.ndarray, "r q"]
+    errors: Float[np.ndarray, "r q k"]
+    spread: Float[np.ndarray, "r q k"]
 
 
 class _Balance(NamedTuple):
@@ -63,7 +64,7 @@ class _Balance(NamedTuple):
     s2: Float[np.ndarray, " q"]
 
 
-class _State(NamedTuple):
+class _Scalars(NamedTuple):
     """Var r, Cov(r, m), Var m and s² (q,), mean and variance of the other modes (q, k), and steps made.
 
     JAX arrays inside `_iterate`, NumPy's outside.
@@ -78,7 +79,7 @@ class _State(NamedTuple):
     step: Any
 
 
-def modes_of(inputs: Inputs) -> Modes:
+def modes_of(inputs: AdamInputs) -> MeanAndOthers:
     """The directions in which Adam moves, and how far the mean dominates."""
     mean = np.asarray(inputs.mean)
     root = _scale(inputs) ** -0.5
@@ -86,80 +87,73 @@ def modes_of(inputs: Inputs) -> Modes:
     eigenvalues, vectors = np.maximum(eigenvalues[::-1], 0), root[:, None] * vectors[:, ::-1]
     first = vectors[:, 0] / (mean @ vectors[:, 0])
     dominance = float(eigenvalues[0] / eigenvalues[1]) if eigenvalues[1] > 0 else np.inf
-    return Modes(first, eigenvalues[1:], vectors[:, 1:], float(np.abs(mean).sum()), dominance)
+    return MeanAndOthers(first, eigenvalues[1:], vectors[:, 1:], float(np.abs(mean).sum()), dominance)
 
 
-def _scale(inputs: Inputs) -> np.ndarray:
+def _scale(inputs: AdamInputs) -> np.ndarray:
     """|μ_k|, and a little where an input has no mean."""
     size = np.abs(np.asarray(inputs.mean))
     return np.maximum(size, 1e-3 * size.max())
 
 
-def follow(
-    rule: Rule,
-    inputs: Inputs,
+def forecast(
+    rule: AdamRule,
+    inputs: AdamInputs,
     errors: Float[np.ndarray, "n q"],
-    learning_rate: float | Callable[[Array], Array],
+    rate: AdamRate,
     records: Float[np.ndarray, " r"],
-) -> list[Point]:
+) -> ScalarForecast:
     """The expected loss above its floor up to each record (whole ascending step numbers), of Keras's adam."""
-    modes = modes_of(inputs)
-    zero = np.zeros(errors.shape[1])
+    modes, zero = modes_of(inputs), np.zeros(errors.shape[1])
     # The modes are the columns D^½ v, so the coefficients of e are vᵀ D^-½ e = (D^½ v)ᵀ D⁻¹ e.
     start = (errors * _scale(inputs)[:, None]).T @ modes.others
-    state = _State((np.asarray(inputs.mean) @ errors) ** 2, zero, zero, zero, start, np.zeros_like(start), np.zeros(()))
+    offset = (np.asarray(inputs.mean) @ errors) ** 2
+    state = _Scalars(offset, zero, zero, zero, start, np.zeros_like(start), np.zeros(()))
     memory = 1 / (1 - float(rule.beta_2))
-    points, before, total, now = [], 0.0, zero, None
-
-    def rate_at(step: float) -> float:
-        return float(learning_rate(jnp.asarray(step))) if callable(learning_rate) else float(learning_rate)
-
-    for stop in records:
+    seen, now = [], None
+    for before, stop in itertools.pairwise([0.0, *map(float, records)]):
+        total = zero
         while (step := float(state.step)) < stop:
             if now is not None and _falling(modes, state, now) * memory < QUIET:
                 length = min(max(GROWTH * step, 1.0), stop - step)
-                state, now, mean = _glide(rule, inputs, modes, state, now, rate_at(step + length / 2), length)
+                state, now, mean = _glide(rule, inputs, modes, state, now, _rate_at(rate, step + length / 2), length)
                 total = total + length * mean
                 continue
-            length = min(MEMORIES * memory - step if step < MEMORIES * memory else memory, stop - step)
-            counts = jnp.arange(step, step + np.ceil(length))
-            rates = _rates(learning_rate, counts)
-            state, loss = _iterate(rule, inputs, modes.eigenvalues, modes.size, state, rates)
-            state = _State(*map(np.asarray, state))
-            total = total + np.asarray(loss)
+            count = int(min(PIECE, np.ceil(stop - step)))
+            iterated = _iterate(rule, inputs, modes.eigenvalues, modes.size, state, rates_from(rate, step), count)
+            state, loss = jax.tree.map(np.asarray, iterated)
+            total = total + loss
             if float(state.step) >= MEMORIES * memory:
-                now = _balanced(rule, inputs, modes, state, rate_at(float(state.step)))
-        points.append(Point(total / (float(stop) - before), state.rr, state.errors, state.spread))
-        before, total = float(stop), zero
-    return points
+                now = _balanced(rule, inputs, modes, state, _rate_at(rate, float(state.step)))
+        seen.append((total / (stop - before), state.rr, state.errors, state.spread))
+    return ScalarForecast(*map(np.stack, zip(*seen, strict=True)))
 
 
-def _rates(learning_rate: float | Callable[[Array], Array], counts: Array) -> Array:
-    rates = learning_rate(counts) if callable(learning_rate) else learning_rate
-    return jnp.broadcast_to(jnp.asarray(rates, counts.dtype), counts.shape)
+def _rate_at(rate: AdamRate, step: float) -> float:
+    return float(rate(jnp.asarray(step)) if callable(rate) else rate)
 
 
 @jax.jit
 def _iterate(
-    rule: Rule, inputs: Inputs, eigenvalues: Array, size: Array, state: _State, rates: Array
-) -> tuple[_State, Array]:
-    """One update for every rate, with s² as it is remembered, and the sum of every output's u + Var r before them."""
+    rule: AdamRule, inputs: AdamInputs, eigenvalues: Array, size: Array, state: _Scalars, rates: Array, count: ArrayLike
+) -> tuple[_Scalars, Array]:
+    """`count` updates with s² as it is remembered, and the sum of every output's u + Var r before each of them."""
     beta, new = rule.beta_1, 1 - rule.beta_1
     epsilon = rule.epsilon / (inputs.gain * jnp.median(jnp.abs(inputs.mean)))  # in the units of s, of a typical weight
 
-    def one(carry: tuple[_State, Array], rate: Array) -> tuple[tuple[_State, Array], None]:
-        (rr, rm, mm, s2, errors, spread, count), total = carry
+    def one(i: Array, carry: tuple[_Scalars, Array]) -> tuple[_Scalars, Array]:
+        (rr, rm, mm, s2, errors, spread, made), total = carry
         rest = (errors**2 + spread) @ eigenvalues
         noise = (rest + inputs.noise) / inputs.batch_size
-        t = count + 1
+        t = made + 1
         s2 = rule.beta_2 * s2 + (1 - rule.beta_2) * (rr + noise)
         correction = jax.lax.rsqrt(-jnp.expm1(t * jnp.log(rule.beta_2)))
-        push = rate / (correction * (jnp.sqrt(s2) + epsilon))
+        push = rates[i] / (correction * (jnp.sqrt(s2) + epsilon))
         x = push * size / (1 - beta**t)
         rm_next, mm_next = beta * rm + new * rr, beta**2 * mm + 2 * beta * new * rm + new**2 * (rr + noise)
         decay = 1 - push[:, None] * eigenvalues
         kick = push**2 * (rr + rest + inputs.noise) / inputs.batch_size
-        after = _State(
+        after = _Scalars(
             rr=rr - 2 * x * rm_next + x**2 * mm_next,
             rm=rm_next - x * mm_next,
             mm=mm_next,
@@ -168,12 +162,12 @@ def _iterate(
             spread=spread * decay**2 + kick[:, None] * eigenvalues,
             step=t,
         )
-        return (after, total + rr + rest), None
+        return after, total + rr + rest
 
-    return jax.lax.scan(one, (state, jnp.zeros_like(state.rr)), rates)[0]
+    return jax.lax.fori_loop(0, count, one, (jax.tree.map(jnp.asarray, state), jnp.zeros_like(state.rr)))
 
 
-def _balanced(rule: Rule, inputs: Inputs, modes: Modes, state: _State, rate: float) -> _Balance:
+def _balanced(rule: AdamRule, inputs: AdamInputs, modes: MeanAndOthers, state: _Scalars, rate: float) -> _Balance:
     """η/s and Var r where s keeps itself up; docs/theory.md (85).
 
     With F(x) = x (1 + β) / (2 (1 + β) - x (1 - β)) for Var r over Var ξ, s² = (F(x) + 1) Var ξ is a cubic in s. It is
@@ -198,8 +192,8 @@ def _balanced(rule: Rule, inputs: Inputs, modes: Modes, state: _State, rate: flo
 
 
 def _glide(
-    rule: Rule, inputs: Inputs, modes: Modes, state: _State, now: _Balance, rate: float, length: float
-) -> tuple[_State, _Balance, np.ndarray]:
+    rule: AdamRule, inputs: AdamInputs, modes: MeanAndOthers, state: _Scalars, now: _Balance, rate: float, length: float
+) -> tuple[_Scalars, _Balance, np.ndarray]:
     """The state `length` updates later with s in balance, its balance, and the mean of the losses on the way (q,)."""
     half = _decayed(inputs, modes, state, now, length / 2)
     middle = _balanced(rule, inputs, modes, half, rate)
@@ -209,17 +203,17 @@ def _glide(
     # Second moments of m in balance, from those of r' = r - x m' that do not change.
     beta = float(rule.beta_1)
     mm = (1 - beta) * then.s2 / (1 + beta + beta * then.x)
-    return _State(then.offset, -then.x * mm / 2, mm, then.s2, after.errors, after.spread, after.step), then, loss
+    return _Scalars(then.offset, -then.x * mm / 2, mm, then.s2, after.errors, after.spread, after.step), then, loss
 
 
-def _falling(modes: Modes, state: _State, now: _Balance) -> float:
+def _falling(modes: MeanAndOthers, state: _Scalars, now: _Balance) -> float:
     """The rate at which the loss of the fastest falling output falls, next to no noise."""
     power = state.errors**2 * modes.eigenvalues
     rest = (state.errors**2 + state.spread) @ modes.eigenvalues
     return float(np.max(2 * now.push * (power @ modes.eigenvalues) / np.maximum(rest + now.offset, 1e-300)))
 
 
-def _decayed(inputs: Inputs, modes: Modes, state: _State, balance: _Balance, length: float) -> _State:
+def _decayed(inputs: AdamInputs, modes: MeanAndOthers, state: _Scalars, balance: _Balance, length: float) -> _Scalars:
     """The modes `length` updates later at this η/s, with the noise of the batches that Var r and the loss make."""
     push, offset = balance.push, balance.offset
     errors, spread = state.errors, state.spread

@@ -6,9 +6,8 @@ All four rules are, for one output with error e, gradient g and v an average of 
 
 with P = diag 1/(scale √v + ε) (RMSprop: 1/√(v + ε)) and numbers `ahead`, `now`, `scale` that depend on the step.
 With v replaced by its expectation the rest is linear with multiplicative noise, and closes on the second moments
-E = E[e eᵀ], X = E[e mᵀ], V = E[m mᵀ]. Here they are iterated, for every output or averaged over groups of outputs.
-See docs/theory.md, section 12. Sources: Kingma and Ba 2014; Dozat 2016 (Nadam); Loshchilov and Hutter 2019 (decoupled
-weight decay w).
+E = E[e eᵀ], X = E[e mᵀ], V = E[m mᵀ], iterated here for every output. See docs/theory.md, section 12. Sources: Kingma
+and Ba 2014; Dozat 2016 (Nadam); Loshchilov and Hutter 2019 (decoupled weight decay w).
 """
 
 import functools
@@ -17,19 +16,22 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-Form = Literal["adam", "optax_adam", "nadam", "rmsprop"]
-"""Which rule: Keras's adam, nadam and rmsprop, or adam with optax's ε. AdamW is adam with a weight decay."""
+AdamForm = Literal["adam", "nadam", "rmsprop"]
+"""Which rule, as Keras has it. AdamW is adam with a weight decay."""
 
 Scalar = float | Array
-Schedule = Callable[[Array], ArrayLike]
-"""A learning rate as a function of the updates made so far."""
+AdamRate = float | Callable[[Array], Array]
+"""A learning rate, or a function of the updates made so far that JAX can trace."""
+PIECE = 512
+"""Most steps of one call of a compiled loop, which takes any number up to it: one compilation serves every run."""
 
 
-class Rule(NamedTuple):
-    """The numbers of the rule; rmsprop ignores β₁ and has its ϱ as β₂. Weight decay needs the state's first moments."""
+class AdamRule(NamedTuple):
+    """The numbers of the rule; rmsprop ignores β₁ and has its ϱ as β₂."""
 
     beta_1: Scalar = 0.9
     beta_2: Scalar = 0.999
@@ -37,100 +39,89 @@ class Rule(NamedTuple):
     weight_decay: Scalar = 0.0
 
 
-class Inputs(NamedTuple):
-    """What the batches are drawn from, and what each output (or group of outputs) makes of them.
+class AdamInputs(NamedTuple):
+    """What the batches are drawn from, and what each output makes of them.
 
-    second_moment: M (n, n).  mean: μ = √w̄ [m; 1] (n,).  batch_size: B ().  gain: c = 2 ω/q (g,), so that the
-    gradient is c M e.  noise: σ² (g,), variance of the label noise.  optimum: θ* (g, n), only for weight decay.
+    second_moment: M (n, n).  mean: μ = √w̄ [m; 1] (n,).  batch_size: B ().  gain: c = 2 ω/q (q,), so that the
+    gradient is c M e and the loss Σ c/2 tr(M E).  noise: σ² (q,), variance of the label noise.  optimum: θ* (q, n),
+    which matters to weight decay alone.
     """
 
     second_moment: Float[Array, "n n"]
     mean: Float[Array, " n"]
     batch_size: Scalar
-    gain: Float[Array, " g"]
-    noise: Float[Array, " g"]
-    optimum: Float[Array, "g n"] | None = None
+    gain: Float[Array, " q"]
+    noise: Float[Array, " q"]
+    optimum: Float[Array, "q n"]
 
 
-class State(NamedTuple):
-    """Second moments of error and momentum, (g, n, n) each: E[e eᵀ], E[e mᵀ], E[m mᵀ]; v (g, n); updates made so far.
-
-    With weight decay also the first moments E[e], E[m] (g, n); a group is then a single output.
+class AdamState(NamedTuple):
+    """Second moments of error and momentum, (q, n, n) each: E[e eᵀ], E[e mᵀ], E[m mᵀ]; v (q, n); updates made so far;
+    first moments E[e], E[m] (q, n).
     """
 
-    ee: Float[Array, "g n n"]
-    em: Float[Array, "g n n"]
-    mm: Float[Array, "g n n"]
-    v: Float[Array, "g n"]
+    ee: Float[Array, "q n n"]
+    em: Float[Array, "q n n"]
+    mm: Float[Array, "q n n"]
+    v: Float[Array, "q n"]
     step: Float[Array, ""]
-    e: Float[Array, "g n"] | None = None
-    m: Float[Array, "g n"] | None = None
+    e: Float[Array, "q n"]
+    m: Float[Array, "q n"]
 
 
-class Record(NamedTuple):
-    """What was seen in each window of `every` steps: tr(M E) of each group, and √v if it was asked for.
+class AdamLosses(NamedTuple):
+    """The expected loss above its floor before each update, and the part of it that is the loss of E[e]."""
 
-    mean: the mean over the window of tr(M E) before each update.  end: after its last update.  root_v: there.
-    """
-
-    mean: Float[Array, "records g"]
-    end: Float[Array, "records g"]
-    root_v: Float[Array, "records g n"] | None
+    loss: Float[np.ndarray, " t"]
+    of_mean: Float[np.ndarray, " t"]
 
 
-def initial_state(errors: Float[Array, "n g"], first_moments: bool = False) -> State:
+def initial_state(errors: Float[Array, "n q"]) -> AdamState:
     """The state of weights that start with these errors, in no doubt, and without momentum."""
     e = errors.T
     ee = e[:, :, None] * e[:, None, :]
-    none = jnp.zeros_like(ee)
-    first = (e, jnp.zeros_like(e)) if first_moments else (None, None)
-    return State(ee, none, none, jnp.zeros_like(e), jnp.zeros((), e.dtype), *first)
+    none = jnp.zeros_like(e)
+    return AdamState(ee, jnp.zeros_like(ee), jnp.zeros_like(ee), none, jnp.zeros((), e.dtype), e, none)
 
 
 def run(
-    rule: Rule,
-    inputs: Inputs,
-    state: State,
-    learning_rate: ArrayLike | Schedule,
-    steps: int,
-    every: int,
-    form: Form = "adam",
-    record_v: bool = False,
-) -> tuple[State, Record]:
-    """`steps` updates, with a record of each window of `every` (a divisor of steps) of them.
-
-    learning_rate is a number, or a function of the count of updates made that JAX can trace.
-    """
-    if steps % every:
-        raise ValueError(f"{steps} steps do not divide into windows of {every}")
-    counts = state.step + jnp.arange(steps)
-    rates = jax.vmap(learning_rate)(counts) if callable(learning_rate) else learning_rate
-    rates = jnp.broadcast_to(jnp.asarray(rates, counts.dtype), counts.shape)
-    return _run(rule, inputs, state, rates.reshape(-1, every), form, record_v)
+    rule: AdamRule, inputs: AdamInputs, state: AdamState, rate: AdamRate, steps: int, form: AdamForm = "adam"
+) -> tuple[AdamState, AdamLosses]:
+    """The state after so many more updates, and the losses on the way."""
+    seen, end = [], float(state.step) + steps
+    while (step := float(state.step)) < end:
+        count = int(min(PIECE, end - step))
+        state, losses = _run(rule, inputs, state, rates_from(rate, step), count, form)
+        seen.append(np.asarray(losses)[:, :count])
+    return state, AdamLosses(*np.concatenate(seen, axis=1))
 
 
-@functools.partial(jax.jit, static_argnames=("form", "record_v"))
+def rates_from(rate: AdamRate, step: float) -> Float[Array, " piece"]:
+    """The learning rates of the next `PIECE` updates."""
+    counts = step + jnp.arange(float(PIECE))
+    return jnp.broadcast_to(jnp.asarray(rate(counts) if callable(rate) else rate, counts.dtype), counts.shape)
+
+
+@functools.partial(jax.jit, static_argnames="form")
 def _run(
-    rule: Rule, inputs: Inputs, state: State, rates: Float[Array, "records every"], form: Form, record_v: bool
-) -> tuple[State, Record]:
-    def one(carry: tuple[State, Array], rate: Array) -> tuple[tuple[State, Array], None]:
-        state, total = carry
-        return (step(rule, inputs, state, rate, form), total + level(inputs, state)), None
+    rule: AdamRule, inputs: AdamInputs, state: AdamState, rates: Array, count: ArrayLike, form: AdamForm
+) -> tuple[AdamState, Float[Array, "2 piece"]]:
+    """The first `count` losses are those of the steps taken."""
 
-    def window(state: State, rates: Array) -> tuple[State, Record]:
-        (state, total), _ = jax.lax.scan(one, (state, jnp.zeros_like(inputs.gain)), rates)
-        root_v = jnp.sqrt(state.v) if record_v else None
-        return state, Record(total / rates.size, level(inputs, state), root_v)
+    def one(i: Array, carry: tuple[AdamState, Array]) -> tuple[AdamState, Array]:
+        state, losses = carry
+        return step(rule, inputs, state, rates[i], form), losses.at[:, i].set(_losses(inputs, state))
 
-    return jax.lax.scan(window, state, rates)
+    return jax.lax.fori_loop(0, count, one, (state, jnp.zeros((2, len(rates)), rates.dtype)))
 
 
-def level(inputs: Inputs, state: State) -> Float[Array, " g"]:
-    """tr(M E), of which the loss is the sum over outputs weighted by ω/q, plus its floor."""
-    return jnp.einsum("ij,kij->k", inputs.second_moment, state.ee)
+def _losses(inputs: AdamInputs, state: AdamState) -> Float[Array, "2"]:
+    level = jnp.einsum("ij,qij->q", inputs.second_moment, state.ee)
+    of_mean = jnp.einsum("qi,qi->q", state.e @ inputs.second_moment, state.e)
+    return jnp.stack([level, of_mean]) @ inputs.gain / 2
 
 
-def step(rule: Rule, inputs: Inputs, state: State, rate: Scalar, form: Form = "adam") -> State:
+def step(rule: AdamRule, inputs: AdamInputs, state: AdamState, rate: Scalar, form: AdamForm = "adam") -> AdamState:
     """The state after one more update; docs/theory.md (72)-(76)."""
     M, batch = inputs.second_moment, inputs.batch_size
     kept = 0.0 if form == "rmsprop" else rule.beta_1
@@ -159,20 +150,19 @@ def step(rule: Rule, inputs: Inputs, state: State, rate: Scalar, form: Form = "a
         gm = half + new / 2 * gg
         dd = dd + factors.ahead * factors.now * (gm + _transpose(gm)) + factors.now**2 * gg
         ed, dm = ed + factors.now * eg, dm + factors.now * gm
-    if e is not None and m is not None and inputs.optimum is not None:
-        decay = rate * rule.weight_decay
-        target = decay * inputs.optimum
-        g = inputs.gain[:, None] * (e @ M)
-        m = kept * m + new * g
-        d = factors.ahead * m + factors.now * g
-        cross = (1 - decay) * target[:, :, None] * e[:, None, :]
-        ee = (1 - decay) ** 2 * ee - (cross + _transpose(cross)) + target[:, :, None] * target[:, None, :]
-        em = (1 - decay) * em - target[:, :, None] * m[:, None, :]
-        ed = (1 - decay) * ed - target[:, :, None] * d[:, None, :]
-        e = (1 - decay) * e - target - push * d
+    decay = rate * rule.weight_decay
+    target = decay * inputs.optimum
+    g = inputs.gain[:, None] * (e @ M)
+    m = kept * m + new * g
+    d = factors.ahead * m + factors.now * g
+    cross = (1 - decay) * target[:, :, None] * e[:, None, :]
+    ee = (1 - decay) ** 2 * ee - (cross + _transpose(cross)) + target[:, :, None] * target[:, None, :]
+    em = (1 - decay) * em - target[:, :, None] * m[:, None, :]
+    ed = (1 - decay) * ed - target[:, :, None] * d[:, None, :]
+    e = (1 - decay) * e - target - push * d
     # Each sum with a transpose is symmetric to the last bit: what rounding broke would grow, until v is negative.
     pushed = ee / 2 - ed * push[:, None, :] + push[:, :, None] * push[:, None, :] * dd / 2
-    return State(pushed + _transpose(pushed), em - push[:, :, None] * dm, mm, v, count + 1, e, m)
+    return AdamState(pushed + _transpose(pushed), em - push[:, :, None] * dm, mm, v, count + 1, e, m)
 
 
 class _Factors(NamedTuple):
@@ -184,7 +174,7 @@ class _Factors(NamedTuple):
     epsilon: Scalar
 
 
-def _factors(rule: Rule, form: Form, t: Array) -> _Factors:
+def _factors(rule: AdamRule, form: AdamForm, t: Array) -> _Factors:
     if form == "rmsprop":
         return _Factors(1.0, 0.0, 1.0, 0.0)
     scale = jax.lax.rsqrt(-jnp.expm1(t * jnp.log(rule.beta_2)))
@@ -194,24 +184,16 @@ def _factors(rule: Rule, form: Form, t: Array) -> _Factors:
         return _Factors(following / (1 - product * following), (1 - now) / (1 - product), scale, rule.epsilon)
     ahead = 1 / (1 - rule.beta_1**t)
     # Keras adds ε to √v before the correction for the start.
-    return _Factors(ahead, 0.0, scale, rule.epsilon * (scale if form == "adam" else 1.0))
+    return _Factors(ahead, 0.0, scale, rule.epsilon * scale)
 
 
-def _warm_up(rule: Rule, t: Array) -> Array:
+def _warm_up(rule: AdamRule, t: Array) -> Array:
     """Nadam's product of β₁ (1 - 0.96ᵏ / 2) over k = 1 ... t: the series of the logarithm, summed over k."""
     j = jnp.arange(1.0, 60.0)
     return rule.beta_1**t * jnp.exp(-jnp.sum(0.48**j / j * jnp.expm1(j * t * jnp.log(0.96)) / (0.96**j - 1)))
 
 
-def gradient_moment(inputs: Inputs, ee: Float[Array, "g n n"]) -> Float[Array, "g n n"]:
-    """E[g gᵀ] of the gradient g of a batch, label noise included; docs/theory.md (71)."""
-    c = inputs.gain[:, None, None]
-    eg = c * (ee @ inputs.second_moment)
-    through = jnp.einsum("ij,kjl->kil", inputs.second_moment, eg)
-    return c * (1 + 1 / inputs.batch_size) * through + _rows_moment(inputs, ee, eg)
-
-
-def _rows_moment(inputs: Inputs, ee: Array, eg: Array) -> Array:
+def _rows_moment(inputs: AdamInputs, ee: Array, eg: Array) -> Array:
     """The part of E[g gᵀ] that a batch's rows add, each by itself."""
     gain, mean = inputs.gain, inputs.mean
     level = gain * jnp.trace(eg, axis1=1, axis2=2) + gain**2 * inputs.noise
