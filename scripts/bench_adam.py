@@ -1,10 +1,9 @@
-"""Times Adam's recursion, fast forward included, where the mean does not dominate: 84 outputs, 2.4 million steps.
+"""Times a step of Adam's recursion against the estimate that its budget is made of, at several numbers of inputs.
 
-    OPENBLAS_NUM_THREADS=1 python scripts/bench_adam.py [--inputs 84] [--steps 2438400]
+    OPENBLAS_NUM_THREADS=1 python scripts/bench_adam.py [--inputs 10 30 84] [--seconds 5]
 
-A spectrum of two decades in a random basis, a mean of 3 deviations of its largest direction in each input, batch 8,
-Adam's defaults, an autoencoder's start. Small matrices: threads of the linear algebra that share cores with other work
-can take 20 times longer than one.
+As many outputs as inputs, a spectrum of two decades in a random basis, a mean of 3 deviations of its largest direction
+in each input, batch 8, Adam's defaults, an autoencoder's start.
 """
 
 import argparse
@@ -14,40 +13,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.theory.adam import jumps as adam_fast
-from idjax.theory.adam import recursion as adam
+from idjax.prediction.dynamics.adam import MOST_SECONDS
+from idjax.theory.adam import recursion
+from idjax.theory.adam.forecast import seconds_a_step
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=84)
-    parser.add_argument("--steps", type=int, default=200 * 12_192)
+    parser.add_argument("--inputs", type=int, nargs="+", default=[10, 30, 84])
+    parser.add_argument("--seconds", type=float, default=5.0)
     arguments = parser.parse_args()
-    d, rng = arguments.inputs, np.random.default_rng(0)
+    print("inputs  steps timed   ms a step  of processor   estimate   steps within the budget")
+    for d in arguments.inputs:
+        inputs, start = problem(d)
+        estimate = seconds_a_step(d + 1, d)
+        steps = max(int(arguments.seconds / estimate), 1)
+        with jax.enable_x64(True):
+            state = recursion.initial_state(jnp.asarray(start))
+            recursion.run(recursion.AdamRule(), inputs, state, 1e-3, 1)
+            begin, processor = time.perf_counter(), time.process_time()
+            recursion.run(recursion.AdamRule(), inputs, state, 1e-3, steps)
+        took, busy = time.perf_counter() - begin, time.process_time() - processor
+        print(
+            f"{d:6d}  {steps:11,d}  {1e3 * took / steps:10.4f}  {1e3 * busy / steps:12.4f}  {1e3 * estimate:9.4f}  "
+            f"{int(MOST_SECONDS / estimate):24,d}"
+        )
+
+
+def problem(d: int) -> tuple[recursion.AdamInputs, np.ndarray]:
+    """The inputs, and the errors at the start."""
+    rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((d, d)))[0]
     mean = np.append(np.full(d, 3.0), 1.0)
     second = np.outer(mean, mean)
     second[:d, :d] += (basis * np.logspace(0, -2, d)) @ basis.T
     limit = np.sqrt(6 / (2 * d))
     start = np.concatenate([rng.uniform(-limit, limit, (d, d)) - np.eye(d), np.zeros((1, d))])
-    records = np.linspace(0, arguments.steps, 201)[1:].round()
     with jax.enable_x64(True):
-        inputs = adam.Inputs(jnp.asarray(second), jnp.asarray(mean), 8.0, jnp.full(d, 2 / d), jnp.zeros(d))
-        begin, processor = time.perf_counter(), time.process_time()
-        found = adam_fast.follow(
-            adam.Rule(),
-            inputs,
-            jnp.asarray(start),
-            1e-3,
-            records,
-            second[None],
-            np.full((1, d), 1 / d),
-            np.zeros((1, d + 1, d)),
-        )
-    print(
-        f"{time.perf_counter() - begin:.0f} s, of the processor {time.process_time() - processor:.0f} s; "
-        f"loss {found.mean[0]:.4g} to {found.mean[-1]:.4g}; {found.verdict or 'in range'}"
-    )
+        arrays = map(jnp.asarray, (second, mean, 8.0, np.full(d, 2 / d), np.zeros(d), np.zeros((d, d + 1))))
+        return recursion.AdamInputs(*arrays), start
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from adam_problems import adam_inputs, draw, expected, simulate
 
 from idjax.data import prescribed
 from idjax.nn import optimizers, schedules
+from idjax.prediction.dynamics import adam as adam_dynamics
 from idjax.prediction.predict import NoTheoryError, predict
 from idjax.settings import Settings, parse_schedule
 from idjax.theory.adam import mean_dominated
@@ -212,13 +213,18 @@ def test_settings_outside_the_range_give_no_numbers():
     assert np.isfinite(slow.train).all()
 
 
-def test_runs_beyond_the_budget_say_what_to_do():
-    """Millions of steps of wide data are predicted where the mean dominates alone."""
+def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
+    """However long the run, it is predicted where the mean dominates."""
+    beyond = r"beyond the budget.* --epochs [0-9]+ or a larger --batch-size"
+    settings = Settings(optimizer="adam", epochs=400, batch_size=8, validation_split=0.0)
     x = np.random.default_rng(0).normal(size=(400, 84))
-    settings = Settings(optimizer="adam", epochs=300, batch_size=8, validation_split=0.0)
-    with pytest.raises(NoTheoryError, match=r"beyond the budget.* --epochs [0-9]+ or a larger --batch-size"):
+    with pytest.raises(NoTheoryError, match=beyond):
         predict(x, settings, band=False)
-    assert np.isfinite(predict(x, dataclasses.replace(settings, epochs=1), band=False).train).all()
+    monkeypatch.setattr(adam_dynamics, "MOST_SECONDS", 1.0)
+    x = x[:, :20]
+    with pytest.raises(NoTheoryError, match=beyond):
+        predict(x, settings, band=False)
+    assert np.isfinite(predict(x, dataclasses.replace(settings, epochs=10), band=False).train).all()
     assert np.isfinite(predict(1 + x / 100, settings, band=False).train).all()
 
 
