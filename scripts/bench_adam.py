@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.prediction.dynamics.adam import MOST_SECONDS
+from idjax.prediction import budget
 from idjax.theory.adam import recursion
-from idjax.theory.adam.forecast import seconds_a_step
+from idjax.theory.adam.forecast import products_a_step
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
     print("inputs  steps timed   ms a step  of processor   estimate   steps within the budget")
     for d in arguments.inputs:
         inputs, start = problem(d)
-        estimate = seconds_a_step(d + 1, d)
+        estimate = 60 * products_a_step(d + 1, d) / budget.A_MINUTE
         steps = max(int(arguments.seconds / estimate), 1)
         with jax.enable_x64(True):
             state = recursion.initial_state(jnp.asarray(start))
@@ -36,7 +36,7 @@ def main() -> None:
         took, busy = time.perf_counter() - begin, time.process_time() - processor
         print(
             f"{d:6d}  {steps:11,d}  {1e3 * took / steps:10.4f}  {1e3 * busy / steps:12.4f}  {1e3 * estimate:9.4f}  "
-            f"{int(MOST_SECONDS / estimate):24,d}"
+            f"{int(budget.ADAM / products_a_step(d + 1, d)):24,d}"
         )
 
 

@@ -11,7 +11,7 @@ from adam_problems import adam_inputs, draw, expected, simulate
 
 from idjax.data import prescribed
 from idjax.nn import optimizers, schedules
-from idjax.prediction.dynamics import adam as adam_dynamics
+from idjax.prediction import budget
 from idjax.prediction.predict import NoTheoryError, predict
 from idjax.settings import Settings, parse_schedule
 from idjax.theory.adam import mean_dominated
@@ -220,7 +220,7 @@ def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
     x = np.random.default_rng(0).normal(size=(400, 84))
     with pytest.raises(NoTheoryError, match=beyond):
         predict(x, settings, band=False)
-    monkeypatch.setattr(adam_dynamics, "MOST_SECONDS", 1.0)
+    monkeypatch.setattr(budget, "ADAM", 5e9)
     x = x[:, :20]
     with pytest.raises(NoTheoryError, match=beyond):
         predict(x, settings, band=False)

@@ -102,8 +102,8 @@ def _too_long(spec: RunSpec, cost: float) -> str:
     covered = int(epochs * budget.ADAM / cost)
     shorter = f"--epochs {covered} or a larger --batch-size" if covered else "a larger --batch-size"
     return (
-        f"{spec.settings.optimizer} for {epochs * spec.steps:,} steps of {n - 1} inputs and {outputs} outputs is beyond "
-        f"the budget: each step is iterated, which would take about {cost / budget.A_MINUTE:,.0f} minutes; give "
+        f"{spec.settings.optimizer} for {epochs * spec.steps:,} steps of {n - 1} inputs and {outputs} outputs is "
+        f"beyond the budget: each step is iterated, which would take about {cost / budget.A_MINUTE:,.0f} minutes; give "
         f"{shorter}, or train it with idjax train"
     )
 
