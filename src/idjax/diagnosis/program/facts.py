@@ -98,11 +98,11 @@ def _rounding(kernel: Kernel, settings: Settings) -> tuple[float, float]:
     moved = np.asarray(kernel.gradient) != 0
     if dtype not in DIGITS or not moved.any():
         return (float("nan"), float("nan")) if dtype not in DIGITS else (0.0, 0.0)
-    direction = _per_unit_rate(kernel.gradient, settings)
-    weights = kernel.weights.astype(direction.dtype)
-    dropped = np.asarray(lost(weights, -settings.step_size * direction, dtype))[moved]
+    direction = np.asarray(_per_unit_rate(kernel.gradient, settings))
+    weights = np.asarray(kernel.weights).astype(direction.dtype)
+    dropped = lost(weights, -settings.step_size * direction, dtype)[moved]
     with np.errstate(divide="ignore"):
-        passing = np.asarray(unit(weights, dtype))[moved] / 2 / np.abs(np.asarray(direction))[moved]
+        passing = unit(weights, dtype)[moved] / 2 / np.abs(direction)[moved]
     return float(dropped.mean()), float(np.median(passing))
 
 

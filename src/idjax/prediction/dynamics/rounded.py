@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -191,16 +190,15 @@ def _part_passed(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraje
         left = trajectory.at(steps).train + floor_of(problem) - problem.penalty[0]
         power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
         noise = np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
-    share = finite_precision.descent_passed(*map(jnp.asarray, (before, updates, noise)), settings.dtype)
-    return np.nan_to_num(np.asarray(share), nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
+    share = finite_precision.descent_passed(before, updates, noise, settings.dtype)
+    return np.nan_to_num(share, nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
 
 
 def _noise_warning(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, end: float) -> str:
     """Says where what rounding adds to the loss is not small."""
     settings, problem = spec.settings, spec.problem
     rate = settings.step_size / (1 - settings.momentum)
-    weights = jnp.asarray(trajectory.weights(end).stacked)
-    added = float(finite_precision.noise_after(weights, jnp.asarray(problem.rates), rate, end, settings.dtype))
+    added = finite_precision.noise_after(trajectory.weights(end).stacked, problem.rates, rate, end, settings.dtype)
     if settings.rounding == "stochastic":
         added *= 2  # up or down at random is off by u²/6, to nearest by u²/12
     variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)

@@ -92,6 +92,6 @@ def _transformation(settings: Settings, steps: int) -> optax.GradientTransformat
 
 
 def _passed(layer: stepped.LinearLayer, error: Array, learning_rate: float, dtype: str) -> float:
-    updates = -learning_rate * stepped.excess(layer, error)[1]
-    weights, updates, noise = (layer.reference + error)[None], updates[None], jnp.zeros_like(updates)[None]
-    return float(jnp.nan_to_num(finite_precision.descent_passed(weights, updates, noise, dtype)[0]))
+    updates = -learning_rate * np.asarray(stepped.excess(layer, error)[1])[None]
+    weights = np.asarray(layer.reference + error)[None]
+    return float(np.nan_to_num(finite_precision.descent_passed(weights, updates, np.zeros_like(updates), dtype)[0]))
