@@ -24,12 +24,12 @@ class ChosenColumns(NamedTuple):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What messages and reports call them."""
+        """Names of the columns, as messages and reports call them."""
         return tuple(self.source.labels[i] for i in self.columns)
 
     @property
     def dtypes(self) -> tuple[np.dtype, ...]:
-        """What they are stored as."""
+        """Dtypes that they are stored as."""
         return tuple(self.source.dtypes[i] for i in self.columns)
 
 
@@ -80,7 +80,7 @@ def _sources(data: Any, target: Any, name: str, whole: bool) -> tuple[Source, So
 
 
 def names_of_target(x: ChosenColumns, y: ChosenColumns | None) -> tuple[str, ...]:
-    """Those of its columns, those of x for an autoencoder; y1, y2, ... if a source of its own has none."""
+    """Names of the target's columns: those of x for an autoencoder; y1, y2, ... if a source of its own has none."""
     if y is None:
         return x.names
     return y.names if y.source.names or y.source is x.source else numbered("y", len(y.columns))

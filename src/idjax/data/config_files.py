@@ -9,14 +9,14 @@ from idjax.types import IdjaxError
 
 
 def configs_folder() -> pathlib.Path:
-    """Where the published files are: inside an installed package, or at the top of a checkout."""
+    """The folder of the published files: inside an installed package, or at the top of a checkout."""
     package = pathlib.Path(__file__).parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parents[1] / "configs"
 
 
 def run_config(path: pathlib.Path, name: str) -> Any:
-    """What a config file calls `name`, by running the file.
+    """The object that a config file calls `name`, by running the file.
 
     Raises:
       IdjaxError: if there is no file, if it fails, with the line, or if it defines no such name.

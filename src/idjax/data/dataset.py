@@ -29,12 +29,12 @@ class Dataset:
 
     @property
     def target(self) -> Float[np.ndarray, "N q"]:
-        """What is learned, (N, q): y, or x for an autoencoder."""
+        """The targets, (N, q): y, or x for an autoencoder."""
         return self.x if self.y is None else self.y
 
 
 def find_columns(names: tuple[str, ...], wanted: str, source: str, role: str) -> list[int]:
-    """Where the wanted columns are: names with commas between them.
+    """Places of the wanted columns: names with commas between them.
 
     Raises:
       IdjaxError: if a name is unknown, shared by several columns or given twice; the role is what they are wanted for.
@@ -104,7 +104,7 @@ def count_of(number: int, noun: str) -> str:
 
 
 def place(row: int, column: int, names: tuple[str, ...] | None) -> str:
-    """Where a cell is, in words: the row from 1, the column from 0 or by its name."""
+    """The place of a cell in words: the row from 1, the column from 0 or by its name."""
     if names is None:
         return f"row {row}, column {column + 1} (counting from 1)"
     return f"row {row} (counting from 1), column {quote(names[column])}"

@@ -1,4 +1,4 @@
-"""What a library raises on a bad file, as one line of ours; and the libraries that only some files need."""
+"""Errors of reading, as one line that names the file; imports of the libraries that only some files need."""
 
 import contextlib
 import importlib

@@ -26,7 +26,7 @@ _CHUNK_BYTES = 2**20
 
 
 class ArrayHeader(NamedTuple):
-    """What the header of an .npy file says, once checked against the file's size."""
+    """The header of an .npy file, once checked against the file's size."""
 
     offset: int
     dtype: np.dtype

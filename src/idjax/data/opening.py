@@ -29,7 +29,7 @@ READERS: dict[str, tuple[Callable[[Request], Source], str]] = {
     ".hdf5": (hdf5_source, HDF5_REMEDY),
     FOLDER: (parquet_source, PARQUET_REMEDY),
 }
-"""What reads each type of file, by the ends of their names, and what to say of a bad one."""
+"""The reader of each type of file, by the ends of their names, and the remedy for a bad one."""
 OF_ARRAYS = (".npz", ".h5", ".hdf5")
 """The kinds that hold arrays by name, of which one can be the target."""
 UNNAMED = ("", ".npy")

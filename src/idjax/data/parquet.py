@@ -13,7 +13,7 @@ from idjax.types import IdjaxError
 PARQUET_REMEDY = "it is damaged or no Parquet file; save it again with pyarrow.parquet.write_table"
 
 _BUFFER_BYTES = 2**16
-"""What is read of a column at a time; without a buffer pyarrow takes whole row groups into memory."""
+"""Bytes of a column that are read at a time; without a buffer pyarrow takes whole row groups into memory."""
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -56,7 +56,7 @@ def parquet_source(request: Request) -> Source:
 
 
 def _difference(first: Any, other: Any) -> str:
-    """How two schemas differ, in words; none if they do not."""
+    """The difference of two schemas in words; none if they are alike."""
     if len(first) != len(other):
         return f"has {len(other)} columns rather than {len(first)}"
     for a, b in zip(first, other, strict=True):

@@ -18,7 +18,7 @@ class ColumnValues(NamedTuple):
     origin: ChosenColumns
 
     def place(self, row: int, column: int) -> str:
-        """Where a value is, in words; both counting from 0."""
+        """The place of a value in words; row and column count from 0."""
         return place(row + 1, self.origin.columns[column], self.origin.source.names)
 
 
@@ -73,5 +73,5 @@ def _cut(block: Block, start: int, stop: int | None) -> Block:
 
 
 def _left(block: Block | None, rest: Iterator[Block]) -> int:
-    """How many rows a block and all after it have."""
+    """The number of rows of a block and all after it."""
     return 0 if block is None else len(block.numbers) + sum(len(each.numbers) for each in rest)

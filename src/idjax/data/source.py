@@ -1,4 +1,4 @@
-"""Where rows come from, before anything is known of their values: what can be read in blocks, again and again."""
+"""Sources of rows, which can be read in blocks, again and again, before anything is known of their values."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Where the training rows end and the validation rows begin."""
+"""The split into training rows and validation rows."""
 
 import math
 

@@ -136,7 +136,7 @@ def _is_missing(cell: str) -> bool:
 
 
 def _bad_cell(row: _Row, column: int, names: tuple[str, ...] | None, source: str) -> IdjaxError:
-    """What to say of a cell that is not a number."""
+    """The error for a cell that is not a number."""
     cell = row.cells[column].strip()
     what = f"{quote(cell)} is not a number" if cell else "the cell is empty"
     remedy = "write a number such as 1.5 or 2e-3" if cell else "fill it in or remove the row"

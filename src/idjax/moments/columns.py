@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 @dataclasses.dataclass(frozen=True)
 class ColumnStats:
-    """What each of k columns is like, over `count` rows.
+    """Statistics of each of k columns over `count` rows.
 
     low, high:             the smallest and the largest number.
     mean:                  E v.
@@ -39,7 +39,7 @@ class ColumnStats:
             return self.fourth / self.second / self.second
 
     def shifted(self, by: Float[np.ndarray, " k"]) -> "ColumnStats":
-        """The same rows with these numbers added to the mean; ranges stay as they are."""
+        """Statistics with these numbers added to the mean; ranges stay as they are."""
         return dataclasses.replace(self, mean=self.mean + by)
 
     def of(self, columns: slice) -> "ColumnStats":

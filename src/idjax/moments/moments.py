@@ -54,7 +54,7 @@ class MomentSet:
 
     @property
     def sample_weighted(self) -> Moments:
-        """The same, each row weighted by its variance."""
+        """Moments of rows standardised each by itself and weighted by its variance."""
         return self._asked_for[1]
 
     @property
@@ -65,13 +65,14 @@ class MomentSet:
 
 
 class Measured(NamedTuple):
-    """What one pass over the rows gathers: their moments, and statistics of the columns of x and of the target."""
+    """Result of one pass over the rows: their moments, and statistics of the columns of x and of the target."""
 
     moments: MomentSet
     inputs: ColumnStats
     targets: ColumnStats
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def moments_of(
     x: Float[np.ndarray, "N p"],
     target: Float[np.ndarray, "N q"] | None = None,
@@ -86,15 +87,6 @@ def moments_of(
       >>> moments_of(np.array([[1.0], [3.0]])).covariance_xx
       array([[1.]])
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        moments = _moments_of(x, target, weights)
-    finite = (np.isfinite(part).all() for part in (moments.weight, moments.covariance_xx, moments.covariance_yy))
-    if not all(finite):
-        raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
-    return moments
-
-
-def _moments_of(x: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None) -> Moments:
     x = np.asarray(x, np.float64)
     share = None if weights is None else np.asarray(weights, np.float64)
     total = float(len(x)) if share is None else float(share.sum())
@@ -110,10 +102,13 @@ def _moments_of(x: np.ndarray, y: np.ndarray | None, weights: np.ndarray | None)
     mean_x, dx = center(x)
     weighted = dx * share[:, None]
     of_y = None
-    if y is not None:
-        mean_y, dy = center(np.asarray(y, np.float64))
+    if target is not None:
+        mean_y, dy = center(np.asarray(target, np.float64))
         of_y = mean_y, weighted.T @ dy, _symmetric((dy * share[:, None]).T @ dy)
-    return Moments.of_pair(len(x), total / len(x), (mean_x, _symmetric(weighted.T @ dx)), of_y)
+    moments = Moments.of_pair(len(x), total / len(x), (mean_x, _symmetric(weighted.T @ dx)), of_y)
+    if not all(np.isfinite(part).all() for part in (moments.weight, moments.covariance_xx, moments.covariance_yy)):
+        raise IdjaxError("the squares of these numbers overflow float64: scale the data down")
+    return moments
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -198,7 +193,7 @@ def measure_stream(
 
 
 class _Partial(NamedTuple):
-    """What is known of some rows of x and y, side by side."""
+    """Moments of some rows of x and y, side by side."""
 
     rows: BlockMoments
     samples: tuple[Moments, Moments] | None
@@ -212,7 +207,7 @@ def _merge_partial(a: _Partial, b: _Partial) -> _Partial:
 
 
 def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-    """What the work makes of each item, done in threads while the next items are taken; few are held at a time."""
+    """Results of the work on each item in order, done in threads while the next are taken; few are held at a time."""
     held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     # Products of one thread each: those of all cores would wait for each other.
     with _libraries().limit(limits=1, user_api="blas"), concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:

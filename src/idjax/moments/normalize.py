@@ -51,7 +51,7 @@ Transform = Affine | Whitening
 
 
 class Normalizer(NamedTuple):
-    """What `fit` learned from training rows: the inputs' and the targets' transforms."""
+    """The transforms of inputs and targets, fitted to training rows by `fit`."""
 
     inputs: Transform
     targets: Transform
@@ -68,7 +68,7 @@ def undo(z: Array, transform: Transform) -> Array:
 
 
 def _divide(step: Array, transform: Transform) -> Array:
-    """What a step of x is in z."""
+    """A step of x in units of z."""
     if isinstance(transform, Whitening):
         return _product(step, transform.forward)
     xp = transform.scale.__array_namespace__()
@@ -77,7 +77,7 @@ def _divide(step: Array, transform: Transform) -> Array:
 
 
 def _multiply(step: Array, transform: Transform) -> Array:
-    """What a step of z is in x."""
+    """A step of z in units of x."""
     return _product(step, transform.inverse) if isinstance(transform, Whitening) else transform.scale * step
 
 
@@ -113,7 +113,7 @@ UNFITTED = ("none", "sample")
 
 
 def unfitted(inputs: int, outputs: int) -> Normalizer:
-    """What `fit` gives for the kinds that are UNFITTED, without a pass over the data."""
+    """The identity, which `fit` gives for the kinds that are UNFITTED, without a pass over the data."""
     return Normalizer(_identity(inputs), _identity(outputs))
 
 

@@ -56,7 +56,7 @@ def covariance_factor(covariance: Float[np.ndarray, "p p"]) -> Float[np.ndarray,
 
 
 def largest_eigenvalue(matrix: Float[np.ndarray, "p p"]) -> float:
-    """That of a symmetric matrix, by Lanczos where it is large, to rounding."""
+    """The largest eigenvalue of a symmetric matrix, by Lanczos where it is large, to rounding."""
     if len(matrix) <= DENSE:
         return float(np.linalg.eigvalsh(matrix)[-1])
     start = np.random.default_rng(0).normal(size=len(matrix))

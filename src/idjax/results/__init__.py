@@ -1,1 +1,1 @@
-"""What the commands return, and how it is written to disk."""
+"""Results that the commands return, their JSON, and the writer of files."""

@@ -45,7 +45,7 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What training came to: epochs to learn (inf if not within the budget) and the explained variance at the end."""
+    """Result of a training: epochs to learn (inf if not within the budget) and the explained variance at the end."""
 
     epochs: float
     explained_variance: float
@@ -71,7 +71,7 @@ class Prescription:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeRun:
-    """What a linear probe comes to under one normaliser.
+    """Training of a linear probe under one normaliser.
 
     learning_rate:    the one to use.
     epochs:           predicted to the target at that rate, fractional.
@@ -118,7 +118,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class Diagnosis:
-    """What will happen to these data with these settings, why, and what to do about it.
+    """Diagnosis of data: what will happen to them with these settings, why, and what to do about it.
 
     before:       the prediction for the settings as given, over the budget; None where no theory predicts them.
     level:        the explained variance that counts as learned: that share of what a linear layer can explain.

@@ -14,7 +14,7 @@ from idjax.results.diagnosis import Finding
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """What a cure is predicted to do to the ends of a layer's curvature, as factors of what they are: M' over M.
+    """Predicted effect of a cure on the ends of a layer's curvature, as factors of what they are: M' over M.
 
     top, bottom: factors of the largest and of the smallest eigenvalue other than 0; the first is also the factor by
     which the block's largest stable learning rate falls.
@@ -38,7 +38,7 @@ class LayerFinding(Finding):
 
 @dataclasses.dataclass(frozen=True)
 class LayerFacts:
-    """What one layer was seen to take and give, over all rows and positions that were looked at.
+    """Statistics of what one layer takes and gives, over all rows and positions that were looked at.
 
     path:           where it is in the model, as encoder/fc1.
     inputs:         p, weights of one output; outputs: q.
@@ -128,7 +128,7 @@ class Curvature:
 
 @dataclasses.dataclass(frozen=True)
 class ModelDiagnosis:
-    """What slows training in a model, why, and what each cure is predicted to do; layers in the order of their calls.
+    """Diagnosis of a model: what slows training, why, and what each cure is predicted to do; layers as they are called.
 
     unseen:     layers with a kernel whose inputs were not looked at, such as transposed convolutions.
     curvature:  None where the loss is not finite.

@@ -22,7 +22,7 @@ EXACT = {"float64": 1e-8, "float32": 1e-3}
 
 
 def outcomes_of(shard: Shard, tolerance: float) -> list[SweepPoint]:
-    """What came of the points of a shard, in their order; the same numbers wherever and whenever it is called."""
+    """Results of the points of a shard, in their order; the same numbers wherever and whenever it is called."""
     settings = [point.settings for point in shard.points]
     dataset = dataset_of(shard.points[0].data, settings[0])
     predicted = _predict_all(dataset.x, settings)

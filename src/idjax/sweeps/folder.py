@@ -38,7 +38,7 @@ _ABOUT = ("name", "title", "question", "data", "settings", "tolerance", "fields"
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """Where a sweep keeps its results."""
+    """The folder that a sweep keeps its results in."""
 
     path: pathlib.Path
 
@@ -98,7 +98,7 @@ class Folder:
         return SweepOutcome(sweep.name, sweep.title, sweep.question, sweep.fields, tuple(points))
 
     def read(self) -> SweepOutcome:
-        """What came of a sweep that was run to its end.
+        """The outcome of a sweep that was run to its end.
 
         Raises:
           IdjaxError: if there is none in the folder.
@@ -116,7 +116,7 @@ class Folder:
 
 
 def _about(sweep: Sweep, **more: Any) -> str:
-    """What is told about the results of a sweep, as JSON."""
+    """Facts about a sweep that its files hold, as JSON."""
     return store.to_json({**{name: getattr(sweep, name) for name in _ABOUT}, **more})
 
 

@@ -52,7 +52,7 @@ class SweepOutcome:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many points came to what."""
+        """The number of points of each agreement."""
         counts = collections.Counter(point.agreement for point in self.points)
         return {kind: counts[kind] for kind in get_args(Agreement) if counts[kind]}
 

@@ -41,7 +41,7 @@ def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
 
 
 def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
-    """What the axes that cannot be stacked cost, in words, one line an axis."""
+    """Costs of the axes that cannot be stacked, in words, one line an axis."""
     lines = []
     for axis in sweep.axes:
         fields = [field for field in axis.fields if field not in STACKED]

@@ -19,7 +19,7 @@ from idjax.types import Value
 MOST_PANELS = 12
 COLUMNS = 3
 LEAST, MOST = 1e-6, 1e9
-"""What is left unexplained is drawn between these: less is learned for good, more has diverged."""
+"""Bounds between which 1 - EV is drawn: less is learned for good, more has diverged."""
 TWINS = (
     Line2D([], [], color="black", lw=1.4, label="predicted"),
     Line2D([], [], color="black", label="trained", **marks(None)),
@@ -52,7 +52,7 @@ def rows(outcome: SweepOutcome) -> list[tuple[str, ...]]:
 
 
 def summary(outcome: SweepOutcome) -> str:
-    """What came of the sweep, in a sentence."""
+    """The outcome of the sweep in a sentence."""
     counts = ", ".join(f"{n} {_PLURAL.get(kind, kind) if n > 1 else kind}" for kind, n in outcome.counts.items())
     errors = [point.error for point in outcome.points if point.agreement in ("agrees", "differs")]
     worst = max(errors, default=math.nan)
@@ -75,7 +75,7 @@ def figures(outcome: SweepOutcome) -> dict[str, bytes]:
 
 
 def curves_figure(outcome: SweepOutcome) -> Figure:
-    """What is left unexplained against epochs, a panel for every setting but one, a colour for every value of that."""
+    """1 - explained variance against epochs, a panel for every setting but one, a colour for every value of that."""
     layout = _layout(outcome)
 
     def draw(ax: Axes, points: Sequence[SweepPoint]) -> None:

@@ -18,11 +18,11 @@ WAIT = 0.2
 
 
 Compute = Callable[[Iterator[Shard], float], Iterator[tuple[Shard, list[SweepPoint]]]]
-"""Where shards are computed: takes each when something is free for it, and gives it back with what came of it."""
+"""A place where shards are computed: takes each when something is free for it, and gives it back with its results."""
 
 
 def here(shards: Iterator[Shard], tolerance: float) -> Iterator[tuple[Shard, list[SweepPoint]]]:
-    """In this process, one after the other."""
+    """Computes shards in this process, one after the other."""
     for shard in shards:
         yield shard, outcomes_of(shard, tolerance)
 
@@ -92,7 +92,7 @@ def _computed(sweep: Sweep, missing: Sequence[Shard], folder: Folder, compute: C
 
 
 def _contents(sweep: Sweep) -> str:
-    """What stands for the numbers in a file of data, so that results of other numbers are never taken for these."""
+    """A digest of the numbers in a file of data, so that results of other numbers are never taken for these."""
     if not isinstance(sweep.data, str) or sweep.data in BUILTINS:
         return ""
     dataset = load(sweep.data, None, "float64")
