@@ -20,6 +20,14 @@ PAIRS = (
     ("heavy-tails", "null-modes"), ("data-resolution", "step-too-small"), ("adam-epsilon", "null-modes"),
 )  # fmt: skip
 
+SHOWN = {
+    **{code: ((code,), 3 + seed) for seed, code in enumerate(ALONE)},
+    **dict.fromkeys(("slow-bias", "misleading-loss", "better-solved"), (("adam-bounce",), 10)),
+}
+"""For each code of a finding the causes and the seed of data that show it."""
+QUICK = {"p": 6, "rows": 1000, "batch": 8}
+"""One size, so that few programs are compiled."""
+
 
 class Planted(NamedTuple):
     """Rows, targets (None for an autoencoder), settings, budget, and the causes that are in them."""

@@ -1,11 +1,12 @@
 """Diagnoses: planted causes are found and nothing else is, prescriptions hold in training, bad input is one line."""
 
 import dataclasses
+import functools
 import json
 
 import numpy as np
 import pytest
-from planted import ALONE, PAIRS, planted
+from planted import ALONE, PAIRS, QUICK, SHOWN, planted
 
 import idjax
 from idjax.cli.app import main
@@ -22,8 +23,7 @@ from idjax.report.formatting import predicted_words
 from idjax.types import IdjaxError
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
-QUICK = [(), (), (), *((cause,) for cause in ALONE), *PAIRS[:13]]
-"""30 data sets, of one size each, so that few programs are compiled."""
+NONE = [(seed, ()) for seed in range(3)]
 ORDERS = 6
 
 
@@ -34,12 +34,29 @@ def causes_of(kind: tuple[str, ...], seed: int, **sizes: object) -> tuple[frozen
     return data.causes, frozenset(finding.code for finding in found.causes), found.verdict
 
 
+@functools.cache
+def found_in(kind: tuple[str, ...], seed: int):
+    """The diagnosis of a data set of the one quick size, and the causes planted in it."""
+    data = planted(kind, seed, **QUICK)
+    return idjax.diagnose(
+        data.x, data.settings, target=data.y, budget=data.budget, prescriptions=False
+    ), data.causes  # fmt: skip
+
+
+@pytest.mark.parametrize("code", EXPLANATIONS)
+def test_every_code_is_found_in_data_that_show_it(code):
+    found, causes = found_in(*SHOWN[code])
+    assert code in {finding.code for finding in found.findings}
+    assert {finding.code for finding in found.causes} == causes, found.verdict
+
+
 @pytest.mark.parametrize(
-    ("seed", "kind"), [pytest.param(seed, kind, id=f"{seed} {'+'.join(kind)}") for seed, kind in enumerate(QUICK)]
+    ("seed", "kind"),
+    [pytest.param(seed, kind, id=f"{seed} {'+'.join(kind)}") for seed, kind in [*NONE, *enumerate(PAIRS[:13], 17)]],
 )
 def test_planted_causes_are_found_and_nothing_else(seed, kind):
-    planted_causes, found, verdict = causes_of(kind, seed, p=6, rows=1000, batch=8)
-    assert found == planted_causes, verdict
+    found, causes = found_in(kind, seed)
+    assert {finding.code for finding in found.causes} == causes, found.verdict
 
 
 @pytest.mark.slow
@@ -89,9 +106,8 @@ def as_predicted(kind: tuple[str, ...], seed: int, **sizes: object) -> bool:
     ids="+".join,
 )
 def test_the_first_prescription_takes_as_long_as_predicted(kind):
-    sizes = {"p": 6, "rows": 1000, "batch": 8}
-    assert as_predicted(kind, 1, **sizes)
-    data = planted(kind, 1, **sizes)
+    assert as_predicted(kind, 1, **QUICK)
+    data = planted(kind, 1, **QUICK)
     found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget, proven=True)
     best = found.prescriptions[0]
     assert found.proof is not None
@@ -120,7 +136,7 @@ def test_the_expected_loss_of_gaussian_rows_does_not_tell_what_heavy_tails_take(
 
 @pytest.mark.slow
 def test_runs_of_the_best_are_drawn_as_far_as_there_is_time(monkeypatch):
-    data = planted(("step-too-small",), 0, p=6, rows=1000, batch=8)
+    data = planted(("step-too-small",), 0, **QUICK)
 
     def drawn() -> list[int]:
         found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget)
@@ -152,7 +168,7 @@ def test_the_published_failing_set():
 
 def test_silent_when_all_is_well(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    data = planted((), 3, p=6, rows=1000, batch=8)
+    data = planted((), 3, **QUICK)
     np.save("x.npy", data.x)
     flags = ["--batch-size", "8", "--learning-rate", str(data.settings.step_size), "--budget", str(data.budget)]
     if data.y is not None:
@@ -242,7 +258,7 @@ def test_labels_are_judged_as_codes_with_a_bound_for_softmax():
 
 
 def test_notebooks_get_a_fragment():
-    data = planted(("step-too-small",), 0, p=6, rows=1000, batch=8)
+    data = planted(("step-too-small",), 0, **QUICK)
     found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget, prescriptions=False)
     html = found._repr_html_()  # pyright: ignore[reportAttributeAccessIssue]
     assert "step-too-small" in html

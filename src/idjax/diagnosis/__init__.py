@@ -1,1 +1,1 @@
-"""Why training will not learn, with the cause and its cure: of data, and of a program that trains."""
+"""Diagnoses: why training will not learn, with cause and cure, of data and of models that train."""

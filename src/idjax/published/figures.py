@@ -1,4 +1,4 @@
-"""Outcomes → matplotlib figures. Pure: no global state, no display; the same outcome gives the same bytes."""
+"""Figures of the published question, without global state or display: the same outcome gives the same bytes."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Outcomes → one HTML page that needs no network: figures are inside it, and there is no script."""
+"""The HTML page of the published question, which needs no network: figures are inside it, and there is no script."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: 
 
 
 def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
-    """What the template needs of an experiment; its figures are added to `pictures`."""
+    """One experiment as the template takes it; its figures are added to `pictures`."""
 
     def picture(name: str, figure: Figure, caption: str) -> dict[str, str]:
         pictures[f"{name}.png"] = to_png(figure)
@@ -63,7 +63,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _shared(outcome: ExperimentOutcome) -> list[str]:
-    """What all runs of an experiment have in common, in words."""
+    """The settings that all runs of an experiment have in common, in words."""
     first, *others = [formatting.settings_parts(run.settings) for run in outcome.runs]
     return [part for part in first if all(part in parts for parts in others)]
 

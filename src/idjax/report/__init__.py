@@ -1,1 +1,1 @@
-"""Outcomes → figures, tables and one HTML page. Draws what it is given; never computes a result."""
+"""Figures, tables, words and HTML pages of results, which are drawn as given and never computed here."""

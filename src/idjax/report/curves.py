@@ -1,4 +1,4 @@
-"""The losses of a predicted and of a trained curve as a figure."""
+"""A figure of one run: losses and explained variance, predicted and trained."""
 
 import numpy as np
 from matplotlib.artist import Artist

@@ -1,4 +1,4 @@
-"""A diagnosis → one HTML page that needs no network and no script, or a fragment of one for a notebook."""
+"""The HTML page of a diagnosis of data, which needs no network and no script, and its fragment for a notebook."""
 
 from collections.abc import Mapping
 from typing import Any

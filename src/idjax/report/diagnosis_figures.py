@@ -1,4 +1,4 @@
-"""A diagnosis → figures and what they show in words. Narrow, so that a phone shows them whole."""
+"""Figures of a diagnosis, each with what it shows in words; narrow, so that a phone shows them whole."""
 
 import math
 from typing import Any

@@ -76,7 +76,7 @@ def ending(curve: Curve | None) -> str:
 
 
 def settings_parts(settings: Settings) -> list[str]:
-    """What was done, piece by piece in words."""
+    """Settings in words, piece by piece."""
     starts = {"glorot": "random (Glorot) start", "identity": "started at the identity"}
     parts = [
         f"{optimizer_words(settings)} at learning rate {number(settings.step_size)}",

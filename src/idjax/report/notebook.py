@@ -1,4 +1,4 @@
-"""A diagnosis that a notebook shows as HTML. What diagnoses returns this class; everything else takes a `Diagnosis`."""
+"""The `Diagnosis` that `diagnose` returns, which a notebook shows as HTML."""
 
 import dataclasses
 

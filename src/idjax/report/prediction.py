@@ -1,4 +1,4 @@
-"""A predicted curve → the lines that a terminal shows."""
+"""A prediction as the lines that a terminal shows."""
 
 import math
 import textwrap

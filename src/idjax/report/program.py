@@ -1,4 +1,4 @@
-"""The diagnosis of a model → one HTML page that needs no network and no script."""
+"""The HTML page of a diagnosis of a model, which needs no network and no script."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A diagnosis → what a terminal shows, as a linter would say it: plain without colour, whatever names the data have."""
+"""Diagnoses as a terminal shows them, in the way of a linter: plain without colour, whatever names the data have."""
 
 import dataclasses
 from collections.abc import Iterator

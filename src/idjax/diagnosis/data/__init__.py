@@ -1,4 +1,4 @@
-"""Why gradient descent will not learn these data, and a fix that is proven: findings, prescriptions, proof."""
+"""Diagnosis of data for one dense layer: findings, prescriptions and their proof."""
 
 from idjax.diagnosis.data.diagnose import diagnose
 from idjax.diagnosis.data.findings import EXPLANATIONS

@@ -85,7 +85,7 @@ class Context:
 
     @property
     def varies(self) -> bool:
-        """Whether the targets do; else there is nothing to learn."""
+        """Whether the targets vary; else there is nothing to learn."""
         return self.variance > 0
 
     @functools.cached_property
@@ -107,7 +107,7 @@ class Context:
 
     @property
     def no_prediction(self) -> str:
-        """Why there is none."""
+        """The reason why no theory covers the settings as given; empty if one does."""
         return "" if isinstance(self._given, Curve) else str(self._given)
 
     @functools.cached_property
@@ -133,7 +133,7 @@ class Context:
         return self.epochs_of(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
 
     def epochs_of(self, settings: Settings) -> float:
-        """The same with these settings."""
+        """Predicted epochs to the level with these settings; inf if never, NaN without a theory."""
         if settings == self.settings:
             return self.before.epochs_to_learn if self.before else math.nan
         judged = self._judged(settings)
@@ -149,7 +149,7 @@ class Context:
 
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:
-        """What each group of modes takes with the settings as given, which a theory covers."""
+        """Times of the groups of modes with the settings as given, which a theory has to cover."""
         return times_of_groups(self.moments, self._judged(self.settings), self.problem)
 
     @functools.cached_property
@@ -183,7 +183,7 @@ class Context:
         return limit * self.tails(settings)
 
     def tuned(self, **changes: object) -> dict[str, object]:
-        """The same changes with plain SGD and a well-chosen learning rate, of two digits."""
+        """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
         changes = {"optimizer": "sgd", **plain_numbers(), "momentum": 0.0, "nesterov": False} | changes
         rate = TUNED * self.max_rate(**changes)
         return {**changes, "learning_rate": two_digits(rate), "schedule": "constant"}
@@ -216,7 +216,7 @@ class Context:
 
 
 def plain_numbers() -> dict[str, object]:
-    """No optimizer's own numbers."""
+    """Settings without any optimizer's own numbers."""
     return {"beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None}
 
 

@@ -1,4 +1,4 @@
-"""Whether better-conditioned inputs would learn in time: predicted epochs, each with a well-chosen rate of its own."""
+"""Counterfactual epochs: what training would take on better-conditioned inputs, each at a well-chosen rate."""
 
 import math
 

@@ -55,8 +55,7 @@ def diagnose(
       progress: hears of long work.
 
     Returns:
-      The diagnosis. Epochs are fractional, and to an explained variance of learned_at times what a linear layer can
-      explain.
+      The diagnosis. Epochs are fractional, and to learned_at times the explained variance that a linear layer can have.
 
     Raises:
       IdjaxError: bad data, settings or codes.
@@ -80,24 +79,15 @@ def diagnose(
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         findings = find_all(context, wanted) if context.varies else ()
         recommended = recommend(context, progress) if findings and (prescriptions or proven) else ()
-    proof = None
-    if proven and context.varies:
-        proof, recommended = _verify(rows, context, recommended, progress)
-    classes = len(rows.classes or ())
-    return Shown(
-        **_facts(context, settings),
-        verdict=_verdict(context, findings),
-        findings=findings,
-        prescriptions=recommended,
-        proof=proof,
-        labels=labels_note(context, classes) if classes else "",
-        probe=probe_of(context, classes, progress) if classes and context.varies else None,
-        seconds=time.perf_counter() - begin,
-    )
+    train = proven and context.varies
+    proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
+    facts = _facts(context, settings, len(rows.classes or ()), progress)
+    facts |= {"findings": findings, "prescriptions": recommended, "proof": proof}
+    return Shown(**facts, verdict=_verdict(context, findings), seconds=time.perf_counter() - begin)
 
 
-def _facts(context: Context, settings: Settings) -> dict[str, Any]:
-    """What a diagnosis holds besides findings: the data, the prediction for the settings as given, the spectrum."""
+def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
+    """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
     raw, groups = context.moments.raw, dict(mode_groups(context.problem))
     before = context.before if context.varies else None
     return {
@@ -116,6 +106,8 @@ def _facts(context: Context, settings: Settings) -> dict[str, Any]:
         "mean_mode": int(np.argmax(groups["mean"])) if "mean" in groups else None,
         "bias_mode": int(np.argmax(groups["bias"])) if "bias" in groups else None,
         "samples": None if before is None else _samples(context, before.weights),
+        "labels": labels_note(context, classes) if classes else "",
+        "probe": probe_of(context, classes, progress) if classes and context.varies else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""The epochs that runs of a prescription take, by drawing them on the sample of the rows: the mean of many orders."""
+"""Simulated runs of a prescription on the sample of the rows, whose mean time is its predicted time."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ MOST_PRODUCTS = 3e9
 
 
 def affordable_runs(context: Context, settings: Settings, steps: float, budget: float) -> int:
-    """How many runs of so many expected steps so many products allow; 0 where they are too few, or nothing is drawn."""
+    """The number of runs that so many products allow; 0 where they are too few, or where no rows are drawn."""
     batch, rows = settings.batch_size, len(context.sample[0])
     if settings.optimizer != "sgd" or batch >= context.rows or batch > rows:
         return 0
@@ -28,7 +28,7 @@ def affordable_runs(context: Context, settings: Settings, steps: float, budget: 
 
 
 def products_of(context: Context, settings: Settings, steps: float) -> float:
-    """About what a run costs that is expected to take so many steps."""
+    """Products of numbers, about, in a run that is expected to take so many steps."""
     raw = context.moments.raw
     width = raw.inputs + 1
     looks = width if settings.normalize == "sample" and settings.loss_space == "normalized" else 1

@@ -1,4 +1,4 @@
-"""Settings that would learn these data: every sensible combination, ranked by predicted epochs.
+"""Recommended settings: every sensible combination, ranked by predicted epochs.
 
 By the expected loss of Gaussian rows first; then runs of the best are drawn on rows of the data, tails and all.
 """
@@ -139,7 +139,7 @@ def _ranked(tried: list[_Candidate], context: Context) -> list[_Candidate]:
 
 
 def _complexity(settings: Settings, context: Context) -> tuple[int, ...]:
-    """What a person would rather not change, most of all first."""
+    """Sort key of how much is changed, what a person would least like to change first."""
     normalizers = ("none", "center", "feature", "sample", "pca", "zca")
     return (
         normalizers.index(settings.normalize),

@@ -1,4 +1,4 @@
-"""Any Flax model → which layer slows its training, why, and what would cure it. See docs/models.md."""
+"""Diagnosis of Flax models: which layer slows training, why, and what would cure it. See docs/models.md."""
 
 from idjax.diagnosis.program.diagnose import diagnose_model
 from idjax.diagnosis.program.findings import EXPLANATIONS

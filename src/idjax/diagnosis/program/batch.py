@@ -1,4 +1,4 @@
-"""(inputs, targets) as anyone gives them → arrays with the rows first, or one line that says what is wrong."""
+"""Checks of a batch (inputs, targets), which becomes arrays with the rows first, and its blocks of rows."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,12 +36,12 @@ def arrays_of(batch: Any) -> tuple[tuple[Any, Any], int]:
 
 
 def cut(batch: tuple[Any, Any], chosen: slice | np.ndarray) -> tuple[Any, Any]:
-    """Some of the rows."""
+    """The chosen rows of a batch."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[chosen]), batch)
 
 
 def blocks(rows: int) -> Iterator[tuple[int, int]]:
-    """Begin and end of each block."""
+    """Begin and end of each block of so many rows."""
     for begin in range(0, rows, BLOCK_ROWS):
         yield begin, min(begin + BLOCK_ROWS, rows)
 

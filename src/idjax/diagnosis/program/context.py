@@ -1,4 +1,4 @@
-"""What findings look at: the layers in the order of their calls, their moments, the settings of the run."""
+"""The context of a diagnosis: layers in the order of their calls, their moments, and the settings of the run."""
 
 import dataclasses
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What each cure would do to the second moment of a layer's inputs, and so to its block of the curvature.
+"""Cures of a layer's inputs: their second moment after each, and so the layer's block of the curvature.
 
 The block is close to M ⊗ G with G from the layers above: a cure of the inputs changes M alone, and multiplies the ends
 of the block's spectrum as it does those of M; docs/models.md (M1), (M5). Source: Martens and Grosse 2015 (K-FAC).

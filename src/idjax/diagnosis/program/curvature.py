@@ -8,14 +8,14 @@ import jax
 import numpy as np
 
 from idjax.diagnosis.program.batch import cut
-from idjax.diagnosis.program.functional import Functional, Params, explained
+from idjax.diagnosis.program.context import ProgramContext
+from idjax.diagnosis.program.functional import Functional, Listener, Params, explained
 from idjax.diagnosis.program.gauss_newton import extremes
 from idjax.diagnosis.program.observe import full
-from idjax.diagnosis.program.rows import Layer
 from idjax.results.program import Curvature, Eigenvalue, LayerFacts
 
 CURVATURE_ROWS = 128
-"""Rows, evenly spaced, that the curvature is of: a product takes as long as three gradients of them."""
+"""CallInput, evenly spaced, that the curvature is of: a product takes as long as three gradients of them."""
 PRODUCTS = 16
 """Products of the Krylov space, each of which holds a vector as long as the parameters."""
 MOST_VALUES = 2**28
@@ -41,13 +41,19 @@ def curvature_of(
     return curvature, _by_path(found.top_shares), _by_path(found.traces)
 
 
-def with_curvature(facts: LayerFacts, layer: Layer, shares: Parts, traces: Parts) -> LayerFacts:
-    """The facts with what the layer's parameters, bias included, have of the curvature."""
+def with_curvature(
+    context: ProgramContext, listener: Listener, curvature: Curvature, shares: Parts, traces: Parts
+) -> ProgramContext:
+    """The context with the curvature, of which each layer has what its parameters have, bias included."""
 
-    def total(parts: Parts) -> float:
-        return sum(value for path, value in parts.items() if path[:-1] == tuple(layer.key))
+    def total(parts: Parts, layer: LayerFacts) -> float:
+        return sum(value for path, value in parts.items() if path[:-1] == tuple(listener.layers[layer.path].key))
 
-    return dataclasses.replace(facts, curvature=total(traces), top_share=total(shares))
+    layers = tuple(
+        dataclasses.replace(layer, curvature=total(traces, layer), top_share=total(shares, layer))
+        for layer in context.layers
+    )
+    return dataclasses.replace(context, layers=layers, curvature=curvature)
 
 
 def _by_path(tree: Params) -> Parts:

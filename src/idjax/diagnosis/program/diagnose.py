@@ -1,4 +1,4 @@
-"""A model and a batch → ModelDiagnosis: one pass over the rows, the ends of the curvature, findings."""
+"""Diagnosis of a model on a batch: one pass over the rows, the ends of the curvature, findings."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.curvature import curvature_of, with_curvature
 from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
 from idjax.diagnosis.program.findings import EXPLANATIONS, find_all
-from idjax.diagnosis.program.functional import functional
+from idjax.diagnosis.program.functional import Functional, Listener, functional
 from idjax.diagnosis.program.layer_moments import moments_of_inputs
 from idjax.diagnosis.program.observe import Observed, listen, observe, weights_of
 from idjax.report.formatting import count, listed
@@ -55,13 +55,39 @@ def diagnose_model(
       IdjaxError: for what is no Flax model, parameters or shapes that do not match, and calls that need more; the line
         says what to pass.
     """
-    begin = time.perf_counter()
-    settings = check(settings or DiagnosisSettings())
+    begin, settings = time.perf_counter(), check(settings or DiagnosisSettings())
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a model has this code")
     batch, rows = arrays_of(batch)
     whole = functional(model, params, kwargs or {}, rngs)
     listener = listen(whole, batch, loss)
     seen = observe(whole, batch, loss, listener, rows, progress)
+    context = _context(whole, listener, seen, settings, progress)
+    if np.isfinite(seen.loss):
+        context = with_curvature(context, listener, *curvature_of(whole, batch, loss, rows))
+    found = find_all(context)
+    _require_a_slope(found, seen, context.layers)
+    progress(Progress(1, 1, "done"))
+    findings = tuple(finding for finding in found if finding.code in wanted)
+    return ModelDiagnosis(
+        source=source or type(model).__name__,
+        rows=rows,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
+        loss=seen.loss,
+        optimizer=settings.optimizer,
+        learning_rate=settings.step_size,
+        verdict=_verdict(findings, seen.loss),
+        layers=context.layers,
+        findings=findings,
+        curvature=context.curvature,
+        unseen=(*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _context(
+    whole: Functional, listener: Listener, seen: Observed, settings: Settings, progress: OnProgress
+) -> ProgramContext:
+    """Facts and moments of each layer that was seen; the curvature is not known yet."""
     steps = len(seen.tokens) + len(seen.gathered)
     layers, moments = [], {}
     for index, layer in enumerate(listener.layers.values()):
@@ -75,33 +101,13 @@ def diagnose_model(
             moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias, layer.epsilon)
             layers.append(facts_of(layer, moments[layer.name], kernel, settings))
     progress(Progress(0, 1, "curvature"))
-    curvature = None
-    if np.isfinite(seen.loss):
-        curvature, shares, traces = curvature_of(whole, batch, loss, rows)
-        layers = [with_curvature(facts, listener.layers[facts.path], shares, traces) for facts in layers]
-    every = find_all(ProgramContext(tuple(layers), moments, curvature, settings))
-    if not any(finding.kind == "cause" for finding in every):
-        _require_a_slope(seen, layers)
-    findings = tuple(finding for finding in every if finding.code in wanted)
-    progress(Progress(1, 1, "done"))
-    return ModelDiagnosis(
-        source=source or type(model).__name__,
-        rows=rows,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
-        loss=seen.loss,
-        optimizer=settings.optimizer,
-        learning_rate=settings.step_size,
-        verdict=_verdict(findings, seen.loss),
-        layers=tuple(layers),
-        findings=findings,
-        curvature=curvature,
-        unseen=(*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
-        seconds=time.perf_counter() - begin,
-    )
+    return ProgramContext(tuple(layers), moments, None, settings)
 
 
-def _require_a_slope(seen: Observed, layers: list[LayerFacts]) -> None:
+def _require_a_slope(found: tuple[LayerFinding, ...], seen: Observed, layers: tuple[LayerFacts, ...]) -> None:
     """Raises where nothing can be learned and no layer is to blame."""
+    if any(finding.kind == "cause" for finding in found):
+        return
     if not np.isfinite(seen.loss):
         where = f"the input of {seen.overflowed[0]} is not finite" if seen.overflowed else "look at loss and targets"
         raise IdjaxError(f"the loss is {seen.loss} at these parameters, and no layer seen is the cause: {where}")
@@ -112,7 +118,7 @@ def _require_a_slope(seen: Observed, layers: list[LayerFacts]) -> None:
 
 
 def _verdict(findings: tuple[LayerFinding, ...], loss: float) -> str:
-    """One sentence."""
+    """One sentence: the layers that slow training, by how much, and the first cause."""
     begin = "" if np.isfinite(loss) else f"the loss is {loss:g}: "
     causes = [finding for finding in findings if finding.kind == "cause"]
     if not causes:

@@ -1,4 +1,4 @@
-"""What was seen of a layer → `LayerFacts`: its inputs' moments, its kernel, its gradient."""
+"""`LayerFacts` of a layer, from its inputs' moments, its kernel and its gradient."""
 
 from typing import Any, NamedTuple
 
@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from idjax.diagnosis.program.layer_moments import InputMoments, ends
-from idjax.diagnosis.program.rows import Layer
+from idjax.diagnosis.program.rows import CalledLayer
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
 from idjax.theory.finite_precision import DIGITS, lost, unit
@@ -21,7 +21,7 @@ class Kernel(NamedTuple):
     gradient: Array
 
 
-def facts_of(layer: Layer, moments: InputMoments, kernel: Kernel, settings: Settings) -> LayerFacts:
+def facts_of(layer: CalledLayer, moments: InputMoments, kernel: Kernel, settings: Settings) -> LayerFacts:
     """The facts of a layer with a kernel (p, q); constant channels are left out of what is said of mean and scale."""
     varying = ~moments.constant
     mean, variance = moments.mean[varying], np.diagonal(moments.covariance)[varying]
@@ -52,7 +52,9 @@ def facts_of(layer: Layer, moments: InputMoments, kernel: Kernel, settings: Sett
     )
 
 
-def embedding_facts(layer: Layer, counts: Int[np.ndarray, " v"], kernel: Kernel, settings: Settings) -> LayerFacts:
+def embedding_facts(
+    layer: CalledLayer, counts: Int[np.ndarray, " v"], kernel: Kernel, settings: Settings
+) -> LayerFacts:
     """The facts of an embedding: its input is one-hot, M = diag(f) with f the shares of the tokens."""
     shares = counts / counts.sum()
     squared = float(shares @ shares)
@@ -79,7 +81,7 @@ def embedding_facts(layer: Layer, counts: Int[np.ndarray, " v"], kernel: Kernel,
     )
 
 
-def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
+def _kernel_facts(layer: CalledLayer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
     scale = float(_root_mean_square(kernel.weights))
     dropped, passing = _rounding(kernel, settings)
     return {

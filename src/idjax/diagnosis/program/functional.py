@@ -1,4 +1,4 @@
-"""A Flax model, linen or NNX → one pure function of its parameters, whose calls of layers can be listened to."""
+"""Flax models, linen or NNX, as pure functions of their parameters whose calls of layers can be listened to."""
 
 import contextlib
 import re
@@ -12,11 +12,11 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
-from idjax.diagnosis.program.rows import Layer, Rows, has_kernel, layer_of, looked_at, rows_of
+from idjax.diagnosis.program.rows import CalledLayer, CallInput, has_kernel, layer_of, looked_at, rows_of
 from idjax.types import IdjaxError
 
 Params = dict[Any, Any]
-Heard = dict[str, Rows]
+Heard = dict[str, CallInput]
 LINEN_CURE = "pass kwargs={'train': True} (or the model's own flag) to normalise by the rows"
 NNX_CURE = "call model.set_attributes(use_running_average=False) to normalise by the rows"
 ATTENTION = (nn.MultiHeadDotProductAttention, nnx.MultiHeadAttention)
@@ -27,11 +27,11 @@ class Listener:
 
     def __init__(self) -> None:
         self.heard: Heard = {}
-        self.layers: dict[str, Layer] = {}
+        self.layers: dict[str, CalledLayer] = {}
         self.unseen: set[str] = set()
 
     def hear(self, module: Any, key: tuple[str | int, ...], method: str, x: Any, attention: bool) -> None:
-        """One call with input x."""
+        """Notes one call of a layer with input x."""
         name = "/".join(map(str, key)) or type(module).__name__.lower()
         if not looked_at(module, method):
             if has_kernel(module) and method == "__call__":
@@ -130,7 +130,7 @@ def _nnx(model: nnx.Module, params: Any, kwargs: Mapping[str, Any]) -> Functiona
 
 
 def _nested(nest: Any, path: tuple[Any, ...]) -> Mapping[str, Any]:
-    """What a nest of dicts has at a path, or nothing."""
+    """The part of a nest of dicts at a path; empty if there is none."""
     for part in path:
         nest = nest.get(part, {})
     return nest
@@ -213,7 +213,7 @@ def explained() -> Iterator[None]:
 
 
 def _remedy(error: Exception) -> str:
-    """What to pass instead."""
+    """Advice on what to pass instead, by the error."""
     text = str(error)
     if isinstance(error, flax.errors.InvalidRngError) or "needs PRNG" in text:
         stream = found[1] if (found := re.search(r'PRNG for "(\w+)"', text)) else "dropout"

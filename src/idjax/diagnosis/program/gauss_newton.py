@@ -29,7 +29,7 @@ PROBES = 4
 
 
 class Extremes(NamedTuple):
-    """What the products with H say of it.
+    """Extreme eigenvalues of H with their residuals, and parts of the first eigenvector and of the trace.
 
     values:      eigenvalues θ, descending, the last one from the bottom.
     residuals:   |H v - θ v| of each.

@@ -1,4 +1,4 @@
-"""Rows of a layer's inputs, block by block → their moments, and the ends of their second moment's spectrum."""
+"""Moments of a layer's inputs, gathered block by block, and the ends of their second moment's spectrum."""
 
 import dataclasses
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 from scipy.sparse.linalg import eigsh
 
-from idjax.diagnosis.program.rows import Layer
+from idjax.diagnosis.program.rows import CalledLayer
 from idjax.moments.blocks import BlockMoments, block_moments, pool
 from idjax.moments.columns import ColumnStats, merge_columns
 from idjax.types import IdjaxError
@@ -76,7 +76,7 @@ class InputMoments:
 
 
 def moments_of_inputs(gathered: Gathered, bias: bool, epsilon: float) -> InputMoments:
-    """What the blocks came to."""
+    """The moments of all blocks that were gathered."""
     columns, covariance = gathered.rows.absolute, gathered.rows.covariance
     covariance = np.triu(covariance) + np.triu(covariance, 1).T
     return InputMoments(columns.count, bias, epsilon, columns.mean, covariance, gathered.channels, gathered.sample)
@@ -117,7 +117,7 @@ def top_of(matrix: Float[np.ndarray, "n n"]) -> float:
     return float(eigsh(matrix, k=1, v0=start, return_eigenvectors=False, tol=1e-6)[0])  # pyright: ignore[reportArgumentType]
 
 
-def token_counts(whole: Int[np.ndarray, " v"] | None, tokens: Int[np.ndarray, " n"], layer: Layer) -> np.ndarray:
+def token_counts(whole: Int[np.ndarray, " v"] | None, tokens: Int[np.ndarray, " n"], layer: CalledLayer) -> np.ndarray:
     """How often each token was seen: an embedding's input is one-hot, and its second moment diag(shares).
 
     Negative tokens count from the end, as they do in Flax.

@@ -1,4 +1,4 @@
-"""package.module:factory on the command line → what `diagnose_model` takes."""
+"""Models named on the command line as package.module:factory, loaded for `diagnose_model`."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""One pass over the rows: what every layer is given, the loss, its gradient."""
+"""Observation of a model in one pass over the rows: the inputs of every layer, the loss, its gradient."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from idjax.diagnosis.program.batch import blocks, cut
 from idjax.diagnosis.program.functional import Functional, Listener, Params, explained
 from idjax.diagnosis.program.layer_moments import Gathered, gather, token_counts
-from idjax.diagnosis.program.rows import Layer, Rows
+from idjax.diagnosis.program.rows import CalledLayer, CallInput
 from idjax.types import IdjaxError, OnProgress, Progress
 
 
@@ -28,7 +28,7 @@ class Observed(NamedTuple):
 
 
 def listen(whole: Functional, batch: tuple[Any, Any], loss: Callable) -> Listener:
-    """What layers there are, from a trace without numbers; everything that can be wrong with a call is told here."""
+    """A listener that knows the layers, from a trace without numbers; what is wrong with a call is told here."""
     listener = Listener()
     inputs, targets = cut(batch, slice(0, 2))
     with explained():
@@ -56,7 +56,7 @@ def observe(
 
     @jax.jit
     def block(params: Params, inputs: Any, targets: Any) -> tuple[Any, Params]:
-        def total(params: Params) -> tuple[jax.Array, dict[str, Rows]]:
+        def total(params: Params) -> tuple[jax.Array, dict[str, CallInput]]:
             here = Listener()
             value = loss(whole.run(params, inputs, here), targets)
             return value, jax.lax.stop_gradient(here.heard)
@@ -95,7 +95,7 @@ def full(params: Params) -> Params:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype in few else leaf, params)
 
 
-def weights_of(params: Params, layer: Layer) -> jax.Array:
+def weights_of(params: Params, layer: CalledLayer) -> jax.Array:
     """A layer's kernel or embedding, of parameters or of what is nested as they are."""
     nest: Any = params
     for part in (*layer.key, layer.weight):

@@ -1,4 +1,4 @@
-"""One call of a Flax layer → what its kernel multiplies, as rows: a dense layer's input, a convolution's patches.
+"""Inputs of a Flax layer's call as the rows that its kernel multiplies: vectors, or a convolution's patches.
 
 A layer is y = a W (+ b) at every position, whatever its name: rows are those a, one a position, (n, p).
 """
@@ -25,8 +25,8 @@ OTHERS = (nn.ConvTranspose, nn.ConvLocal, nn.Einsum, nnx.ConvTranspose, nnx.Eins
 """Layers with a kernel whose inputs are not looked at."""
 
 
-class Rows(NamedTuple):
-    """What a call was given.
+class CallInput(NamedTuple):
+    """The input of a call of a layer.
 
     rows:      (n, p), or for an embedding the tokens, (n,).
     channels:  (m, c), the input as it came; the same as rows but for convolutions.
@@ -36,7 +36,7 @@ class Rows(NamedTuple):
     channels: Num[Array, "m ..."]
 
 
-class Layer(NamedTuple):
+class CalledLayer(NamedTuple):
     """A layer that was called: where its parameters are, how wide it is.
 
     key: of its parameters in the model's; a name is the key with slashes, and a number for later calls.
@@ -63,11 +63,11 @@ def has_kernel(module: Any) -> bool:
     return isinstance(module, (*KNOWN, *OTHERS))
 
 
-def layer_of(module: Any, name: str, key: tuple[str | int, ...], attention: bool, rows: Rows) -> Layer:
-    """What the module is, for whoever does not know Flax."""
+def layer_of(module: Any, name: str, key: tuple[str | int, ...], attention: bool, rows: CallInput) -> CalledLayer:
+    """The description of a module that was called, without Flax in it."""
     embed = isinstance(module, EMBED)
     features = module.features if hasattr(module, "features") else module.out_features
-    return Layer(
+    return CalledLayer(
         name=name,
         key=key,
         kind="attention" if attention else "embed" if embed else "conv" if isinstance(module, CONV) else "dense",
@@ -79,11 +79,11 @@ def layer_of(module: Any, name: str, key: tuple[str | int, ...], attention: bool
     )
 
 
-def rows_of(module: Any, x: Num[Array, "..."]) -> Rows:
+def rows_of(module: Any, x: Num[Array, "..."]) -> CallInput:
     """The rows that the module's kernel multiplies in a call with input x."""
     if isinstance(module, EMBED):
         tokens = _drawn(jnp.ravel(x), 1)
-        return Rows(tokens, tokens)
+        return CallInput(tokens, tokens)
     if isinstance(module, CONV):
         return _patches(module, x)
     if isinstance(module, GENERAL):
@@ -93,7 +93,7 @@ def rows_of(module: Any, x: Num[Array, "..."]) -> Rows:
     else:
         width = x.shape[-1]
     rows = _drawn(x.reshape(-1, width), width)
-    return Rows(rows, rows)
+    return CallInput(rows, rows)
 
 
 def _batched(module: Any) -> bool:
@@ -109,7 +109,7 @@ def _stretched(module: Any) -> bool:
     )
 
 
-def _patches(module: Any, x: jax.Array) -> Rows:
+def _patches(module: Any, x: jax.Array) -> CallInput:
     """Every patch that the kernel is laid over; those of the groups of a grouped convolution one after the other."""
     sizes = (module.kernel_size,) if isinstance(module.kernel_size, int) else tuple(module.kernel_size)
     rank = len(sizes)
@@ -131,7 +131,7 @@ def _patches(module: Any, x: jax.Array) -> Rows:
         dimension_numbers=jax.lax.ConvDimensionNumbers(names, (rank + 1, rank, *range(rank)), names),
     )  # fmt: skip
     rows = patches.reshape(-1, width // groups)
-    return Rows(_drawn(rows, rows.shape[1]), channels)
+    return CallInput(_drawn(rows, rows.shape[1]), channels)
 
 
 def _padded(x: jax.Array, padding: Any, sizes: tuple[int, ...], holes: tuple[int, ...]) -> tuple[jax.Array, Any]:

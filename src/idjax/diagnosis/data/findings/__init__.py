@@ -1,4 +1,4 @@
-"""One module for each finding: its explanation, and a pure function of a context and of what was found before it."""
+"""Findings in data, a module each: an explanation, and a function of a context and of what was found before it."""
 
 from collections.abc import Callable
 from types import ModuleType

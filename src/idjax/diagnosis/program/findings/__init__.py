@@ -1,4 +1,4 @@
-"""One module for each finding in a model: its explanation, and a function of a context and earlier findings."""
+"""Findings in models, a module each: an explanation, and a function of a context and of what was found before it."""
 
 import dataclasses
 from types import ModuleType

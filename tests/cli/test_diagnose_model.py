@@ -1,0 +1,83 @@
+"""idjax diagnose --model: the page, the exit status, factories that fail."""
+
+import json
+import sys
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from planted_models import cross_entropy, planted_model
+
+from idjax.cli import app as cli
+from idjax.diagnosis.program import EXPLANATIONS, diagnose_model
+from idjax.diagnosis.program.findings import MODULES
+from idjax.report.program import render
+
+
+def factory():
+    planted = planted_model("mlp", "bytes", 0)
+    return planted.model, planted.params, planted.batch, planted.loss
+
+
+def run(capsys, *argv):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(list(argv))
+    out, err = capsys.readouterr()
+    return exit_.value.code, out, err
+
+
+def test_the_command_line_and_the_page(capsys, tmp_path):
+    status, out, _ = run(capsys, "diagnose", "--model", f"{__name__}:factory", "--quiet", "--out", str(tmp_path))
+    assert status == 1
+    assert out.startswith("dense1 slows training up to")
+    assert "idjax explain layer-scale" in out
+    assert json.loads((tmp_path / "diagnosis.json").read_text())["layers"][0]["path"] == "dense1"
+    page = (tmp_path / "report.html").read_text()
+    for part in ("dense1", "dense3", 'class="is-cause"', "layer-scale", "a true eigenvalue", "What slows training"):
+        assert part in page
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["diagnose"], "give DATA, or --model"),
+        (["diagnose", "--model", "nowhere"], "give package.module:factory"),
+        (["diagnose", "--model", "not_there_at_all:factory"], "there is no module"),
+        (["diagnose", "--model", "json:nothing"], "json has no function nothing"),
+        (["diagnose", "--model", "no_such.py:factory"], "give no_such:factory"),
+        (["diagnose", "--model", "operator:neg"], "the factory failed: TypeError"),
+        (["diagnose", "--model", "os:getcwd"], "the factory returned a str"),
+    ],
+)
+def test_bad_factories_are_told(capsys, argv, line):
+    status, _, err = run(capsys, *argv)
+    assert status == 2
+    assert line in err
+
+
+def test_every_code_is_explained(capsys):
+    assert [module.EXPLANATION.code for module in MODULES] == list(EXPLANATIONS)
+    status, out, _ = run(capsys, "explain", "layer-mean")
+    assert status == 0
+    assert "λ_max(M)" in out
+    assert "layer-init" in run(capsys, "explain")[1]
+
+
+def test_names_of_layers_show_themselves_and_do_nothing():
+    hostile = "<script>\x1b"
+    x, y = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32), np.zeros(16, int)
+    model = nn.Dense(3, name=None)
+    found = diagnose_model(model, model.init(jax.random.key(0), x), (x, y), cross_entropy, source=hostile)
+    page = render(found, {hostile: hostile})
+    assert "<script>" not in page
+    assert "\x1b" not in page
+
+
+def test_importing_stays_light():
+    import subprocess
+
+    code = "import idjax.cli.app, idjax.results.program, idjax.report.terminal, sys; print('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
