@@ -213,6 +213,20 @@ def test_settings_outside_the_range_give_no_numbers():
     assert np.isfinite(slow.train).all()
 
 
+@pytest.mark.parametrize(("share", "holds"), [(0.03, False), (0.3, True)])
+def test_noise_that_falls_faster_than_v_follows_is_outside_the_range(share, holds):
+    """Settled in the noise of the batches, a rate that drops to 3% takes the loss down tenfold, one to 30% does not."""
+    inputs, errors = adam_inputs(np.eye(5), np.zeros(5), 4, np.ones(2)), jnp.ones((5, 2))
+
+    def rate(count):
+        return jnp.where(count < 3000, 5e-2, share * 5e-2)
+
+    watched = np.eye(5)[None], np.ones((1, 2)), np.zeros((1, 5, 2))
+    found = forecast(adam.AdamRule(), inputs, errors, rate, np.array([3000.0, 8000.0]), *watched)
+    assert (found.verdict is None) == holds
+    assert found.verdict is None or 2000 <= found.verdict[0] <= 8000
+
+
 def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
     """However long the run, it is predicted where the mean dominates."""
     beyond = r"beyond the budget.* --epochs [0-9]+ or a larger --batch-size"
