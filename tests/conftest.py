@@ -20,9 +20,9 @@ for _name, _value in COMPILED.items():
     jax.config.update(_name, type(_value)(os.environ.setdefault(_name.upper(), str(_value))))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Problem:
-    """A regression, or an autoencoder where y is None."""
+    """A regression, or an autoencoder where y is None; equal to itself alone, so that what it costs can be cached."""
 
     name: str
     x: np.ndarray

@@ -82,7 +82,12 @@ def parse_widths(text: str) -> tuple[int, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """One Dense layer or a few, how they start and how they are trained."""
+    """One Dense layer or a few, how they start and how they are trained.
+
+    Example:
+      >>> Settings(optimizer="adam").step_size, Settings(epochs=3).batch_size
+      (0.001, 32)
+    """
 
     start: str = "glorot"
     """Where training starts: glorot, lecun (Flax's own), identity, or a FILE with a kernel and a bias (.npz, .npy or

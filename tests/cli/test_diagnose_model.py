@@ -1,7 +1,6 @@
 """idjax diagnose --model: the page, the exit status, factories that fail."""
 
 import json
-import sys
 
 import jax
 import numpy as np
@@ -74,10 +73,3 @@ def test_names_of_layers_show_themselves_and_do_nothing():
     page = render(found, {hostile: hostile})
     assert "<script>" not in page
     assert "\x1b" not in page
-
-
-def test_importing_stays_light():
-    import subprocess
-
-    code = "import idjax.cli.app, idjax.results.program, idjax.report.terminal, sys; print('jax' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

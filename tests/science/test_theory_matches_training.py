@@ -4,6 +4,7 @@ Each comparison has negative controls: predictors that are wrong in one way must
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ def where(condition):
     return pytest.mark.parametrize("problem", list(filter(condition, PROBLEMS)), ids=lambda problem: problem.name)
 
 
+@functools.cache
 def full_batch(problem, **changes) -> Settings:
     """Full batch in float64 at the problem's share of the largest rate, long enough to lose 90% of what can be lost."""
     rows = len(problem.x)
@@ -43,6 +45,12 @@ def full_batch(problem, **changes) -> Settings:
         if fallen(curve.train, floor_of(problem, settings)) > 0.9:
             return settings
     raise AssertionError("no horizon moves the loss 90% of the way to its floor")
+
+
+@functools.cache
+def trained_full_batch(problem, **changes) -> idjax.Curve:
+    """What training with these settings gives, which several tests compare predictions with."""
+    return train(problem.x, full_batch(problem, **changes), target=problem.y)
 
 
 def floor_of(problem, settings: Settings) -> float:
@@ -70,7 +78,7 @@ def worst(predicted: np.ndarray, trained: np.ndarray) -> float:
 
 def test_full_batch_curves_are_exact(problem):
     settings = full_batch(problem)
-    trained = train(problem.x, settings, target=problem.y)
+    trained = trained_full_batch(problem)
     predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert fallen(trained.train, floor_of(problem, settings)) > 0.9
     assert worst(predicted.train, trained.train) < EXACT
@@ -87,7 +95,7 @@ WHITENINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pca", "zc
 @pytest.mark.parametrize("loss_space", ["original", "normalized"])
 def test_full_batch_curves_are_exact_for_every_normaliser_and_unit(problem, normalize, loss_space):
     settings = full_batch(problem, normalize=normalize, loss_space=loss_space)
-    trained = train(problem.x, settings, target=problem.y)
+    trained = trained_full_batch(problem, normalize=normalize, loss_space=loss_space)
     predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert worst(predicted.train, trained.train) < EXACT
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
@@ -152,7 +160,7 @@ def test_a_column_that_varies_in_validation_rows_alone(problem):
 def test_whitening_negative_controls(problem, monkeypatch):
     """Zca predicted from a start that is not turned to the axes, and pca without the weights of its outputs."""
     settings = full_batch(problem, normalize="zca", loss_space="original")
-    trained = train(problem.x, settings)
+    trained = trained_full_batch(problem, normalize="zca", loss_space="original")
     assert worst(predict(problem.x, settings, band=False).train, trained.train) < EXACT
     with monkeypatch.context() as patch:
         patch.setattr("idjax.prediction.problem.zca_to_pca", lambda fitted, weights, back=False: weights)
@@ -210,7 +218,7 @@ def test_whitening_with_minibatches(loss_space, start_file):
 @pytest.mark.parametrize("l2", [0.003, 0.1])
 def test_the_l2_activity_penalty_is_exact_too(problem, l2):
     settings = full_batch(problem, activity_l2=l2)
-    trained = train(problem.x, settings, target=problem.y)
+    trained = trained_full_batch(problem, activity_l2=l2)
     predicted = predict(problem.x, settings, target=problem.y, band=False)
     assert worst(predicted.train, trained.train) < EXACT
     without = predict(problem.x, dataclasses.replace(settings, activity_l2=0.0), target=problem.y, band=False)
@@ -235,14 +243,14 @@ class TestNegativeControls:
 
     def test_a_predictor_that_never_moves(self, problem):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, target=problem.y)
-        still = np.full_like(trained.train, predict(problem.x, settings, target=problem.y).train[0])
+        trained = trained_full_batch(problem)
+        still = np.full_like(trained.train, predict(problem.x, settings, target=problem.y, band=False).train[0])
         assert worst(still, trained.train) > EXACT
 
     @where(lambda problem: problem.target.shape[1] > 1)  # with one output there is nothing to forget
     def test_the_1_over_q_forgotten(self, problem):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, target=problem.y)
+        trained = trained_full_batch(problem)
         outputs = problem.target.shape[1]
         faster = dataclasses.replace(settings, learning_rate=settings.step_size * outputs)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -251,7 +259,7 @@ class TestNegativeControls:
 
     def test_the_mean_left_out(self, problem, monkeypatch):
         settings = full_batch(problem)
-        trained = train(problem.x, settings, target=problem.y)
+        trained = trained_full_batch(problem)
 
         def without_mean(moments):
             return spectrum_of(dataclasses.replace(moments, mean_x=np.zeros_like(moments.mean_x)))
@@ -323,7 +331,7 @@ def test_minibatch_negative_controls(small_rate_runs, wrong, monkeypatch):
 def test_the_weighted_moment_is_what_counts(problem):
     """Per-sample scales with the loss in original units: mean(s²) E[a aᵀ] in place of E[s² a aᵀ] must fail."""
     settings = full_batch(problem, normalize="sample", loss_space="original")
-    trained = train(problem.x, settings)
+    trained = trained_full_batch(problem, normalize="sample", loss_space="original")
     moments = measure(problem.x)
     wrong_weighted = dataclasses.replace(moments.sample, weight=moments.sample_weighted.weight)
     wrong_moments = dataclasses.replace(moments, samples=(moments.sample, wrong_weighted))

@@ -1,8 +1,6 @@
 """Figures of runs and experiments: what is drawn, and what is said where nothing can be drawn."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -84,8 +82,3 @@ def test_without_validation_rows_one_panel_is_drawn():
     alone = with_curve(validation=np.full(12, np.nan))
     assert len(loss_figure(alone.runs[0]).axes) == 1
     assert "loss 0.01523, EV" in summary_rows([alone])[0][2]
-
-
-def test_drawing_imports_neither_jax_nor_pyplot():
-    code = "import idjax.published.page, sys; print({'jax', 'matplotlib.pyplot'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

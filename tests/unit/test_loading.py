@@ -1,8 +1,5 @@
 """Data sets: what is read is what was written, whatever the dtype, the format and the target; arrays are checked."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -207,12 +204,3 @@ def test_what_is_written_is_read(folder, values, fortran, delimiter, names):
         data = load(folder / name, dtype=values.dtype.name)
         assert data.x.dtype == values.dtype
         assert data.x.tobytes() == values.tobytes(), name
-
-
-def test_light_to_import():
-    code = (
-        "import sys, idjax.data, idjax.moments.moments, idjax.moments.normalize, idjax.moments.spectrum;"
-        "assert not {'jax', 'pyarrow', 'h5py', 'pandas', 'polars'} & set(sys.modules)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -71,6 +71,16 @@ def what_differs(
 
     Raises:
       IdjaxError: for a model that is no stack of dense layers, or a loss that is no multiple of the squared error.
+
+    Example:
+      >>> x = np.random.default_rng(0).normal(size=(50, 3))
+      >>> def loss(output, target):
+      ...     return jnp.mean((output - target) ** 2)
+      >>> def scaled(name, factor):
+      ...     params = {"kernel": factor * jnp.eye(3), "bias": jnp.zeros(3)}
+      ...     return Model(name, params, lambda of, x: x @ of["kernel"] + of["bias"], loss, 0.01)
+      >>> [each.setting for each in what_differs(x, scaled("a", 0.5), scaled("b", 0.1), epochs=5).found]
+      ['initial scale']
     """
     with jax.enable_x64(True):
         a, b = (inspect_model(model, x, (x if target is None else target).shape[1]) for model in (first, second))

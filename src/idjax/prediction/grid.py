@@ -46,6 +46,11 @@ def predict_grid(
 
     Raises:
       IdjaxError: with the name of an argument that is not positive, or arrays that do not broadcast.
+
+    Example:
+      >>> grid = predict_grid(mean=0.0, deviation=np.array([0.1, 1.0]), learning_rate=0.01, batch_size=8, inputs=4)
+      >>> bool(grid.steps_to_learn[0] > grid.steps_to_learn[1])
+      True
     """
     given = {
         "mean": mean, "deviation": deviation, "inputs": inputs, "learning_rate": learning_rate,

@@ -53,6 +53,12 @@ def predict(
 
     Raises:
       IdjaxError: bad settings or data. NoTheoryError: settings that no theory here covers.
+
+    Example:
+      >>> x = 1 + np.random.default_rng(0).normal(size=(100, 3))
+      >>> curve = predict(x, Settings(batch_size=70, learning_rate=0.1, epochs=9), band=False)
+      >>> curve.train.shape, bool(curve.train[-1] < curve.train[0])
+      ((9,), True)
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())

@@ -46,6 +46,13 @@ def train_many(
 
     Raises:
       IdjaxError: bad settings or data.
+
+    Example:
+      >>> import numpy as np
+      >>> data = as_dataset(1 + np.random.default_rng(0).normal(size=(100, 3)), None, "float32")
+      >>> slow, fast = train_many(data, [Settings(batch_size=70, learning_rate=rate) for rate in (0.01, 0.1)])
+      >>> bool(fast.train[-1] < slow.train[-1])
+      True
     """
     groups: dict[Hashable, list[int]] = {}
     for index, each in enumerate(map(check, settings)):

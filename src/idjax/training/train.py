@@ -76,6 +76,12 @@ def train(
 
     Raises:
       IdjaxError: bad settings or data.
+
+    Example:
+      >>> x = 1 + np.random.default_rng(0).normal(size=(100, 3))
+      >>> curve = train(x, Settings(batch_size=70, learning_rate=0.1, epochs=9))
+      >>> curve.train.shape, bool(curve.train[-1] < curve.train[0])
+      ((9,), True)
     """
     begin = time.perf_counter()
     settings = check(settings or Settings())

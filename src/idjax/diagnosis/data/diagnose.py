@@ -65,7 +65,7 @@ def diagnose(
       >>> x = 3 + 0.1 * np.random.default_rng(0).normal(size=(500, 4))
       >>> found = diagnose(x, DiagnosisSettings(batch_size=10, learning_rate=0.01, epochs=50), prescriptions=False)
       >>> [finding.code for finding in found.causes]
-      ['mean-dominated', 'step-too-small']
+      ['mean-dominated']
     """
     begin = time.perf_counter()
     settings = check(settings or DiagnosisSettings())
