@@ -42,12 +42,12 @@ def reference(tmp_path_factory):
 EIGHT = """
 import sys
 import jax, numpy as np
-from idjax import devices
+from idjax.training import sharding
 from idjax.data import as_dataset
 from idjax.settings import Settings
-from idjax.stacked import train_many
+from idjax.training.many import train_many
 assert len(jax.devices()) == 8
-placed = devices.spread(np.zeros((12, 3)), 12)
+placed = sharding.spread(np.zeros((12, 3)), 12)
 assert len(placed.sharding.device_set) == 4
 assert placed.addressable_shards[0].data.shape == (3, 3)
 x = np.load(sys.argv[1])
