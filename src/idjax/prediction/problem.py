@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from idjax.moments.moments import MomentSet
@@ -166,15 +164,14 @@ def max_learning_rate(
     problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False
 ) -> float:
     """The largest learning rate that is stable: for the full batch, or in mean square with this batch size."""
-    with jax.enable_x64(True):
-        full_batch = float(momenta.max_learning_rate(jnp.asarray(problem.rates), momentum, nesterov))
-        if batch_size >= problem.train.count:
-            return full_batch
-        to_rate = 1 / (2 * float(problem.output_shares.max()))
-        if momentum == 0:
-            return to_rate * stability.max_step(problem.spectrum, problem.mean, batch_size)
-        rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
-        return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
+    full_batch = momenta.max_learning_rate(problem.rates, momentum, nesterov)
+    if batch_size >= problem.train.count:
+        return full_batch
+    to_rate = 1 / (2 * float(problem.output_shares.max()))
+    if momentum == 0:
+        return to_rate * stability.max_step(problem.spectrum, problem.mean, batch_size)
+    rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
+    return to_rate * mean_square.max_rate(rule, full_batch / to_rate)
 
 
 def is_stable(problem: QuadraticProblem, settings: Settings, learning_rate: float) -> bool:
@@ -193,10 +190,8 @@ def learning_rates(
 ) -> LearningRates:
     """Largest and best learning rates, full batch and in mean square with this batch size, and more for advice."""
     full_max = max_learning_rate(problem, problem.train.count, momentum, nesterov)
-    with jax.enable_x64(True):
-        rates = jnp.asarray(problem.rates)
-        full_best = float(momenta.best_learning_rate(rates, momentum, nesterov))
-        fastest = momenta.best(rates, False)
+    full_best = momenta.best_learning_rate(problem.rates, momentum, nesterov)
+    fastest = momenta.best(problem.rates, False)
     most, best = full_max, full_best
     if batch_size < problem.train.count:
         most = max_learning_rate(problem, batch_size, momentum, nesterov)
@@ -204,11 +199,8 @@ def learning_rates(
         if momentum == 0:
             best = to_rate * stability.best_step(problem.spectrum, problem.mean, batch_size)
         else:
-            with jax.enable_x64(True):
-                rule = minibatch.updates(
-                    problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov
-                )
-                best = to_rate * mean_square.best_rate(rule, most / to_rate)
+            rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, batch_size, 1.0, momentum, nesterov)
+            best = to_rate * mean_square.best_rate(rule, most / to_rate)
     return LearningRates(
         full_batch_max=full_max,
         full_batch_best=full_best,

@@ -11,10 +11,8 @@ weighs outputs differently. See docs/theory.md, section 3.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from idjax.moments.spectrum import least_squares, second_moment_factor
 from idjax.types import Moments, Weights
@@ -34,10 +32,10 @@ class Projected(NamedTuple):
 class Quadratic(NamedTuple):
     """A loss along the path: constant, linear (g, n), shape (g, n) and matrix (n, n)."""
 
-    constant: Float[ArrayLike, ""]
-    linear: Float[ArrayLike, "g n"]
-    shape: Float[ArrayLike, "g n"]
-    matrix: Float[ArrayLike, "n n"]
+    constant: Float[np.ndarray, ""]
+    linear: Float[np.ndarray, "g n"]
+    shape: Float[np.ndarray, "g n"]
+    matrix: Float[np.ndarray, "n n"]
 
 
 def optimum(moments: Moments) -> Weights:
@@ -102,7 +100,7 @@ def quadratic_form(
     return Quadratic(np.asarray(rows.residual @ share), linear, shape, matrix)
 
 
-def evaluate(form: Quadratic, factors: Float[Array, "*t g n"]) -> Float[Array, "*t"]:
+def evaluate(form: Quadratic, factors: Float[np.ndarray, "*t g n"]) -> Float[np.ndarray, "*t"]:
     """The loss at the given shrink factors d."""
     shaped = factors * form.shape
-    return jnp.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1)) + form.constant
+    return np.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1)) + form.constant

@@ -2,10 +2,8 @@
 
 from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
@@ -25,7 +23,7 @@ class FullBatchTrajectory(Trajectory):
     def __init__(self, spec: RunSpec):
         self._spec = spec
         self._judged, self._validation, self._power = spec.judged(), spec.validation(), spec.power()
-        self._rates = jnp.asarray(spec.problem.rates)
+        self._rates = spec.problem.rates
         settings = spec.settings
         self.how = "full-batch gradient descent, exact"
         if settings.momentum:
@@ -41,22 +39,22 @@ class FullBatchTrajectory(Trajectory):
         before, after = self.factors(epochs - 1), self.factors(epochs)
         validation = np.full(len(epochs), np.nan)
         if self._validation is not None:
-            validation = np.asarray(evaluate(self._validation, after))
-        train = jnp.sum(self._power * before**2, axis=(-2, -1))
-        return Losses(np.asarray(train), validation, np.asarray(evaluate(self._judged, after)))
+            validation = evaluate(self._validation, after)
+        train = np.sum(self._power * before**2, axis=(-2, -1))
+        return Losses(train, validation, evaluate(self._judged, after))
 
     def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts."""
 
         def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return np.asarray(self.factors(epochs)), np.asarray(self.factors(epochs - 1)) ** 2
+            return self.factors(epochs), self.factors(epochs - 1) ** 2
 
         return from_other_starts(self._spec, starts, means)
 
-    def factors(self, steps: Float[np.ndarray, " t"]) -> Float[Array, "t g n"]:
+    def factors(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t g n"]:
         """What is left of each mode after these steps."""
         settings = self._spec.settings
-        return _factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, jnp.asarray(steps))
+        return _factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, steps)
 
     def linear_validation(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
         """The part of the validation loss that is linear in the error, with the constant; NaN without a split."""
@@ -68,22 +66,22 @@ class FullBatchTrajectory(Trajectory):
 
     def _linear(self, form: Quadratic, steps: np.ndarray) -> np.ndarray:
         if not np.any(form.linear):
-            return np.full(len(steps), np.asarray(form.constant))
-        return np.asarray(form.constant + jnp.sum(2 * form.linear * self.factors(steps), axis=(-2, -1)))
+            return np.full(len(steps), form.constant)
+        return form.constant + np.sum(2 * form.linear * self.factors(steps), axis=(-2, -1))
 
     def excess(self, step: float) -> float:
         """The training loss above its floor before the update of this step."""
-        return float(jnp.sum(self._power * self.factors(np.array([step]))[0] ** 2))
+        return float(np.sum(self._power * self.factors(np.array([step]))[0] ** 2))
 
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`."""
-        return first_step(lambda steps: np.asarray(evaluate(self._judged, self.factors(steps)) <= level))
+        return first_step(lambda steps: evaluate(self._judged, self.factors(steps)) <= level)
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss."""
 
         def power(mask: np.ndarray, steps: np.ndarray) -> np.ndarray:
-            return np.asarray(jnp.sum(mask * self._power * self.factors(steps) ** 2, axis=(-2, -1)))
+            return np.sum(mask * self._power * self.factors(steps) ** 2, axis=(-2, -1))
 
         levels = [left * power(mask, np.zeros(1))[0] for mask in masks]
         return np.array(
@@ -95,12 +93,12 @@ class FullBatchTrajectory(Trajectory):
 
     def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
         """The stacked weights before the updates of these steps."""
-        coefficients = np.swapaxes(np.asarray(self.factors(steps)), 1, 2) * self._spec.coefficients
+        coefficients = np.swapaxes(self.factors(steps), 1, 2) * self._spec.coefficients
         return self._spec.problem.reference.stacked + self._spec.problem.spectrum.eigenvectors @ coefficients
 
     def weights(self, step: float) -> Weights:
         """The weights."""
-        return self._spec.weights_at(np.asarray(self.factors(np.array([step]))[0]))
+        return self._spec.weights_at(self.factors(np.array([step]))[0])
 
 
 @jax.jit

@@ -5,7 +5,6 @@ import enum
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -139,4 +138,4 @@ class SampledTrajectory(Trajectory):
         return self._weights if step == self._steps[-1] else None
 
 
-evaluate = jax.jit(quadratic.evaluate)
+evaluate = quadratic.evaluate

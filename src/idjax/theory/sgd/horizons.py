@@ -6,16 +6,13 @@ docs/theory.md, section 10.
 """
 
 import functools
-from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Float, Int
 
-from idjax.theory.sgd import inverse_z_transform
-from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, step
+from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
+from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, first_values, unpacked
+from idjax.theory.sgd.resolvent import transform_of_forms, transform_of_state
 
 NUMBERS_AT_ONCE = 2**22
 """Complex numbers of the transform held at once, 64 MiB of them."""
@@ -54,13 +51,12 @@ class Expectation:
         focus = np.outer(rule.mean, rule.mean)[None]
         self._packed = np.concatenate([level, focus, forms])[:, *pairs] * twice, starts[:, *pairs]
         self._shape = len(starts), len(forms)
-        self._transforms: dict[inverse_z_transform.Window, np.ndarray] = {}
+        self._transforms: dict[Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
-        self._momentum = float(rule.momentum) > 0
         self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
         self._foretold = None
         if foretold is not None and foretold[1] > self._shortest:
-            self._foretold = inverse_z_transform.window_over(max(foretold[0], self._shortest), foretold[1])
+            self._foretold = window_over(max(foretold[0], self._shortest), foretold[1])
 
     def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
         """The same run seen through other quadratic forms."""
@@ -99,27 +95,31 @@ class Expectation:
         left = ~short
         if summed and np.count_nonzero(left) == 1:
             # By itself, for what others need would cost it digits.
-            self._invert(out, inverse_z_transform.Window(float(steps[left][0]), 1.0), steps, np.flatnonzero(left), 0)
+            self._invert(out, Window(float(steps[left][0]), 1.0), steps, np.flatnonzero(left), 0)
             return out
         if self._foretold is not None and not summed:
             chosen = left & self._foretold.holds(steps)
             self._invert(out, self._foretold, steps, np.flatnonzero(chosen), 1)
             left &= ~chosen
-        for window in inverse_z_transform.windows_of(steps[left], self._shortest):
+        for window in windows_of(steps[left], self._shortest):
             self._invert(out, window, steps, np.flatnonzero(left & window.holds(steps)), 0 if summed else 1)
         return out
 
     def _iterated(self, count: int) -> np.ndarray:
         """The first steps of every start, (s, k, at least count)."""
         if self._direct.shape[-1] < count:
-            length = max(32, 2 ** int(np.ceil(np.log2(count))))  # few lengths, for each is compiled
-            self._direct = np.asarray(_first_values(self._rule, self._starts, self._noise, self._forms, length))
+            forms, starts = self._packed
+            if len(starts) > 1:
+                self._direct = first_values(self._rule, starts, self._noise, forms[2:], count)
+            else:
+                values = expected(self._rule, at_start(self._starts[0]), self._noise[0], self._forms, count)[1]
+                self._direct = values.T[None]
         return self._direct
 
     def _invert(
         self,
         out: np.ndarray,
-        window: inverse_z_transform.Window | None,
+        window: Window | None,
         steps: np.ndarray,
         chosen: np.ndarray,
         length: int,
@@ -141,54 +141,44 @@ class Expectation:
         """The transform at the nodes, a few at a time where there are many pairs of modes."""
         at_once = max(1, NUMBERS_AT_ONCE // self._packed[0].shape[1])
         parts = [exponent[i : i + at_once] for i in range(0, len(exponent), at_once)]
-        transform = functools.partial(_transform, self._rule, *self._packed, self._noise)
-        return np.concatenate([np.asarray(transform(part, sign, self._momentum)) for part in parts], axis=-1)
-
-
-@functools.partial(jax.jit, static_argnames="steps")
-def _first_values(rule: Updates, starts: Array, noise: Array, forms: Array, steps: int) -> Array:
-    def one(start: Array, noise: Array) -> Array:
-        return expected(rule, at_start(start), noise, forms, steps)[1].T
-
-    return jax.vmap(one)(starts, noise)
+        found = [transform_of_forms(self._rule, *self._packed, self._noise, part, sign) for part in parts]
+        return np.concatenate(found, axis=-1)
 
 
 def shortest_jump(rule: Updates) -> float:
     """Steps that have to be iterated before the transform's path may pass by the modes that oscillate, |z|² ≤ β."""
-    momentum = float(rule.momentum)
+    momentum = rule.momentum
     ringing = 76 / -np.log(momentum) if momentum > 0 else 0.0
-    return float(min(max(inverse_z_transform.SHORTEST, np.ceil(ringing)), MOST_DIRECT))
+    return float(min(max(SHORTEST, np.ceil(ringing)), MOST_DIRECT))
 
 
 def alternates(rule: Updates) -> bool:
     """Whether a mode changes its sign from step to step, and so has a singularity near z = -1."""
-    return float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * float(rule.momentum)) > 1
+    return float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * rule.momentum) > 1
 
 
-def advance(rule: Updates, state: Second, noise: float, form: Float[Array, "n n"], steps: int) -> tuple[Second, float]:
+def advance(
+    rule: Updates, state: Second, noise: float, form: Float[np.ndarray, "n n"], steps: int
+) -> tuple[Second, float]:
     """The second moments `steps` updates later, and the mean of tr(Q E) before each of these updates.
 
     Iterates if the steps are few, and inverts the z-transform of the whole state else.
     """
     if steps <= shortest_jump(rule):
         state, values = expected(rule, state, noise, form[None], steps)
-        return state, float(jnp.mean(values))
-    window = inverse_z_transform.Window(float(steps), 1.0)
+        return state, float(np.mean(values))
+    window = Window(float(steps), 1.0)
     exponent = window.nodes
     pairs = np.triu_indices(rule.eigenvalues.size)
-    weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * np.asarray(form)[pairs]
+    weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * form[pairs]
     moments, total = np.zeros((4, len(weight))), 0.0
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        transform, distance = (np.asarray(part) for part in _transformed_state(rule, state, noise, exponent, sign))
+        transform, distance = transform_of_state(rule, state, noise, exponent, sign)
         parity = 1.0 if sign > 0 or steps % 2 else -1.0
         read = functools.partial(window.invert, steps=np.array([float(steps)]))
         moments += parity * read(np.moveaxis(transform, 1, 2))[..., 0]
         total += parity * read(transform[0] @ weight / distance)[0]
-    ee, ev, vv = (np.zeros_like(np.asarray(form)) for _ in range(3))
-    for square, upper, lower in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
-        square.T[pairs] = moments[lower]
-        square[pairs] = moments[upper]
-    return Second(jnp.asarray(ee), jnp.asarray(ev), jnp.asarray(vv)), total / steps
+    return unpacked(moments, len(form)), total / steps
 
 
 def moments_at(
@@ -199,29 +189,30 @@ def moments_at(
     shortest = shortest_jump(rule)
     short = steps < shortest
     if short.any():
-        out[short] = np.asarray(_first_moments(rule, state, noise, int(shortest)))[steps[short].astype(int)]
+        out[short] = _iterated_moments(rule, state, noise, steps[short].astype(int))
     if short.all():
         return out
     chosen = np.flatnonzero(~short)
-    window = inverse_z_transform.window_over(float(steps[chosen].min()), float(steps[chosen].max()))
+    window = window_over(float(steps[chosen].min()), float(steps[chosen].max()))
     pairs = np.triu_indices(len(state.ee))
     values = np.zeros((len(pairs[0]), len(chosen)))
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        moments, _ = _transformed_state(rule, state, noise, window.nodes, sign)
+        moments, _ = transform_of_state(rule, state, noise, window.nodes, sign)
         parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
-        values += parity * window.invert(np.asarray(moments[0]).T, steps[chosen])
+        values += parity * window.invert(moments[0].T, steps[chosen])
     for square, value in zip(chosen, values.T, strict=True):
         out[square][pairs] = value
         out[square].T[pairs] = value
     return out
 
 
-@functools.partial(jax.jit, static_argnames="steps")
-def _first_moments(rule: Updates, state: Second, noise: ArrayLike, steps: int) -> Array:
-    def body(state: Second, _: None) -> tuple[Second, Array]:
-        return step(rule, noise, state), state.ee
-
-    return jax.lax.scan(body, state, None, length=steps)[1]
+def _iterated_moments(rule: Updates, state: Second, noise: float, steps: Int[np.ndarray, " t"]) -> np.ndarray:
+    """E[e eᵀ] before the updates of these few steps, (t, n, n)."""
+    found, done = {}, 0
+    for step in np.unique(steps):
+        state, _ = expected(rule, state, noise, np.empty((0, *state.ee.shape)), int(step) - done)
+        found[step], done = state.ee, int(step)
+    return np.stack([found[step] for step in steps])
 
 
 def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | float:
@@ -236,199 +227,3 @@ def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | flo
         return 1 / distance
     beyond = np.expm1(length * exponent) if sign > 0 else (-1.0) ** length * np.exp(length * exponent) - 1
     return beyond / distance / length
-
-
-def _applied(forms: Array, values: Array) -> Array:
-    """Real forms (*s, k, P) on complex values (N, P), (*s, k, N), as real products: XLA's complex ones are slow."""
-    return jax.lax.complex(forms @ values.real.T, forms @ values.imag.T)
-
-
-def _reciprocal(z: Array) -> Array:
-    """1/z. Complex quotients guard against overflow of |z|², which is no danger here, and are dear."""
-    return jnp.conj(z) / (z.real**2 + z.imag**2)
-
-
-def _circle(exponent: Array, sign: float | Array) -> tuple[Array, Array]:
-    """z = ± e^p and z - 1."""
-    z = jnp.asarray(sign * jnp.exp(exponent))
-    return z, jnp.where(jnp.asarray(sign) > 0, jnp.expm1(exponent), z - 1)
-
-
-@functools.partial(jax.jit, static_argnames="momentum")
-def _transform(
-    rule: Updates, forms: Array, starts: Array, noise: Array, exponent: Array, sign: float | Array, momentum: bool
-) -> Array:
-    """The z-transform of tr(Q E) at z = ± e^p, (s, k, N), for the forms after the first two.
-
-    forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
-    those that couple the modes, Λ and μμᵀ.
-    """
-    i, j = np.triu_indices(rule.eigenvalues.size)
-    z, distance = _circle(exponent, sign)
-    pairs = pairs_of(rule)
-    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
-    diagonal = np.flatnonzero(i == j)
-    on_start = forms * starts[:, None]
-    on_diagonal = forms[:, diagonal] * rule.eigenvalues
-    on_focus = -2 * forms * rule.mean[i] * rule.mean[j]
-    if momentum:
-        own, kicked = _errors(rule, z, distance, pairs)
-        free, focus = _applied(on_start, own), _applied(on_focus, kicked)
-        spread = _applied(on_diagonal, kicked[:, diagonal])
-    else:
-        first, second, noise_share = pairs
-        change = -rule.rate * (first + second) + rule.rate**2 * (1 + noise_share) * first * second
-        # 1/(distance - change) in real numbers, for its imaginary part belongs to the node alone.
-        real, imaginary = distance.real[:, None] - change, distance.imag
-        size = 1 / (real**2 + imaginary[:, None] ** 2)
-        kicks = rule.rate**2 * noise_share
-        rows = jnp.concatenate([on_start.reshape(-1, len(first)), on_focus * kicks])
-        own = real * size
-
-        def seen(rows: Array, here: Array, size: Array) -> Array:
-            return jax.lax.complex(rows @ here.T, -imaginary * (rows @ size.T))
-
-        both = seen(rows, own, size)
-        free, focus = both[: -len(forms)].reshape(*on_start.shape[:2], -1), both[-len(forms) :]
-        spread = seen(on_diagonal * kicks[diagonal], own[:, diagonal], size[:, diagonal])
-    free = free + spread * (noise[:, None] / distance)[:, None]
-    level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
-    return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
-
-
-@jax.jit
-def _transformed_state(
-    rule: Updates, state: Second, noise: ArrayLike, exponent: Array, sign: float | Array
-) -> tuple[Array, Array]:
-    """The z-transform of the whole state from any start, (4, N, P), and z - 1."""
-    i, j = np.triu_indices(rule.eigenvalues.size)
-    diagonal = np.flatnonzero(i == j)
-    z, distance = _circle(exponent, sign)
-    pairs = pairs_of(rule)
-    start = jnp.stack([state.ee[i, j], state.ev[i, j], state.ev[j, i], state.vv[i, j]])
-    moments = jnp.stack(resolvent(rule, z, distance, pairs, jnp.stack([start, kick(rule, pairs)], axis=1)))
-    free, kicked = moments[:, 0], moments[:, 1]
-    both = rule.mean[i] * rule.mean[j]
-    spread = jnp.where(i == j, pairs.first, 0.0) * kicked
-    focus = -2 * both * kicked
-    free = free + spread * (noise / distance)[:, None]
-    to_centre = jnp.where(i == j, 1.0, 2.0) * both
-
-    def read(moments: Array) -> Array:
-        ee = moments[0]
-        return jnp.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ to_centre])
-
-    own = read(free)
-    level, centre = _couple(own[0], own[1], read(spread), read(focus))
-    return free + spread * level[:, None] + focus * centre[:, None], distance
-
-
-def _couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
-    """Solves level = level₀ + spread₀ level + focus₀ centre, centre = centre₀ + spread₁ level + focus₁ centre."""
-    determinant = (1 - spread[0]) * (1 - focus[1]) - focus[0] * spread[1]
-    return (
-        (level * (1 - focus[1]) + focus[0] * centre) / determinant,
-        (centre * (1 - spread[0]) + spread[1] * level) / determinant,
-    )
-
-
-class Pairs(NamedTuple):
-    """The upper triangle of the pairs of modes: λ of the first and the second, and ν, (P,) each."""
-
-    first: Float[Array, " P"]
-    second: Float[Array, " P"]
-    noise: Float[Array, " P"]
-
-
-def pairs_of(rule: Updates) -> Pairs:
-    """The pairs, in the order of `np.triu_indices`."""
-    i, j = np.triu_indices(rule.eigenvalues.size)
-    return Pairs(rule.eigenvalues[i], rule.eigenvalues[j], rule.batch_noise[i, j])
-
-
-def kick(rule: Updates, pairs: Pairs) -> Float[Array, "4 P"]:
-    """What a unit of the noise of one row adds to ee, ev, ve and vv of each pair."""
-    _, through = rule.throughs
-    return jnp.stack([through**2, through, through, jnp.ones(())])[:, None] * pairs.noise
-
-
-class _Eliminated(NamedTuple):
-    """z - T of every pair of modes, eliminated: ev and ve from ee and kicks, ee by its pivot; (N, P) or (N, 1) each."""
-
-    own: Array
-    cross: Array
-    first_row: Array
-    second_row: Array
-    across: Array
-    by_error: tuple[Array, Array]
-    to_errors: tuple[Array, Array]
-    twice: Array
-    inverse: Array
-
-    def mixed(self, pairs: Pairs, right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
-        """ev and ve that these right-hand sides make alone."""
-        return (
-            self.first_row * right_ev + self.across * pairs.second * right_ve,
-            self.second_row * right_ve + self.across * pairs.first * right_ev,
-        )
-
-
-def _eliminate(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> _Eliminated:
-    z, distance = z[:, None], distance[:, None]
-    to_error, through = rule.throughs
-    kept = rule.momentum
-    first, second = pairs.first, pairs.second
-    noisy = (1 + pairs.noise) * first * second
-    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
-    own = _reciprocal(z - kept**2)
-    cross = to_error * kept * own
-    # Then ev and ve from ee: a 2 by 2 system.
-    here = through + cross
-    leak = to_error + cross * kept
-    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
-    scale = _reciprocal(from_first * from_second - leak**2 * first * second)
-    first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
-    right_ev, right_ve = second + here * noisy, first + here * noisy
-    by_error = (
-        first_row * right_ev + across * second * right_ve,
-        second_row * right_ve + across * first * right_ev,
-    )
-    # Then ee.
-    to_errors = to_error * (1 + here * first), to_error * (1 + here * second)
-    twice = to_error**2 * own
-    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
-    pivot = pivot - to_errors[0] * by_error[0] - to_errors[1] * by_error[1]
-    return _Eliminated(own, cross, first_row, second_row, across, by_error, to_errors, twice, _reciprocal(pivot))
-
-
-def _errors(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> tuple[Array, Array]:
-    """ee of (z - T)⁻¹, (N, P): of a start ee = 1 alone, and of a kick."""
-    solved = _eliminate(rule, z, distance, pairs)
-    _, through = rule.throughs
-    here = (through + solved.cross) * pairs.noise
-    later = solved.mixed(pairs, here, here)
-    kicked = (through**2 + solved.twice) * pairs.noise + solved.to_errors[0] * later[0] + solved.to_errors[1] * later[1]
-    return solved.inverse, kicked * solved.inverse
-
-
-def resolvent(
-    rule: Updates,
-    z: Array,
-    distance: Array,
-    pairs: Pairs,
-    right: Float[Array, "4 R P"],
-) -> tuple[Array, Array, Array, Array]:
-    """(z - T)⁻¹ right for the 4 by 4 map T of every pair of modes: ee, e₁v₂, e₂v₁ and vv, (R, N, P) each.
-
-    distance is z - 1, which z alone would have rounded. v goes first and e last: in that order slow modes, whose
-    e hardly moves, lose no digits. See docs/theory.md (45).
-    """
-    solved = _eliminate(rule, z, distance, pairs)
-    ee, ev, ve, vv = right[:, :, None]
-    by_right = solved.mixed(pairs, ev + solved.cross * vv, ve + solved.cross * vv)
-    to_first, to_second = solved.to_errors
-    error = (ee + solved.twice * vv + to_first * by_right[0] + to_second * by_right[1]) * solved.inverse
-    later = solved.by_error[0] * error + by_right[0], solved.by_error[1] * error + by_right[1]
-    noisy = (1 + pairs.noise) * pairs.first * pairs.second
-    velocity = solved.own * (rule.momentum * (pairs.first * later[0] + pairs.second * later[1]) + noisy * error + vv)
-    return error, *later, velocity

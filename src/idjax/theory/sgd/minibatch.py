@@ -10,14 +10,13 @@ iterates it and is the reference; `fast_forward` jumps to any step. SGD is β = 
 and 11.
 """
 
-import functools
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float
+from jaxtyping import Bool, Float
+
+NUMBERS_AT_ONCE = 2**22
+"""Numbers of forms that are held at once on their way back."""
 
 
 class Updates(NamedTuple):
@@ -26,20 +25,18 @@ class Updates(NamedTuple):
     ν is the noise of a batch over that of a row, in each pair of modes: 1/B for fresh batches.
     """
 
-    eigenvalues: Float[Array, " n"]
-    mean: Float[Array, " n"]
-    batch_noise: Float[Array, "n n"]
-    rate: Float[Array, ""]
-    momentum: Float[Array, ""]
-    nesterov: Array
+    eigenvalues: Float[np.ndarray, " n"]
+    mean: Float[np.ndarray, " n"]
+    batch_noise: Float[np.ndarray, "n n"]
+    rate: float
+    momentum: float
+    nesterov: bool
 
     @property
-    def throughs(self) -> tuple[Array, Array]:
+    def throughs(self) -> tuple[float, float]:
         """φ and b of e ← e + φ v + b g."""
-        return (
-            -self.rate * self.momentum * jnp.where(self.nesterov, self.momentum, 1.0),
-            -self.rate * jnp.where(self.nesterov, 1 + self.momentum, 1.0),
-        )
+        ahead = (self.momentum, 1 + self.momentum) if self.nesterov else (1.0, 1.0)
+        return -self.rate * self.momentum * ahead[0], -self.rate * ahead[1]
 
 
 def updates(
@@ -51,15 +48,11 @@ def updates(
     nesterov: bool = False,
     epoch_steps: float = np.inf,
 ) -> Updates:
-    """The updates, as arrays of float64, with fresh batches or those of shuffled epochs of so many steps."""
+    """The updates, with fresh batches or those of shuffled epochs of so many steps."""
     noise = np.ones((len(eigenvalues), len(eigenvalues)))
     if np.isfinite(epoch_steps):
         noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps)
-
-    numbers = (eigenvalues, mean, noise / batch_size, rate, momentum)
-    arrays = [np.asarray(value, np.float64) for value in numbers]
-    # All at once: a transfer of its own for each would take as long as the theory.
-    return Updates(*jax.device_put([*arrays, np.asarray(nesterov)]))
+    return Updates(eigenvalues, mean, noise / batch_size, float(rate), float(momentum), bool(nesterov))
 
 
 def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
@@ -113,102 +106,148 @@ def unseen_rows(
 class Second(NamedTuple):
     """Second moments of error and velocity, in the eigenbasis, (n, n) each: E[e eᵀ], E[e vᵀ], E[v vᵀ]."""
 
-    ee: Float[Array, "n n"]
-    ev: Float[Array, "n n"]
-    vv: Float[Array, "n n"]
+    ee: Float[np.ndarray, "n n"]
+    ev: Float[np.ndarray, "n n"]
+    vv: Float[np.ndarray, "n n"]
 
 
-def at_start(errors: Float[Array, "n n"]) -> Second:
+def at_start(errors: Float[np.ndarray, "n n"]) -> Second:
     """Second moments of a start without velocity."""
-    zero = jnp.zeros_like(errors)
+    zero = np.zeros_like(errors)
     return Second(errors, zero, zero)
 
 
-def step(rule: Updates, noise: ArrayLike, state: Second, rate: ArrayLike | None = None) -> Second:
-    """The second moments after one more update; docs/theory.md (41)-(42).
+class Pairs(NamedTuple):
+    """The upper triangle of the pairs of modes i ≤ k: λ_i, λ_k, ν, μ_i μ_k, and which pairs are a mode with itself."""
 
-    noise is Σ_j σ_j² over the outputs that the state is summed over; rate replaces that of the rule.
-    """
-    rule = rule._replace(rate=rule.rate if rate is None else rate)
+    first: Float[np.ndarray, " P"]
+    second: Float[np.ndarray, " P"]
+    noise: Float[np.ndarray, " P"]
+    focus: Float[np.ndarray, " P"]
+    diagonal: Bool[np.ndarray, " P"]
+
+    @property
+    def twice(self) -> Float[np.ndarray, " P"]:
+        """How often each pair stands in a symmetric matrix."""
+        return np.where(self.diagonal, 1.0, 2.0)
+
+
+def pairs_of(rule: Updates) -> Pairs:
+    """The pairs, in the order of `np.triu_indices`."""
+    i, k = np.triu_indices(rule.eigenvalues.size)
     modes, mean = rule.eigenvalues, rule.mean
-    ee, ev, vv = state
-    level = modes @ jnp.diagonal(ee) + noise
-    focus = mean @ ee @ mean
-    pairs = _Pairs(modes[:, None], modes, rule.batch_noise)
-    kick = jnp.diag(level * modes) - 2 * focus * jnp.outer(mean, mean)
-    ee, ev, _, vv = _moved(rule, pairs, kick, _Moments(ee, ev, ev.T, vv))
-    return Second((ee + ee.T) / 2, ev, (vv + vv.T) / 2)
+    return Pairs(modes[i], modes[k], rule.batch_noise[i, k], mean[i] * mean[k], i == k)
 
 
-@functools.partial(jax.jit, static_argnames="steps")
-def expected(
-    rule: Updates,
-    state: Second,
-    noise: ArrayLike,
-    forms: Float[Array, "k n n"],
-    steps: int,
-    rates: Float[Array, " steps"] | None = None,
-) -> tuple[Second, Float[Array, "steps k"]]:
-    """The reference: `steps` updates, and tr(Q E) before each of them for every quadratic form Q.
+def kick(rule: Updates, pairs: Pairs) -> Float[np.ndarray, "4 P"]:
+    """What a unit of the noise of one row adds to ee, ev, ve and vv of each pair."""
+    _, through = rule.throughs
+    return np.array([through**2, through, through, 1.0])[:, None] * pairs.noise
 
-    rates are those of every step, if they change. Iterates the pairs of modes i ≤ k alone, which are half of all, and
-    in which nothing is transposed: wide data wait for the memory.
+
+def packed(state: Second) -> Float[np.ndarray, "4 P"]:
+    """ee, ev, ve and vv of the pairs, in the order of `np.triu_indices`."""
+    upper = np.triu_indices(len(state.ee))
+    return np.stack([state.ee[upper], state.ev[upper], state.ev.T[upper], state.vv[upper]])
+
+
+def unpacked(moments: Float[np.ndarray, "4 P"], n: int) -> Second:
+    """The second moments whose pairs these are."""
+    upper = np.triu_indices(n)
+    ee, ev, vv = np.empty((3, n, n))
+    for square, above, below in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
+        square.T[upper] = moments[below]
+        square[upper] = moments[above]
+    return Second(ee, ev, vv)
+
+
+def moved(
+    rule: Updates, pairs: Pairs, common: Float[np.ndarray, "..."] | float, moments: Float[np.ndarray, "4 ..."]
+) -> Float[np.ndarray, "4 ..."]:
+    """Second moments (ee, ev, ve, vv) of each pair after an update; docs/theory.md (41)-(42).
+
+    common is (tr(ΛE) + σ²) Λ - 2 (μᵀEμ) μμᵀ, what all pairs make together.
     """
-    modes, mean = rule.eigenvalues, rule.mean
-    i, k = np.triu_indices(modes.size)
-    diagonal = np.flatnonzero(i == k)
-    pairs = _Pairs(modes[i], modes[k], rule.batch_noise[i, k])
-    both = mean[i] * mean[k]
-    seen = jnp.concatenate([jnp.outer(mean, mean)[None], forms])
-    seen = jnp.where(i == k, seen[:, i, k], seen[:, i, k] + seen[:, k, i])
-
-    def body(moments: _Moments, rate: Array | None) -> tuple[_Moments, Array]:
-        now = rule._replace(rate=rule.rate if rate is None else rate)
-        values = seen @ moments.ee
-        level = modes @ moments.ee[diagonal] + noise
-        kick = (-2 * values[0] * both).at[diagonal].add(level * modes)
-        return _moved(now, pairs, kick, moments), values[1:]
-
-    start = _Moments(*(part[i, k] for part in (state.ee, state.ev, state.ev.T, state.vv)))
-    (ee, ev, ve, vv), values = jax.lax.scan(body, start, rates, length=steps)
-
-    def square(upper: Array, lower: Array) -> Array:
-        return jnp.zeros_like(state.ee).at[i, k].set(upper).at[k, i].set(lower)
-
-    return Second(square(ee, ee), square(ev, ve), square(vv, vv)), values
-
-
-class _Pairs(NamedTuple):
-    """Pairs of modes i, k: λ_i, λ_k and ν_ik, of shapes that broadcast."""
-
-    first: Array
-    second: Array
-    noise: Array
-
-
-class _Moments(NamedTuple):
-    """E[e_i e_k], E[e_i v_k], E[v_i e_k] and E[v_i v_k] of pairs of modes."""
-
-    ee: Array
-    ev: Array
-    ve: Array
-    vv: Array
-
-
-def _moved(rule: Updates, pairs: _Pairs, kick: Array, moments: _Moments) -> _Moments:
-    """Each pair after an update; kick is (tr(ΛE) + σ²) Λ - 2 (μᵀEμ) μμᵀ, what all pairs make together."""
-    first, second, noise = pairs
     ee, ev, ve, vv = moments
     to_error, through = rule.throughs
-    kept = rule.momentum
-    through_modes = first * ee * second
-    gg = through_modes + noise * (through_modes + kick)
+    kept, first, second = rule.momentum, pairs.first, pairs.second
+    through_modes = first * second * ee
+    gg = through_modes + pairs.noise * (through_modes + common)
     vg, gv = ve * second, ev * first
     # The moments of u = e + φ v and g, then of e' = u + b g and v' = β v + g.
     ug, gu = ee * second + to_error * vg, ee * first + to_error * gv
-    return _Moments(
-        ee + to_error * (ev + ve) + to_error**2 * vv + through * (ug + gu) + through**2 * gg,
-        kept * (ev + to_error * vv) + ug + through * (kept * gv + gg),
-        kept * (ve + to_error * vv) + gu + through * (kept * vg + gg),
-        kept**2 * vv + kept * (vg + gv) + gg,
+    return np.array(
+        [
+            ee + to_error * (ev + ve) + to_error**2 * vv + through * (ug + gu) + through**2 * gg,
+            kept * (ev + to_error * vv) + ug + through * (kept * gv + gg),
+            kept * (ve + to_error * vv) + gu + through * (kept * vg + gg),
+            kept**2 * vv + kept * (vg + gv) + gg,
+        ]
     )
+
+
+def expected(
+    rule: Updates,
+    state: Second,
+    noise: float,
+    forms: Float[np.ndarray, "k n n"],
+    steps: int,
+    rates: Float[np.ndarray, " steps"] | None = None,
+) -> tuple[Second, Float[np.ndarray, "steps k"]]:
+    """The reference: `steps` updates, and tr(Q E) before each of them for every quadratic form Q.
+
+    noise is Σ_j σ_j² over the outputs that the state is summed over; rates are those of every step, if they change.
+    """
+    pairs, modes = pairs_of(rule), rule.eigenvalues
+    diagonal, upper = np.flatnonzero(pairs.diagonal), np.triu_indices(modes.size)
+    seen = np.stack([np.outer(rule.mean, rule.mean), *forms])
+    seen = np.where(pairs.diagonal, seen[:, *upper], seen[:, *upper] + seen.swapaxes(1, 2)[:, *upper])
+    both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
+    moments, values = packed(state), np.empty((steps, len(forms)))
+    for index in range(steps):
+        now = rule if rates is None else rule._replace(rate=float(rates[index]))
+        ee = moments[0]
+        read = seen @ ee
+        values[index] = read[1:]
+        common = -2 * read[0] * pairs.focus
+        common[diagonal] += (modes @ ee[diagonal] + noise) * modes
+        if rule.momentum or index == steps - 1:
+            moments = moved(now, pairs, common, moments)
+        else:  # without momentum the velocity is the last gradient, and moves nothing
+            moments[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
+    return unpacked(moments, modes.size), values
+
+
+def first_values(
+    rule: Updates,
+    starts: Float[np.ndarray, "s P"],
+    noise: Float[np.ndarray, " s"],
+    forms: Float[np.ndarray, "k P"],
+    steps: int,
+) -> Float[np.ndarray, "s k steps"]:
+    """tr(Q E) of many starts without velocity before each of the first `steps` updates.
+
+    starts and forms are packed as pairs, forms with the weight 2 off the diagonal. The forms are taken back by the
+    transposed map rather than the starts forward: they are fewer.
+    """
+    pairs, modes = pairs_of(rule), rule.eigenvalues
+    diagonal, weighted = np.flatnonzero(pairs.diagonal), -2 * pairs.twice * pairs.focus
+    units = np.eye(4)[:, :, None] * np.ones(len(pairs.first))
+    maps, kicks = np.stack([moved(rule, pairs, 0.0, unit) for unit in units]), kick(rule, pairs)
+    seen = np.zeros((len(forms), *kicks.shape))
+    seen[:, 0] = forms
+    size = max(1, NUMBERS_AT_ONCE // forms.size)
+    values, made = np.empty((len(starts), len(forms), steps)), np.empty((len(forms), steps))
+    for begin in range(0, steps, size):
+        part = np.empty((min(size, steps - begin), *forms.shape))
+        for index in range(len(part)):
+            part[index] = seen[:, 0]
+            kicked = np.einsum("kap,ap->kp", seen, kicks)
+            made[:, begin + index] = level = kicked[:, diagonal] @ modes
+            seen = np.einsum("bap,kap->kbp", maps, seen)
+            seen[:, 0] += (kicked @ pairs.focus)[:, None] * weighted
+            seen[:, 0, diagonal] += level[:, None] * modes
+        read = (starts @ part.reshape(-1, forms.shape[1]).T).reshape(len(starts), len(part), len(forms))
+        values[..., begin : begin + len(part)] = read.swapaxes(1, 2)
+    # The label noise of every earlier update, seen through the forms taken back to it.
+    return values + noise[:, None, None] * (np.cumsum(made, axis=1) - made)

@@ -9,7 +9,6 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -61,15 +60,15 @@ def spread_over_batches(
     records = _records(epochs)
     cells, lengths = _cells(steps)
     variances = np.zeros((len(records), 2))
-    given = None if rows is None else jnp.asarray(rows)
     known = [_Known(part, cells, steps) for part in parts]
     for epoch, counts in _epochs_read(records).items():
-        seconds = [part.moments(epoch * steps + cells) for part in parts]
+        for one in known:
+            one.read(epoch)
         for index, count in counts.items():
             asked = int(records[index]) - 1
-            place = fluctuation.Epoch(*map(jnp.asarray, (cells, lengths, float(steps), epoch == asked)))
-            here = [one.at(epoch, asked, second) for one, second in zip(known, seconds, strict=True)]
-            variances[index] += count * np.asarray(fluctuation.variances(tuple(here), place, batch_size, given))
+            place = fluctuation.Epoch(cells, lengths, float(steps), epoch == asked)
+            here = [one.at(epoch, asked) for one in known]
+            variances[index] += count * fluctuation.variances(tuple(here), place, batch_size, rows)
     return Spread(records, *np.sqrt(np.maximum(variances.T, 0.0)))
 
 
@@ -87,7 +86,7 @@ class _Known:
         self._means = outputs.rates.mean(axis=1)
         rule = self._updates(float(self._means[0]))
         # Momentum's step is that of its sum.
-        self._sum, self._modes = 1 / (1 - float(rule.momentum)), np.asarray(rule.eigenvalues)
+        self._sum, self._modes = 1 / (1 - rule.momentum), rule.eigenvalues
         read = epochs_read(len(outputs.rates))
         self._left = {0: np.zeros_like(self._modes)}
         for begin, end in itertools.pairwise(sorted({0, *read, *(epoch + 1 for epoch in read)})):
@@ -96,16 +95,24 @@ class _Known:
     def _logs(self, epochs: slice) -> Float[np.ndarray, "e n"]:
         return fluctuation.log_kept(self._sum * self._means[epochs, None] * self._modes)
 
-    def at(self, epoch: int, asked: int, second: Float[np.ndarray, "c n n"]) -> fluctuation.Part:
-        """In this epoch, for the loss of a later one or its own."""
+    def read(self, epoch: int) -> None:
+        """Reads the second moments of an epoch, and what follows from them alone."""
+        rates = self._sum * np.broadcast_to(self._outputs.rates[epoch], self._steps)
+        rule, second = self._rule(epoch), self._outputs.moments(epoch * self._steps + self._cells.astype(np.float64))
+        chance = fluctuation.chance_of(rule, rates[self._cells], second)
+        self._read = second, chance, fluctuation.twice_of(rule, second), rates
+
+    def at(self, epoch: int, asked: int) -> fluctuation.Part:
+        """In the epoch that was read last, for the loss of a later one or its own."""
         outputs, cells, left = self._outputs, self._cells, self._left
-        rates = self._sum * np.broadcast_to(outputs.rates[epoch], self._steps)
+        *moments, rates = self._read
         sums = np.append(0.0, np.cumsum(rates))
-        arrays = (
+        return fluctuation.Part(
+            self._rule(epoch),
             np.diagonal(outputs.start),
             outputs.noise,
             outputs.share,
-            second,
+            *moments,
             rates[cells],
             sums[cells] / np.maximum(cells, 1),
             (sums[-1] - sums[cells + 1]) / np.maximum(self._steps - 1 - cells, 1),
@@ -114,7 +121,9 @@ class _Known:
             left[asked + 1] - left[epoch + 1],
             self._logs(slice(asked, asked + 1))[0],
         )
-        return fluctuation.Part(self._updates(float(self._means[epoch])), *map(jnp.asarray, arrays))
+
+    def _rule(self, epoch: int) -> Updates:
+        return self._updates(float(self._means[epoch]))
 
 
 def _records(epochs: int) -> Int[np.ndarray, " r"]:

@@ -1,0 +1,187 @@
+"""The z-transform of the second moments of minibatch SGD, at points z of the plane.
+
+Of the map of `minibatch` each pair of modes is a 4 by 4 block, and tr(M E) and μᵀ E μ couple the pairs: one small
+elimination for each pair and a 2 by 2 system for all. See docs/theory.md, section 10.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Complex, Float
+
+from idjax.theory.sgd.minibatch import Pairs, Second, Updates, kick, packed, pairs_of
+
+Array = Any
+"""Real or complex NumPy arrays: pyright knows no .real of them."""
+
+
+def _applied(forms: Array, values: Array) -> Array:
+    """Real forms (*s, k, P) on complex values (N, P), (*s, k, N), as real products."""
+    return forms @ values.real.T + 1j * (forms @ values.imag.T)
+
+
+def _reciprocal(z: Array) -> Array:
+    """1/z. Complex quotients guard against overflow of |z|², which is no danger here, and are dear."""
+    return np.conj(z) / (z.real**2 + z.imag**2)
+
+
+def _circle(exponent: Array, sign: float) -> tuple[Array, Array]:
+    """z = ± e^p and z - 1."""
+    z = sign * np.exp(exponent)
+    return z, np.expm1(exponent) if sign > 0 else z - 1
+
+
+def transform_of_forms(
+    rule: Updates,
+    forms: Float[np.ndarray, "k P"],
+    starts: Float[np.ndarray, "s P"],
+    noise: Float[np.ndarray, " s"],
+    exponent: Array,
+    sign: float,
+) -> Complex[np.ndarray, "s _ N"]:
+    """The z-transform of tr(Q E) at z = ± e^p, (s, k - 2, N), for the forms after the first two.
+
+    forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
+    those that couple the modes, Λ and μμᵀ.
+    """
+    z, distance = _circle(exponent, sign)
+    pairs = pairs_of(rule)
+    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
+    diagonal = np.flatnonzero(pairs.diagonal)
+    on_start = forms * starts[:, None]
+    on_diagonal = forms[:, diagonal] * rule.eigenvalues
+    on_focus = -2 * forms * pairs.focus
+    if rule.momentum:
+        own, kicked = _errors(rule, z, distance, pairs)
+        free, focus = _applied(on_start, own), _applied(on_focus, kicked)
+        spread = _applied(on_diagonal, kicked[:, diagonal])
+    else:
+        change = -rule.rate * (pairs.first + pairs.second)
+        change += rule.rate**2 * (1 + pairs.noise) * pairs.first * pairs.second
+        # 1/(distance - change) in real numbers, for its imaginary part belongs to the node alone.
+        real, imaginary = np.real(distance)[:, None] - change, np.imag(distance)
+        size = 1 / (real**2 + imaginary[:, None] ** 2)
+        kicks, own = rule.rate**2 * pairs.noise, real * size
+
+        def seen(rows: np.ndarray, own: np.ndarray, size: np.ndarray) -> np.ndarray:
+            return rows @ own.T - 1j * imaginary * (rows @ size.T)
+
+        both = seen(np.concatenate([on_start.reshape(-1, forms.shape[1]), on_focus * kicks]), own, size)
+        free, focus = both[: -len(forms)].reshape(*on_start.shape[:2], -1), both[-len(forms) :]
+        spread = seen(on_diagonal * kicks[diagonal], own[:, diagonal], size[:, diagonal])
+    free = free + spread * (noise[:, None] / distance)[:, None]
+    level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
+    return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
+
+
+def transform_of_state(
+    rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
+) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
+    """The z-transform of the whole state from any start, and z - 1."""
+    z, distance = _circle(exponent, sign)
+    pairs = pairs_of(rule)
+    diagonal = np.flatnonzero(pairs.diagonal)
+    moments = np.stack(resolvent(rule, z, distance, pairs, np.stack([packed(state), kick(rule, pairs)], axis=1)))
+    free, kicked = moments[:, 0], moments[:, 1]
+    spread = np.where(pairs.diagonal, pairs.first, 0.0) * kicked
+    focus = -2 * pairs.focus * kicked
+    free = free + spread * (noise / distance)[:, None]
+
+    def read(moments: np.ndarray) -> np.ndarray:
+        ee = moments[0]
+        return np.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ (pairs.twice * pairs.focus)])
+
+    own = read(free)
+    level, centre = _couple(own[0], own[1], read(spread), read(focus))
+    return free + spread * level[:, None] + focus * centre[:, None], distance
+
+
+def _couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
+    """Solves level = level₀ + spread₀ level + focus₀ centre, centre = centre₀ + spread₁ level + focus₁ centre."""
+    determinant = (1 - spread[0]) * (1 - focus[1]) - focus[0] * spread[1]
+    return (
+        (level * (1 - focus[1]) + focus[0] * centre) / determinant,
+        (centre * (1 - spread[0]) + spread[1] * level) / determinant,
+    )
+
+
+class _Eliminated(NamedTuple):
+    """z - T of every pair of modes, eliminated: ev and ve from ee and kicks, ee by its pivot; (N, P) or (N, 1) each."""
+
+    own: Array
+    cross: Array
+    first_row: Array
+    second_row: Array
+    across: Array
+    by_error: tuple[Array, Array]
+    to_errors: tuple[Array, Array]
+    twice: Array
+    inverse: Array
+
+    def mixed(self, pairs: Pairs, right_ev: Array, right_ve: Array) -> tuple[Array, Array]:
+        """ev and ve that these right-hand sides make alone."""
+        return (
+            self.first_row * right_ev + self.across * pairs.second * right_ve,
+            self.second_row * right_ve + self.across * pairs.first * right_ev,
+        )
+
+
+def _eliminate(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> _Eliminated:
+    z, distance = z[:, None], distance[:, None]
+    to_error, through = rule.throughs
+    kept = rule.momentum
+    first, second = pairs.first, pairs.second
+    noisy = (1 + pairs.noise) * first * second
+    # vv = own (β (λ₁ ev + λ₂ ve) + noisy ee + vv₀).
+    own = _reciprocal(z - kept**2)
+    cross = to_error * kept * own
+    # Then ev and ve from ee: a 2 by 2 system.
+    here = through + cross
+    leak = to_error + cross * kept
+    from_first, from_second = z - kept - here * kept * first, z - kept - here * kept * second
+    scale = _reciprocal(from_first * from_second - leak**2 * first * second)
+    first_row, second_row, across = from_second * scale, from_first * scale, leak * scale
+    right_ev, right_ve = second + here * noisy, first + here * noisy
+    by_error = (
+        first_row * right_ev + across * second * right_ve,
+        second_row * right_ve + across * first * right_ev,
+    )
+    # Then ee.
+    to_errors = to_error * (1 + here * first), to_error * (1 + here * second)
+    twice = to_error**2 * own
+    pivot = distance - through * (first + second) - (through**2 + twice) * noisy
+    pivot = pivot - to_errors[0] * by_error[0] - to_errors[1] * by_error[1]
+    return _Eliminated(own, cross, first_row, second_row, across, by_error, to_errors, twice, _reciprocal(pivot))
+
+
+def _errors(rule: Updates, z: Array, distance: Array, pairs: Pairs) -> tuple[Array, Array]:
+    """ee of (z - T)⁻¹, (N, P): of a start ee = 1 alone, and of a kick."""
+    solved = _eliminate(rule, z, distance, pairs)
+    _, through = rule.throughs
+    here = (through + solved.cross) * pairs.noise
+    later = solved.mixed(pairs, here, here)
+    kicked = (through**2 + solved.twice) * pairs.noise + solved.to_errors[0] * later[0] + solved.to_errors[1] * later[1]
+    return solved.inverse, kicked * solved.inverse
+
+
+def resolvent(
+    rule: Updates,
+    z: Array,
+    distance: Array,
+    pairs: Pairs,
+    right: Float[np.ndarray, "4 R P"],
+) -> tuple[Array, Array, Array, Array]:
+    """(z - T)⁻¹ right for the 4 by 4 map T of every pair of modes: ee, e₁v₂, e₂v₁ and vv, (R, N, P) each.
+
+    distance is z - 1, which z alone would have rounded. v goes first and e last: in that order slow modes, whose
+    e hardly moves, lose no digits. See docs/theory.md (45).
+    """
+    solved = _eliminate(rule, z, distance, pairs)
+    ee, ev, ve, vv = right[:, :, None]
+    by_right = solved.mixed(pairs, ev + solved.cross * vv, ve + solved.cross * vv)
+    to_first, to_second = solved.to_errors
+    error = (ee + solved.twice * vv + to_first * by_right[0] + to_second * by_right[1]) * solved.inverse
+    later = solved.by_error[0] * error + by_right[0], solved.by_error[1] * error + by_right[1]
+    noisy = (1 + pairs.noise) * pairs.first * pairs.second
+    velocity = solved.own * (rule.momentum * (pairs.first * later[0] + pairs.second * later[1]) + noisy * error + vv)
+    return error, *later, velocity
