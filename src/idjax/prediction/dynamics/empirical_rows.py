@@ -49,10 +49,10 @@ def build(spec: RunSpec) -> "EmpiricalRowsTrajectory":
     if spec.sample is None:
         raise IdjaxError("--moments data needs the rows: predict from the data, not from their moments")
     watched, constants = spec.watched()
-    vectors, forms = problem.spectrum.eigenvectors, np.asarray(watched.forms)
+    vectors, forms = problem.spectrum.eigenvectors, watched.forms
     forms = np.einsum("ni,knm,mj->kij", vectors, forms, vectors, optimize=True)
-    slopes = np.einsum("ni,knq->kiq", vectors, np.asarray(watched.slopes))
-    shares = np.asarray(watched.shares)
+    slopes = np.einsum("ni,knq->kiq", vectors, watched.slopes)
+    shares = watched.shares
     kinds, kind_of = np.unique(shares, axis=0, return_inverse=True)
     _require_affordable(spec, len(kinds))
     spec.progress(Progress(0, 1, "the rows' own fourth moment, epoch by epoch"))

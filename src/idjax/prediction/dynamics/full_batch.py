@@ -54,7 +54,9 @@ class FullBatchTrajectory(Trajectory):
     def factors(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t g n"]:
         """What is left of each mode after these steps."""
         settings = self._spec.settings
-        return _factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, steps)
+        if settings.momentum == 0:
+            return gradient_descent.shrink_factors(self._rates, settings.step_size, steps)
+        return momentum.shrink_factors(self._rates, settings.step_size, settings.momentum, settings.nesterov, steps)
 
     def linear_validation(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
         """The part of the validation loss that is linear in the error, with the constant; NaN without a split."""
@@ -99,17 +101,3 @@ class FullBatchTrajectory(Trajectory):
     def weights(self, step: float) -> Weights:
         """The weights."""
         return self._spec.weights_at(self.factors(np.array([step]))[0])
-
-
-@jax.jit
-def _plain(rates: Array, learning_rate: Array, steps: Array) -> Array:
-    return gradient_descent.shrink_factors(rates, learning_rate, steps)
-
-
-def _factors(rates: Array, learning_rate: float, beta: float, nesterov: bool, steps: Array) -> Array:
-    if beta == 0:
-        return _plain(rates, learning_rate, steps)
-    return _with_momentum(rates, learning_rate, beta, nesterov, steps)
-
-
-_with_momentum = jax.jit(momentum.shrink_factors, static_argnames="nesterov")

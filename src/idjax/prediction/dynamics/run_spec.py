@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -110,11 +109,11 @@ class RunSpec(NamedTuple):
         """The layer as it is stepped on the moments of the data."""
         problem = self.problem
         return LinearLayer(
-            covariance=jnp.asarray(problem.train.covariance_xx),
-            mean=jnp.asarray(problem.train.mean_x),
-            weight=jnp.asarray(problem.train.weight),
-            reference=jnp.asarray(problem.reference.stacked),
-            shares=jnp.asarray(problem.output_shares),
+            covariance=problem.train.covariance_xx,
+            mean=problem.train.mean_x,
+            weight=np.asarray(problem.train.weight),
+            reference=problem.reference.stacked,
+            shares=problem.output_shares,
         )
 
     def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
@@ -131,7 +130,7 @@ class RunSpec(NamedTuple):
         slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
         shares = rows_shares + [problem.output_shares for _ in masks]
         constants = [float(part.residual @ share) for part, share in zip(projected, rows_shares, strict=True)]
-        watched = Watched(*(jnp.asarray(np.stack(part)) for part in (forms, shares, slopes)))
+        watched = Watched(*(np.stack(part) for part in (forms, shares, slopes)))
         return watched, np.array(constants + [0.0] * len(masks))
 
     def power(self) -> Float[np.ndarray, "g n"]:

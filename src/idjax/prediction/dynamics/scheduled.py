@@ -51,12 +51,12 @@ def build(spec: RunSpec) -> Trajectory:
     shape = np.asarray(rate(jnp.arange(float(settings.epochs * spec.steps)))).reshape(settings.epochs, spec.steps)
     watched, constants = spec.watched()
     vectors = problem.spectrum.eigenvectors
-    forms = np.einsum("ni,knm,mj->kij", vectors, np.asarray(watched.forms), vectors, optimize=True)
+    forms = np.einsum("ni,knm,mj->kij", vectors, watched.forms, vectors, optimize=True)
     noise = problem.on_train.residual
     record, groups = np.zeros((1 + len(forms), settings.epochs)), []
     for step_size, outputs in zip(spec.group_rates, problem.output_groups, strict=True):
         seconds: dict[bytes, _Seconds] = {}
-        for k, shares in enumerate(np.asarray(watched.shares)):
+        for k, shares in enumerate(watched.shares):
             # Forms that weigh outputs alike see the same second moments.
             key = shares.tobytes()
             if key not in seconds:
@@ -67,7 +67,7 @@ def build(spec: RunSpec) -> Trajectory:
         record[0] += training.means
         groups.append(Group(step_size * shape, float(counted[outputs] @ noise[outputs]), training.states))
     factors, squares = map(np.asarray, _mean_factors(spec, shape))
-    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, np.asarray(watched.slopes), spec.coefficients, watched.shares)
+    slopes = np.einsum("ni,knq,iq,kq->kqi", vectors, watched.slopes, spec.coefficients, watched.shares)
     per_output = (
         factors if problem.groups > 1 else np.broadcast_to(factors, (*np.shape(factors)[:1], len(noise), len(vectors)))
     )
@@ -148,8 +148,8 @@ def _second_moments(
     settings, problem = spec.settings, spec.problem
     coefficients = spec.coefficients[:, outputs]
     eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
-    form = jnp.diag(jnp.asarray(eigenvalues))
-    state = minibatch.at_start(jnp.asarray((coefficients * shares) @ coefficients.T))
+    form = np.diag(eigenvalues)
+    state = minibatch.at_start((coefficients * shares) @ coefficients.T)
     iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
     means, ends, states = [], [], dict.fromkeys(order_spread.epochs_read(settings.epochs), state)
     for epoch, rates in enumerate(step_size * shape):
@@ -158,9 +158,9 @@ def _second_moments(
         mean_rate = float(rates.mean())
         if iterated:
             state, values = minibatch.expected(
-                spec.updates(mean_rate), state, kick, form[None], len(rates), jnp.asarray(rates)
+                spec.updates(mean_rate), state, kick, form[None], len(rates), rates
             )
-            values = np.asarray(values)[:, 0]
+            values = values[:, 0]
             share = spec.last_share
             mean = (1 - share) * values[:-1].mean() + share * values[-1]
         else:
@@ -171,7 +171,7 @@ def _second_moments(
         decay = mean_rate / (1 - settings.momentum) * eigenvalues * spec.steps
         unseen = minibatch.unseen_rows(decay, mean_rate, eigenvalues, spec.mean_batch, spec.rows)
         means.append(mean + unseen * (mean + kick))
-        ends.append(np.asarray(state.ee))
+        ends.append(state.ee)
     return _Seconds(np.array(means), np.stack(ends), states)
 
 

@@ -105,14 +105,16 @@ class _Known:
     def at(self, epoch: int, asked: int) -> fluctuation.Part:
         """In the epoch that was read last, for the loss of a later one or its own."""
         outputs, cells, left = self._outputs, self._cells, self._left
-        *moments, rates = self._read
+        second, chance, twice, rates = self._read
         sums = np.append(0.0, np.cumsum(rates))
         return fluctuation.Part(
             self._rule(epoch),
             np.diagonal(outputs.start),
             outputs.noise,
             outputs.share,
-            *moments,
+            second,
+            chance,
+            twice,
             rates[cells],
             sums[cells] / np.maximum(cells, 1),
             (sums[-1] - sums[cells + 1]) / np.maximum(self._steps - 1 - cells, 1),
