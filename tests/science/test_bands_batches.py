@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from banded import BASE, SCALED, SUM, covered, middle_third, rows
@@ -55,7 +54,6 @@ class Spreads:
 
     def ratio(self, **changes) -> float:
         """Predicted over measured, with these changes to the settings: the geometric mean after two epochs."""
-        fluctuation.variances.clear_cache()
         band = predict(self._x, dataclasses.replace(self._settings, **changes), target=self._y).train_band
         assert band is not None
         assert band.over == "orders of the rows"
@@ -66,7 +64,7 @@ class Spreads:
 
 def draw_batches_afresh(monkeypatch):
     """The negative control: noise that does not cancel within an epoch."""
-    monkeypatch.setattr(fluctuation, "_share_felt", jnp.ones_like)
+    monkeypatch.setattr(fluctuation, "_share_felt", np.ones_like)
     monkeypatch.setattr(fluctuation, "_uncancelled", lambda values, at: values)
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -75,8 +74,8 @@ def test_largest_steps_are_those_of_bisection():
 @pytest.mark.parametrize(("beta", "nesterov"), [(0.0, False), (0.5, True), (0.9, False), (0.9, True)])
 def test_largest_rates_with_momentum_are_those_of_bisection(beta, nesterov, monkeypatch):
     """To 1e-9 of 12 problems each, in a third of the looks."""
-    looks, solved = [], mean_square._solved
-    monkeypatch.setattr(mean_square, "_solved", lambda *args: looks.append(1) or solved(*args))
+    looks, solve = [], mean_square.solve
+    monkeypatch.setattr(mean_square, "solve", lambda *args: looks.append(1) or solve(*args))
     for seed in range(12):
         eigenvalues, mean, batch = draw(seed, 8)
         rule = minibatch.updates(eigenvalues, mean, batch, 1.0, beta, nesterov)
@@ -84,9 +83,7 @@ def test_largest_rates_with_momentum_are_those_of_bisection(beta, nesterov, monk
         looks.clear()
         got = mean_square.max_rate(rule, limit)
         assert len(looks) <= 20
-        slow = bisected(
-            lambda rate, rule=rule: mean_square.growth_is_below(1.0, rule._replace(rate=jnp.asarray(rate))), limit
-        )
+        slow = bisected(lambda rate, rule=rule: mean_square.growth_is_below(1.0, rule._replace(rate=rate)), limit)
         assert got == pytest.approx(slow, rel=1e-9)
 
 
@@ -101,7 +98,7 @@ def test_stability_without_momentum_takes_no_lifted_matrix():
     rate = 2 * limit * float(problem.output_shares.max())
     rule = minibatch.updates(problem.spectrum.eigenvalues, problem.mean, 4, rate)
     for share in (0.5, 0.999, 1.001, 1.5):
-        lifted = mean_square.growth_is_below(1.0, rule._replace(rate=jnp.asarray(share * rate)))
+        lifted = mean_square.growth_is_below(1.0, rule._replace(rate=share * rate))
         assert is_stable(problem, settings, share * limit) == lifted == (share < 1)
 
 
@@ -126,7 +123,7 @@ def test_the_end_of_what_holds():
 def iterated(rule, start, noise, forms, steps):
     """(42) in NumPy on whole matrices: the values of the forms before each update, and the second moments after."""
     modes, mean, nu = map(np.asarray, (rule.eigenvalues, rule.mean, rule.batch_noise))
-    (phi, b), beta = map(float, rule.throughs), float(rule.momentum)
+    (phi, b), beta = rule.throughs, rule.momentum
     ee, ev, vv = start, np.zeros_like(start), np.zeros_like(start)
     through, values = np.diag(modes), []
     for _ in range(steps):
@@ -152,7 +149,7 @@ def test_pairs_of_modes_are_iterated_as_whole_matrices_are(beta, nesterov, epoch
     rule = minibatch.updates(eigenvalues, mean, 4, 0.1, beta, nesterov, epoch_steps)
     error, forms = rng.normal(size=(7, 2)), rng.normal(size=(2, 7, 7))
     start = error @ error.T
-    state, values = minibatch.expected(rule, minibatch.at_start(jnp.asarray(start)), 0.3, jnp.asarray(forms), 50)
+    state, values = minibatch.expected(rule, minibatch.at_start(start), 0.3, forms, 50)
     slow, moments = iterated(rule, start, 0.3, forms, 50)
     np.testing.assert_allclose(values, slow, rtol=1e-11, atol=1e-12 * np.abs(slow).max())
     for got, whole in zip(state, moments, strict=True):

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -103,7 +102,7 @@ class MinibatchTrajectory(Trajectory):
         spec, along = self._spec, []
         for rate, outputs in zip(spec.group_rates, spec.problem.output_groups, strict=True):
             start, kick = spec.counted(outputs)
-            moments = functools.partial(moments_at, spec.updates(rate), minibatch.at_start(jnp.asarray(start)), kick)
+            moments = functools.partial(moments_at, spec.updates(rate), minibatch.at_start(start), kick)
             along.append(Along(np.full((spec.settings.epochs, 1), rate), moments))
         ends = self.at(spec.epochs * spec.steps).train
         return spread_over_orders(spec, along, self.losses(spec.epochs).train, ends, rows)

@@ -1,6 +1,6 @@
 """A run that is to be predicted: its problem, its start and its updates, and what theories ask of them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -108,13 +108,9 @@ class RunSpec(NamedTuple):
     def layer(self) -> LinearLayer:
         """The layer as it is stepped on the moments of the data."""
         problem = self.problem
-        return LinearLayer(
-            covariance=problem.train.covariance_xx,
-            mean=problem.train.mean_x,
-            weight=np.asarray(problem.train.weight),
-            reference=problem.reference.stacked,
-            shares=problem.output_shares,
-        )
+        train = problem.train
+        numbers = train.covariance_xx, train.mean_x, train.weight, problem.reference.stacked, problem.output_shares
+        return LinearLayer(*(cast(Any, np.asarray(number)) for number in numbers))
 
     def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
         """What is recorded of a run that is followed step by step: validation loss, judged error and the loss of every
@@ -130,7 +126,7 @@ class RunSpec(NamedTuple):
         slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
         shares = rows_shares + [problem.output_shares for _ in masks]
         constants = [float(part.residual @ share) for part, share in zip(projected, rows_shares, strict=True)]
-        watched = Watched(*(np.stack(part) for part in (forms, shares, slopes)))
+        watched = Watched(*(cast(Any, np.stack(part)) for part in (forms, shares, slopes)))
         return watched, np.array(constants + [0.0] * len(masks))
 
     def power(self) -> Float[np.ndarray, "g n"]:

@@ -157,9 +157,7 @@ def _second_moments(
             states[epoch] = state
         mean_rate = float(rates.mean())
         if iterated:
-            state, values = minibatch.expected(
-                spec.updates(mean_rate), state, kick, form[None], len(rates), rates
-            )
+            state, values = minibatch.expected(spec.updates(mean_rate), state, kick, form[None], len(rates), rates)
             values = values[:, 0]
             share = spec.last_share
             mean = (1 - share) * values[:-1].mean() + share * values[-1]

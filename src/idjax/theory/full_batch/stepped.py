@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -20,19 +19,19 @@ from idjax.nn.rounding import State, Transformation, apply_gradient, initial_sta
 class LinearLayer(NamedTuple):
     """Covariance (p, p) and mean (p,) of the inputs, mean row weight w̄, an optimum (n, q) and ω/q of each output."""
 
-    covariance: Float[Array | np.ndarray, "p p"]
-    mean: Float[Array | np.ndarray, " p"]
-    weight: Float[Array | np.ndarray, ""]
-    reference: Float[Array | np.ndarray, "n q"]
-    shares: Float[Array | np.ndarray, " q"]
+    covariance: Float[Array, "p p"]
+    mean: Float[Array, " p"]
+    weight: Float[Array, ""]
+    reference: Float[Array, "n q"]
+    shares: Float[Array, " q"]
 
 
 class Watched(NamedTuple):
     """Quadratic forms (k, n, n) with shares of the outputs (k, q), and slopes along the error (k, n, q)."""
 
-    forms: Float[Array | np.ndarray, "k n n"]
-    shares: Float[Array | np.ndarray, "k q"]
-    slopes: Float[Array | np.ndarray, "k n q"]
+    forms: Float[Array, "k n n"]
+    shares: Float[Array, "k q"]
+    slopes: Float[Array, "k n q"]
 
 
 def excess(layer: LinearLayer, error: Float[Array, "n q"]) -> tuple[Float[Array, ""], Float[Array, "n q"]]:
