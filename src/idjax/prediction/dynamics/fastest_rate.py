@@ -1,6 +1,7 @@
 """The learning rate that learns fastest, for optimizers without a closed form: searched among predictions."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -46,7 +47,7 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
     if scores[best] >= 1e9:
         return None
     around = rates[max(best - 1, 0)], rates[min(best + 1, POINTS - 1)]
-    refined = scipy.optimize.minimize_scalar(score, bounds=around, method="bounded", options={"maxiter": REFINED})
+    refined: Any = scipy.optimize.minimize_scalar(score, bounds=around, method="bounded", options={"maxiter": REFINED})
     chosen = refined.x if refined.fun < scores[best] else rates[best]
     rate = float(f"{10**chosen:.3g}")
     return FastestRate(rate, found[rate])
