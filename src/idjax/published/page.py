@@ -57,7 +57,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         "kernel": _kernel_lines(outcome),
         "lines": _published_lines(outcome),
         "shared": _shared(outcome),
-        "foretold": _foretold(outcome),
+        "foretold": any(run.long_run is not None for run in outcome.runs),
         "reasons": sorted({run.no_prediction for run in outcome.runs if run.predicted is None and run.no_prediction}),
     }  # fmt: skip
 
@@ -125,24 +125,6 @@ def _kernel_lines(outcome: ExperimentOutcome) -> list[str]:
     if len(outcome.runs) > 1 or max(kernel.shape) > 8:
         return []
     return ["  ".join(f"{value:6.3f}" for value in row) for row in np.round(kernel, 3) + 0.0]
-
-
-def _foretold(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
-    """Training losses predicted and trained, and predicted for the long run, where an experiment looks that far."""
-    if all(run.long_run is None for run in outcome.runs):
-        return []
-    return [
-        {
-            "label": run.run.label,
-            "epochs": run.settings.epochs,
-            "predicted": float(run.predicted.train[-1]) if run.predicted else math.nan,
-            "trained": float(run.trained.train[-1]),
-            "epochs_later": len(run.long_run.epoch) if run.long_run else None,
-            "later": float(run.long_run.train[-1]) if run.long_run else math.nan,
-            "explained_later": float(run.long_run.explained_variance[-1]) if run.long_run else math.nan,
-        }
-        for run in outcome.runs
-    ]
 
 
 def _published_lines(outcome: ExperimentOutcome) -> list[dict[str, Any]]:

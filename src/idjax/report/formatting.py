@@ -240,15 +240,11 @@ def factor_words(factor: float) -> str:
 
 def nothing_words(diagnosis: Diagnosis) -> str:
     """What to say where nothing was found: how long learning takes, as measured or else as predicted."""
-    told = diagnosis.proof or diagnosis.before
-    epochs = math.nan
-    if diagnosis.proof is not None:
-        epochs = diagnosis.proof.epochs
-    elif diagnosis.before is not None:
-        epochs = diagnosis.before.epochs_to_learn
+    proof, before = diagnosis.proof, diagnosis.before
+    epochs = proof.epochs if proof else before.epochs_to_learn if before else math.nan
     if not math.isfinite(epochs):
         return "nothing found"
-    how = "" if told is diagnosis.proof else "predicted to be "
+    how = "" if proof else "predicted to be "
     return f"nothing found: {how}learned in {number(epochs, 3)} epochs of {number(diagnosis.budget)}"
 
 

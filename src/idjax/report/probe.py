@@ -15,18 +15,18 @@ def probe_words(probe: Probe) -> list[str]:
     said = [
         f"As a linear probe (softmax cross-entropy, {probe.classes:,} classes, SGD"
         + (f" with momentum {probe.momentum:g}" if probe.momentum else "")
-        + f", batches of {probe.batch_size:,}): learning rate {rate(first.learning_rate)} reaches an accuracy of "
-        f"{probe.target:.3f} in {epochs(first.epochs)}. That is 98% of the {probe.converged:.3f} that the converged "
+        + f", batches of {probe.batch_size:,}): learning rate {_rate(first.learning_rate)} reaches an accuracy of "
+        f"{probe.target:.3f} in {_epochs(first.epochs)}. That is 98% of the {probe.converged:.3f} that the converged "
         "probe has on the training rows."
     ]
     if not math.isnan(probe.given):
-        said.append(f"The learning rate as given, {rate(probe.given)}, takes {epochs(probe.given_epochs)}.")
+        said.append(f"The learning rate as given, {_rate(probe.given)}, takes {_epochs(probe.given_epochs)}.")
     best = min(probe.runs, key=lambda run: run.epochs)
     if best.epochs < first.epochs / 1.2:
         said.append(
             formatting.sentence(
-                f"{NORMALIZERS[best.normalize]} features take {epochs(best.epochs)} at learning rate "
-                f"{rate(best.learning_rate)}: {formatting.number(first.epochs / best.epochs, 2)} times fewer"
+                f"{NORMALIZERS[best.normalize]} features take {_epochs(best.epochs)} at learning rate "
+                f"{_rate(best.learning_rate)}: {formatting.number(first.epochs / best.epochs, 2)} times fewer"
             )
         )
     return said
@@ -35,19 +35,18 @@ def probe_words(probe: Probe) -> list[str]:
 def probe_rows(probe: Probe) -> list[tuple[str, ...]]:
     """Cells under `HEADER`, a row for each normaliser."""
     return [
-        (NORMALIZERS[run.normalize], rate(run.learning_rate), _predicted(run), rate(run.start_limit),
-         rate(run.always_limit))
+        (NORMALIZERS[run.normalize], _rate(run.learning_rate), _predicted(run), _rate(run.start_limit),
+         _rate(run.always_limit))
         for run in probe.runs
     ]  # fmt: skip
 
 
-def rate(value: float) -> str:
+def _rate(value: float) -> str:
     """A learning rate: three digits are more than it is known to."""
     return formatting.number(value, 3)
 
 
-def epochs(value: float) -> str:
-    """Epochs: three digits."""
+def _epochs(value: float) -> str:
     return "for ever" if math.isinf(value) else f"{formatting.number(value, 3)} epochs"
 
 

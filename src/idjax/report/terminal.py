@@ -31,7 +31,9 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     for finding in formatting.ordered(diagnosis.findings):
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:
-        parts += ["", _text("What learns these data, best first:"), _prescriptions(diagnosis)]
+        parts += ["", _text("What learns these data, best first:")]
+        header = ("#", "settings", "predicted\nepochs", "measured\nepochs", "EV")
+        parts.append(_table(header, formatting.prescription_rows(diagnosis.prescriptions), wide="settings"))
         parts.append(_text(formatting.predicted_words(diagnosis.prescriptions)))
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
@@ -56,12 +58,8 @@ def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
 
 
 def _layers(diagnosis: ModelDiagnosis) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("layer", ratio=1)
-    for name in ("kind", "width", "input\nsize", "mean²\n/var", "condition", "gain"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for layer in diagnosis.layers:
-        cells = (
+    rows = [
+        (
             f"{'✗ ' if layer.path in diagnosis.slow else ''}{layer.path}",
             layer.kind,
             f"{layer.inputs}→{layer.outputs}",
@@ -70,6 +68,21 @@ def _layers(diagnosis: ModelDiagnosis) -> Table:
             f"{layer.condition_number:.1e}",
             formatting.number(layer.gain, 2),
         )
+        for layer in diagnosis.layers
+    ]
+    return _table(("layer", "kind", "width", "input\nsize", "mean²\n/var", "condition", "gain"), rows, wide="layer")
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]], wide: str = "", left: str = "") -> Table:
+    """A table of numbers on the right; the wide column takes the room that is left."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    for name in header:
+        if name == wide:
+            table.add_column(name, ratio=1)
+        else:
+            # Where there is no room at all, ranks give way first.
+            table.add_column(name, justify="left" if name == left else "right", no_wrap=name != "#")
+    for cells in rows:
         table.add_row(*map(_text, cells))
     return table
 
@@ -109,23 +122,7 @@ def _probe(probe: Probe) -> Iterator[RenderableType]:
     first, *others = probe_words(probe)
     yield _text(first, "bold")
     yield from map(_text, others)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    for name in HEADER:
-        table.add_column(name, justify="left" if name == HEADER[0] else "right", no_wrap=True)
-    for cells in probe_rows(probe):
-        table.add_row(*map(_text, cells))
-    yield table
-
-
-def _prescriptions(diagnosis: Diagnosis) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column("#", justify="right")
-    table.add_column("settings", ratio=1)
-    for name in ("predicted\nepochs", "measured\nepochs", "EV"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for cells in formatting.prescription_rows(diagnosis.prescriptions):
-        table.add_row(*map(_text, cells))
-    return table
+    yield _table(HEADER, probe_rows(probe), left=HEADER[0])
 
 
 def _text(text: str, style: str = "") -> Text:
