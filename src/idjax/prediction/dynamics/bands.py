@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
+import scipy.special
 from jaxtyping import Float
 
 from idjax.nn.model import INITIALIZERS, start_layers
@@ -108,11 +108,11 @@ def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"]
     if spread is not None:
         # Every start meets another quantile of the orders of the rows.
         width = np.sqrt(np.log1p(spread**2))
-        normal = np.random.default_rng(0).permutation(scipy.stats.norm.ppf((np.arange(MANY) + 0.5) / MANY))
+        normal = np.random.default_rng(0).permutation(scipy.special.ndtri((np.arange(MANY) + 0.5) / MANY))
         values = values * np.exp(width * normal[:, None] - width**2 / 2)
     if len(values) >= MANY:
         return np.percentile(values, 100 * tails, axis=0)
     # One more start falls there if logarithms are normal: at their mean ± t s √(1 + 1/k).
     logs = np.log(np.maximum(values, NOTHING * values[:, :1]))
-    reach = scipy.stats.t.ppf(tails, len(logs) - 1) * np.sqrt(1 + 1 / len(logs))
+    reach = scipy.special.stdtrit(len(logs) - 1, tails) * np.sqrt(1 + 1 / len(logs))
     return np.exp(logs.mean(axis=0) + reach[:, None] * logs.std(axis=0, ddof=1))
