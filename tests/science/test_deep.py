@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -118,15 +119,15 @@ def test_steps_on_moments_are_steps_on_rows(depth):
 def test_modes_of_two_balanced_layers_against_training(seed):
     """Saxe's closed form, from the eigenvalues alone, within 2% of training on rows along the whole curve."""
     rng = np.random.default_rng(seed)
-    p, k = int(rng.integers(3, 9)), int(rng.integers(1, 4))
+    p, k = int(rng.choice([4, 8])), int(rng.integers(1, 4))
     values = np.sort(np.exp(rng.uniform(np.log(0.1), 0, p)))[::-1]
     x, axes = centred(rng, 40, values)
     start = rng.uniform(0.02, 0.1, k)
     layers = balanced_layers(axes[:, :k], start)
     share, rate = 1 / p, 0.002 * p / values[0]
     with jax.enable_x64(True):
-        # The slowest mode is at 99% of its strength at the end.
-        steps = int(np.log(1 / start.min() * 100) / (4 * rate * share * values[k - 1]))
+        # The slowest mode is at 99% of its strength at the end; powers of two, so that few programs are compiled.
+        steps = 2 ** math.ceil(np.log2(np.log(1 / start.min() * 100) / (4 * rate * share * values[k - 1])))
         t = np.arange(float(steps))
         trained, _ = on_the_rows(x, x, layers, rate, steps)
         strength = mode_strength(t, start, values[:k], 2 * rate * share)
