@@ -3,7 +3,7 @@
 import dataclasses
 
 from idjax.published.experiments import Claim, Experiment, Run
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 
 BASE = Settings(optimizer="adam", batch_size=8, epochs=10)
 LONG = 2000
@@ -56,7 +56,7 @@ experiment = Experiment(
             "a cosine decay",
             "The stall goes with the learning rate. The slow directions are not learned so soon.",
             FAILS,
-            schedule="cosine",
+            schedule=Schedule("cosine"),
             long_run=None,
         ),
         change(
@@ -72,7 +72,7 @@ experiment = Experiment(
             Claim("explained_variance", low=0.99),
             beta_1=0.99,
             learning_rate=0.01,
-            schedule="cosine",
+            schedule=Schedule("cosine"),
             epochs=100,
             long_run=None,
         ),

@@ -14,6 +14,8 @@ import tempfile
 import numpy as np
 import pytest
 
+from idjax import Schedule
+
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
 
@@ -22,14 +24,14 @@ def main() -> None:
     parser.add_argument("--bands", type=int, default=12)
     bands = parser.parse_args().bands
     checks = importlib.import_module("test_bands_batches")
-    decaying = {"learning_rate": 0.02, "epochs": 40, "schedule": "exponential=0.93"}
+    decaying = {"learning_rate": 0.02, "epochs": 40, "schedule": Schedule("exponential", factor=0.93)}
     large_mean = pytest.param(checks.rows(5.0, 1.0, 10), None, decaying, id="large mean, exponential")
     print("| problem | predicted over measured | batches drawn afresh | constant rate |\n|---|---|---|---|")
     for case in [*checks.SPREADS, large_mean]:
         with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
             spreads = checks.Spreads(patch, pathlib.Path(folder), *case.values)
             ratio = spreads.ratio()
-            constant = f"{spreads.ratio(schedule='constant'):.2f}" if "schedule" in case.values[2] else ""
+            constant = f"{spreads.ratio(schedule=Schedule()):.2f}" if "schedule" in case.values[2] else ""
             checks.draw_batches_afresh(patch)
             print(f"| {case.id} | {ratio:.2f} | {spreads.ratio():.2f} | {constant} |", flush=True)
     print("\n| run | band | middle third | starts alone | ends of runs over the line's |\n|---|---|---|---|---|")

@@ -42,7 +42,7 @@ class Task(NamedTuple):
     results: Callable[[pathlib.Path], bytes]
 
     def start(self, out: pathlib.Path) -> subprocess.Popen:
-        command = [sys.executable, "-m", "idjax.cli.app", *self.words, "--out", str(out), "--quiet"]
+        command = [sys.executable, "-m", "idjax.cli", *self.words, "--out", str(out), "--quiet"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def run(self, out: pathlib.Path) -> bytes:

@@ -11,80 +11,51 @@
 changes no JAX setting and does not import JAX; names are loaded when they are first used.
 """
 
+import ast
 import importlib
+import inspect
+import sys
 import typing
 
 __version__ = "0.1.0"
 
-if typing.TYPE_CHECKING:
-    from idjax.data import Dataset, load
-    from idjax.diagnosis.data import diagnose
-    from idjax.diagnosis.program import diagnose_model
-    from idjax.moments.moments import moments_of
-    from idjax.moments.spectrum import spectrum_of
-    from idjax.nn.inspect import Model
-    from idjax.prediction.compare import what_differs
-    from idjax.prediction.grid import predict_grid
-    from idjax.prediction.predict import predict
-    from idjax.results.diagnosis import Diagnosis
-    from idjax.results.program import ModelDiagnosis
-    from idjax.settings import DiagnosisSettings, Settings
-    from idjax.training.many import train_many
-    from idjax.training.train import train
-    from idjax.types import Curve, IdjaxError, Moments, Spectrum
+if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and so does the code below
+    from idjax.data import Dataset as Dataset
+    from idjax.data import load as load
+    from idjax.diagnosis.data import diagnose as diagnose
+    from idjax.diagnosis.program import diagnose_model as diagnose_model
+    from idjax.moments.moments import moments_of as moments_of
+    from idjax.moments.spectrum import spectrum_of as spectrum_of
+    from idjax.nn.inspect import Model as Model
+    from idjax.prediction.compare import what_differs as what_differs
+    from idjax.prediction.grid import predict_grid as predict_grid
+    from idjax.prediction.predict import predict as predict
+    from idjax.results.diagnosis import Diagnosis as Diagnosis
+    from idjax.results.program import ModelDiagnosis as ModelDiagnosis
+    from idjax.settings import DiagnosisSettings as DiagnosisSettings
+    from idjax.settings import Schedule as Schedule
+    from idjax.settings import Settings as Settings
+    from idjax.training.many import train_many as train_many
+    from idjax.training.train import train as train
+    from idjax.types import Curve as Curve
+    from idjax.types import IdjaxError as IdjaxError
+    from idjax.types import Moments as Moments
+    from idjax.types import Spectrum as Spectrum
 
 _HOMES = {
-    "Curve": "types",
-    "Dataset": "data",
-    "Diagnosis": "results.diagnosis",
-    "DiagnosisSettings": "settings",
-    "IdjaxError": "types",
-    "Model": "nn.inspect",
-    "ModelDiagnosis": "results.program",
-    "Moments": "types",
-    "Settings": "settings",
-    "Spectrum": "types",
-    "diagnose": "diagnosis.data",
-    "diagnose_model": "diagnosis.program",
-    "load": "data",
-    "moments_of": "moments.moments",
-    "predict": "prediction.predict",
-    "predict_grid": "prediction.grid",
-    "spectrum_of": "moments.spectrum",
-    "train": "training.train",
-    "train_many": "training.many",
-    "what_differs": "prediction.compare",
+    alias.name: node.module
+    for node in ast.walk(ast.parse(inspect.getsource(sys.modules[__name__])))
+    if isinstance(node, ast.ImportFrom) and node.module
+    for alias in node.names
 }
 
-__all__ = [
-    "Curve",
-    "Dataset",
-    "Diagnosis",
-    "DiagnosisSettings",
-    "IdjaxError",
-    "Model",
-    "ModelDiagnosis",
-    "Moments",
-    "Settings",
-    "Spectrum",
-    "__version__",
-    "diagnose",
-    "diagnose_model",
-    "load",
-    "moments_of",
-    "predict",
-    "predict_grid",
-    "spectrum_of",
-    "train",
-    "train_many",
-    "what_differs",
-]
+__all__ = ["__version__", *sorted(_HOMES)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'idjax' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"idjax.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

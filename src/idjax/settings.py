@@ -1,10 +1,13 @@
-"""Everything that a run depends on, as frozen dataclasses: the same for `predict` and for `train`. No JAX inside."""
+"""Everything that a run depends on, as frozen dataclasses that cannot be invalid. No JAX inside."""
 
 import dataclasses
 import math
-from typing import Literal, NamedTuple
+import operator
+from collections.abc import Callable
+from typing import Any, Literal
 
-from idjax.types import IdjaxError
+from idjax.limits import NOT_NEGATIVE, POSITIVE, SHARE, Limit, check_fields, instance_of, limited, whole
+from idjax.types import IdjaxError, Value
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh"]
@@ -28,114 +31,119 @@ KERAS_NUMBERS = {
 """The numbers that each optimizer takes, with Keras's defaults; rmsprop and adadelta have their ρ as beta_2."""
 
 
-class Schedule(NamedTuple):
-    """How the learning rate changes: linearly up over some epochs, then held, or decayed by `kind`.
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes: linearly up over the epochs of `warmup`, then held, or decayed by `kind`.
 
     kind is constant, cosine (to 0 at the end of the run) or exponential (times `factor` an epoch).
+
+    Example:
+      >>> print(Schedule("cosine", warmup=2))
+      warmup=2+cosine
     """
 
-    kind: str = "constant"
-    warmup: float = 0.0
-    factor: float = 1.0
+    kind: Literal["constant", "cosine", "exponential"] = "constant"
+    warmup: float = limited(0.0, NOT_NEGATIVE)
+    factor: float = limited(0.9, Limit(lambda value: 0 < value <= 1, "give a number above 0, at most 1"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the rate is not the same at every update."""
+        return self.kind != "constant" or self.warmup > 0
+
+    def __str__(self) -> str:
+        kind = f"exponential={_short(self.factor)}" if self.kind == "exponential" else self.kind
+        if not self.warmup:
+            return kind
+        warmup = f"warmup={_short(self.warmup)}"
+        return warmup if kind == "constant" else f"{warmup}+{kind}"
 
 
-def parse_schedule(text: str) -> Schedule:
-    """A schedule from its words: constant, cosine, exponential=0.9, warmup=2, or warmup=2+cosine.
-
-    Raises:
-      IdjaxError: if the words are none of these.
-    """
-    schedule = Schedule()
-    for part in text.split("+"):
-        name, _, number = part.strip().partition("=")
-        try:
-            value = float(number) if number else None
-        except ValueError:
-            value = math.nan
-        if name in ("constant", "cosine") and value is None:
-            schedule = schedule._replace(kind=name)
-        elif name == "exponential" and 0 < (0.9 if value is None else value) <= 1:
-            schedule = schedule._replace(kind=name, factor=0.9 if value is None else value)
-        elif name == "warmup" and value is not None and 0 < value < math.inf:
-            schedule = schedule._replace(warmup=value)
-        else:
-            raise IdjaxError(
-                f"--schedule is {text}: give constant, cosine, exponential=0.9 (factor an epoch), warmup=2 (epochs), "
-                "or a warm-up with one of the others, as warmup=2+cosine"
-            )
-    return schedule
+def _penalties(value: Any) -> bool:
+    first, last = value if isinstance(value, tuple) else (value, value)
+    return 0 <= first < math.inf and 0 <= last < math.inf
 
 
-def parse_widths(text: str) -> tuple[int, ...]:
-    """Widths of hidden layers from their words, "64,8,64"; none for an empty text.
-
-    Raises:
-      IdjaxError: if they are not whole numbers from 1 on.
-    """
-    if not isinstance(text, str):
-        raise IdjaxError(f'hidden is {text!r}: give the widths as text, such as "32" or "64,8,64"')
-    parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise IdjaxError(f"--hidden is {text}: give whole numbers of units, such as 32 or 64,8,64")
-    return tuple(int(part) for part in parts)
+_LEFT_OUT = SHARE._replace(remedy="give a share from 0 up to, not including, 1")
+_WIDTHS = Limit(
+    lambda value: isinstance(value, tuple) and all(operator.index(units) > 0 for units in value),
+    "give a tuple of whole numbers of units, such as (64, 8, 64)",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """One Dense layer or a few, how they start and how they are trained.
 
+    Raises:
+      IdjaxError: with the setting, its value and what it takes.
+
     Example:
-      >>> Settings(optimizer="adam").step_size, Settings(epochs=3).batch_size
-      (0.001, 32)
+      >>> import dataclasses
+      >>> settings = Settings(learning_rate=0.01, hidden=(64, 8, 64), schedule=Schedule("cosine"))
+      >>> dataclasses.replace(settings, learning_rate=-1.0)
+      Traceback (most recent call last):
+      idjax.types.IdjaxError: learning_rate is -1.0: give a positive number, such as 0.01
     """
 
-    start: str = "glorot"
+    start: str = limited("glorot", instance_of(str, "give glorot, lecun, identity or the name of a file"), stacked=True)
     """Where training starts: glorot, lecun (Flax's own), identity, or a FILE with a kernel and a bias (.npz, .npy or
     .msgpack)."""
-    hidden: str = ""
-    """Widths of hidden layers before the output layer, such as 32 or 64,8,64; none if not given."""
+    hidden: tuple[int, ...] = limited((), _WIDTHS)
+    """Widths of hidden layers before the output layer, such as (32,) or (64, 8, 64); none if not given."""
     hidden_activation: Activation = "linear"
     """Activation of the hidden layers."""
-    hidden_l2: str = ""
-    """L2 penalty on the weights into and out of each hidden unit: 0.01, or 0.01:0.05 from the first to the last."""
+    hidden_l2: float | tuple[float, float] = limited(
+        0.0, Limit(_penalties, "give a number from 0 on, or two, as (0.01, 0.05)")
+    )
+    """L2 penalty on the weights into and out of each hidden unit: one number, or those of a layer's first and last."""
     loss: Loss = "mse"
     """What is minimised: the mean over rows and outputs."""
     activation: Activation = "linear"
     """Activation of the output layer."""
-    activity_l1: float = 0.0
+    activity_l1: float = limited(0.0, NOT_NEGATIVE)
     """L1 penalty on the layer's output: sum of |output| times this, over the batch size."""
-    activity_l2: float = 0.0
+    activity_l2: float = limited(0.0, NOT_NEGATIVE)
     """L2 penalty on the layer's output: sum of output² times this, over the batch size."""
     optimizer: Optimizer = "sgd"
     """Optimizer, with Keras's update rule and defaults."""
-    learning_rate: float | None = None
+    learning_rate: float | None = limited(None, POSITIVE.optional, stacked=True)
     """Step size; Keras's default if not given (0.01 for sgd, 0.001 for the others)."""
-    momentum: float = 0.0
+    momentum: float = limited(0.0, SHARE, stacked=True)
     """Momentum of sgd or rmsprop."""
-    nesterov: bool = False
+    nesterov: bool = limited(False, instance_of(bool, "give True or False"))
     """Nesterov momentum, with sgd only."""
-    beta_1: float | None = None
+    beta_1: float | None = limited(None, SHARE.optional, stacked=True)
     """Decay of the mean of the gradients in adam and its relatives; Keras's 0.9 if not given."""
-    beta_2: float | None = None
+    beta_2: float | None = limited(None, SHARE.optional, stacked=True)
     """Decay of the mean of their squares, rmsprop's and adadelta's rho included; Keras's default if not given."""
-    epsilon: float | None = None
+    epsilon: float | None = limited(
+        None, POSITIVE._replace(remedy="give a positive number, such as 1e-7").optional, stacked=True
+    )
     """What is added to the root of that mean, where Keras adds it; Keras's 1e-7 if not given."""
-    weight_decay: float | None = None
+    weight_decay: float | None = limited(None, NOT_NEGATIVE.optional, stacked=True)
     """Decoupled weight decay of adamw; Keras's 0.004 if not given."""
-    schedule: str = "constant"
-    """Learning rate over time: constant, cosine, exponential=FACTOR an epoch, warmup=EPOCHS, or warmup=2+cosine."""
-    batch_size: int = 32
+    schedule: Schedule = limited(
+        Schedule(), instance_of(Schedule, "give an idjax.Schedule, such as Schedule('cosine', warmup=2)")
+    )
+    """Learning rate over time."""
+    batch_size: int = limited(32, whole(1, math.inf, "give a whole number of rows, at least 1"))
     """Rows in an update."""
-    epochs: int = 20
+    epochs: int = limited(20, whole(1, 1_000_000, "give a whole number, at least 1 and at most a million"))
     """Passes over the training rows."""
-    validation_split: float = 0.3
+    validation_split: float = limited(0.3, _LEFT_OUT)
     """Share of the rows, taken from the end, that is kept for validation."""
     normalize: Normalize = "none"
     """What the model does to inputs, and undoes at its output: center or standardise each feature, standardise each
     sample, or whiten along the principal axes (pca) or turned back from them (zca)."""
     loss_space: LossSpace = "normalized"
     """Units of the loss when the model normalises."""
-    learned_at: float = 0.99
+    learned_at: float = limited(
+        0.99, Limit(lambda value: 0 < value < 1, "give a number between 0 and 1, such as 0.99"), stacked=True
+    )
     """Explained variance that counts as learned."""
     dtype: Dtype = "float32"
     """Floating point type of the weights; with bfloat16 weights, rows and arithmetic are float32."""
@@ -144,11 +152,22 @@ class Settings:
     moments: MomentsOf = "gaussian"
     """What a prediction for minibatches knows of the rows beyond mean and covariance: that they are gaussian, or the
     data's own fourth moments (sgd on small data)."""
-    seed: int = 0
+    seed: int = limited(0, whole(0, 2**32 - 1, "give a whole number from 0 to 4294967295"), stacked=True)
     """Seed of the start and of the order of the batches."""
     solver: Solver = "auto"
     """How training computes sgd's updates: batch by batch in steps, or in blocks of consecutive batches, each solved at
     once, which is the same run to 1e-5 in float32. auto takes blocks where they apply and are faster."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        numbers = KERAS_NUMBERS.get(self.optimizer, {})
+        for name in ("beta_1", "beta_2", "epsilon", "weight_decay"):
+            if (value := getattr(self, name)) is not None and name not in numbers:
+                takers = ", ".join(optimizer for optimizer, takes in KERAS_NUMBERS.items() if name in takes)
+                raise IdjaxError(f"{name} is {value}: {self.optimizer} has none; use it with {takers}")
+        for name, holds, remedy in _CONFLICTS:
+            if not holds(self):
+                raise IdjaxError(f"{name} is {getattr(self, name)}: {remedy.format(self)}")
 
     @property
     def step_size(self) -> float:
@@ -158,29 +177,19 @@ class Settings:
         return 0.01 if self.optimizer == "sgd" else 0.001
 
     @property
-    def widths(self) -> tuple[int, ...]:
-        """Units of each hidden layer; () for one Dense layer."""
-        return parse_widths(self.hidden)
-
-    @property
     def unit_penalties(self) -> tuple[tuple[float, ...], ...]:
         """The L2 penalty of each unit of each hidden layer; () if there is none."""
         if not self.hidden_l2:
             return ()
-        try:
-            first, last = (float(part) for part in (self.hidden_l2.split(":") * 2)[:2])
-        except ValueError:
-            first = last = math.nan
-        if not (0 <= first < math.inf and 0 <= last < math.inf) or self.hidden_l2.count(":") > 1:
-            raise IdjaxError(f"--hidden-l2 is {self.hidden_l2}: give a number from 0 on, or two, as 0.01:0.05")
+        first, last = self.hidden_l2 if isinstance(self.hidden_l2, tuple) else (self.hidden_l2, self.hidden_l2)
         return tuple(
-            tuple(first + (last - first) * unit / max(units - 1, 1) for unit in range(units)) for units in self.widths
+            tuple(first + (last - first) * unit / max(units - 1, 1) for unit in range(units)) for units in self.hidden
         )
 
     @property
     def linear(self) -> bool:
         """Whether the outputs are an affine map of the inputs."""
-        return self.activation == "linear" and (not self.widths or self.hidden_activation == "linear")
+        return self.activation == "linear" and (not self.hidden or self.hidden_activation == "linear")
 
     @property
     def data_dtype(self) -> Literal["float32", "float64"]:
@@ -195,101 +204,95 @@ class Settings:
             for name, default in KERAS_NUMBERS.get(self.optimizer, {}).items()
         }
 
+    @property
+    def against_blocks(self) -> str:
+        """Why the batches of this run cannot be solved in blocks, in words; empty where they can.
+
+        Blocks need residuals that are linear in the weights, and a step that is linear in the residuals.
+        """
+        needs = {
+            "`optimizer='sgd'`": self.optimizer == "sgd",
+            "`loss='mse'`": self.loss == "mse",
+            "`activation='linear'`": self.activation == "linear",
+            "no `hidden` layers": not self.hidden,
+            "a constant `schedule`": not self.schedule.changes,
+            "no activity penalty": self.activity_l1 == self.activity_l2 == 0,
+            "`loss_space='normalized'`": self.normalize == "none" or self.loss_space == "normalized",
+            "`dtype='float32'` or float64": self.dtype != "bfloat16",
+            "`rounding='nearest'`": self.rounding == "nearest",
+        }
+        missing = [need for need, met in needs.items() if not met]
+        return f"blocks of batches need {' and '.join(missing)}" if missing else ""
+
 
 @dataclasses.dataclass(frozen=True)
 class DiagnosisSettings(Settings):
     """Settings of a run that is diagnosed: all rows are training rows unless told otherwise."""
 
-    validation_split: float = 0.0
+    validation_split: float = limited(0.0, _LEFT_OUT)
     """Share of the rows, taken from the end, that is left out of the diagnosis."""
 
 
-def check(settings: Settings) -> Settings:
-    """Returns the settings if they make sense.
+STACKED = tuple(field.name for field in dataclasses.fields(Settings) if field.metadata.get("stacked"))
+"""Settings in which runs that are trained side by side may differ: traced, or of the start alone."""
 
-    Raises:
-      IdjaxError: with the flag's name and what it takes.
+
+def plain(settings: Settings) -> dict[str, Value]:
+    """The settings as JSON and Parquet hold them: schedule, widths and penalties in the words of the command line.
+
+    Example:
+      >>> plain(Settings(hidden=(64, 8), schedule=Schedule(warmup=2)))["hidden"]
+      '64,8'
     """
-    if not isinstance(settings, Settings):
-        raise IdjaxError(f"settings are a {type(settings).__name__}: give idjax.Settings(learning_rate=0.01, ...)")
-
-    def require(condition: bool, flag: str, what: str) -> None:
-        if not condition:
-            value = getattr(settings, flag.removeprefix("--").replace("-", "_"))
-            raise IdjaxError(f"{flag} is {value}: {what}")
-
-    rate = settings.step_size
-    require(math.isfinite(rate) and rate > 0, "--learning-rate", "give a positive number, such as 0.01")
-    require(0 <= settings.momentum < 1, "--momentum", "give a number from 0 up to, not including, 1")
-    for name in ("beta_1", "beta_2", "epsilon", "weight_decay"):
-        value, flag = getattr(settings, name), f"--{name.replace('_', '-')}"
-        if value is None:
-            continue
-        takers = [optimizer for optimizer, numbers in KERAS_NUMBERS.items() if name in numbers]
-        require(settings.optimizer in takers, flag, f"{settings.optimizer} has none; use it with {', '.join(takers)}")
-        if name.startswith("beta"):
-            require(0 <= value < 1, flag, "give a number from 0 up to, not including, 1")
-        elif name == "epsilon":
-            require(math.isfinite(value) and value > 0, flag, "give a positive number, such as 1e-7")
-        else:
-            require(math.isfinite(value) and value >= 0, flag, "give zero or a positive number")
-    parse_schedule(settings.schedule)
-    require(
-        bool(parse_widths(settings.hidden)) or settings.hidden_activation == "linear",
-        "--hidden-activation",
-        "there is no hidden layer; give --hidden 32",
-    )
-    require(not settings.hidden_l2 or bool(settings.unit_penalties), "--hidden-l2", "there is no hidden layer")
-    require(
-        settings.rounding == "nearest"
-        or (settings.rounding == "stochastic" and settings.dtype != "float64")
-        or settings.dtype == "bfloat16",
-        "--rounding",
-        f"{settings.dtype} has none; stochastic needs --dtype bfloat16 or float32, master needs bfloat16",
-    )
-    for flag in ("--activity-l1", "--activity-l2"):
-        value = getattr(settings, flag[2:].replace("-", "_"))
-        require(math.isfinite(value) and value >= 0, flag, "give zero or a positive number")
-    require(settings.batch_size >= 1, "--batch-size", "give a whole number of rows, at least 1")
-    require(settings.epochs >= 1, "--epochs", "give a whole number, at least 1")
-    require(settings.epochs <= 1_000_000, "--epochs", "give at most a million")
-    require(
-        0 <= settings.validation_split < 1,
-        "--validation-split",
-        "give a share from 0 up to, not including, 1",
-    )
-    require(0 < settings.learned_at < 1, "--learned-at", "give a number between 0 and 1, such as 0.99")
-    require(0 <= settings.seed < 2**32, "--seed", "give a whole number from 0 to 4294967295")
-    require(
-        settings.momentum == 0 or settings.optimizer in ("sgd", "rmsprop"),
-        "--momentum",
-        f"{settings.optimizer} has no momentum setting; use it with sgd or rmsprop",
-    )
-    require(
-        not settings.nesterov or (settings.optimizer == "sgd" and settings.momentum > 0),
-        "--nesterov",
-        "it needs --optimizer sgd and a positive --momentum",
-    )
-    against = against_blocks(settings)
-    require(settings.solver != "blocks" or not against, "--solver", f"{against}; use auto or steps")
-    return settings
-
-
-def against_blocks(settings: Settings) -> str:
-    """Why the batches of a run cannot be solved in blocks, in words; empty where they can.
-
-    Blocks need residuals that are linear in the weights, and a step that is linear in the residuals.
-    """
-    needs = {
-        "--optimizer sgd": settings.optimizer == "sgd",
-        "--loss mse": settings.loss == "mse",
-        "--activation linear": settings.activation == "linear",
-        "no --hidden layers": not settings.widths,
-        "a constant --schedule": parse_schedule(settings.schedule) == Schedule(),
-        "no activity penalty": settings.activity_l1 == settings.activity_l2 == 0,
-        "--loss-space normalized": settings.normalize == "none" or settings.loss_space == "normalized",
-        "--dtype float32 or float64": settings.dtype != "bfloat16",
-        "--rounding nearest": settings.rounding == "nearest",
+    return {
+        field.name: plain_value(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)
     }
-    missing = [need for need, met in needs.items() if not met]
-    return f"blocks of batches need {' and '.join(missing)}" if missing else ""
+
+
+def plain_value(name: str, value: Any) -> Value:
+    """The value of one setting as `plain` has it."""
+    if name == "hidden":
+        return ",".join(map(str, value))
+    if name == "hidden_l2":
+        return ":".join(map(_short, value if isinstance(value, tuple) else (value,))) if value else ""
+    return str(value) if name == "schedule" else value
+
+
+def _short(number: float) -> str:
+    return str(number).removesuffix(".0")
+
+
+def _rounds(settings: Settings) -> bool:
+    least = {"nearest": ("float32", "float64"), "stochastic": ("float32",), "master": ()}
+    return settings.dtype in ("bfloat16", *least[settings.rounding])
+
+
+_CONFLICTS: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
+    (
+        "hidden_activation",
+        lambda given: bool(given.hidden) or given.hidden_activation == "linear",
+        "there is no hidden layer; give `hidden=(32,)`",
+    ),
+    ("hidden_l2", lambda given: bool(given.hidden or not given.hidden_l2), "there is no hidden layer"),
+    (
+        "rounding",
+        _rounds,
+        "{0.dtype} has none; stochastic needs `dtype='bfloat16'` or float32, master needs bfloat16",
+    ),
+    (
+        "momentum",
+        lambda given: given.momentum == 0 or given.optimizer in ("sgd", "rmsprop"),
+        "{0.optimizer} has no momentum setting; use it with sgd or rmsprop",
+    ),
+    (
+        "nesterov",
+        lambda given: not given.nesterov or (given.optimizer == "sgd" and given.momentum > 0),
+        "it needs `optimizer='sgd'` and a positive `momentum`",
+    ),
+    (
+        "solver",
+        lambda given: given.solver != "blocks" or not given.against_blocks,
+        "{0.against_blocks}; use auto or steps",
+    ),
+)
+"""What settings cannot be together: the one to name, whether it can be, and what to do where it cannot."""

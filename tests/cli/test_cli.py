@@ -247,7 +247,7 @@ def test_ctrl_c_is_one_line(small, tmp_path):
         [
             sys.executable,
             "-m",
-            "idjax.cli.app",
+            "idjax.cli",
             "train",
             "x.npy",
             "--epochs",

@@ -82,13 +82,12 @@ def test_runs_spread_over_eight_devices_come_to_the_same(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_of_jax_distributed_share_a_sweep(tmp_path):
+def test_two_parts_share_a_sweep(tmp_path):
     (tmp_path / "config.py").write_text(CONFIG)
-    address = f"127.0.0.1:{free_port()}"
-    command = [sys.executable, "-m", "idjax.cli.app", "sweep", "config.py", "--out", "out", "--coordinator", address]
+    command = [sys.executable, "-m", "idjax.cli", "sweep", "config.py", "--out", "out"]
     both = [
         subprocess.Popen(
-            [*command, "--process", f"{index}/2"],
+            [*command, "--part", f"{index}/2"],
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -101,7 +100,7 @@ def test_two_processes_of_jax_distributed_share_a_sweep(tmp_path):
         assert process.returncode == 0, err
         assert "small: 12 points: 12 agree" in out
         assert not err.strip().endswith("12/12 points")  # either had shards of its own
-    sequence = [sys.executable, "-m", "idjax.cli.app", "sweep", "config.py", "--out", "alone", "--quiet"]
+    sequence = [sys.executable, "-m", "idjax.cli", "sweep", "config.py", "--out", "alone", "--quiet"]
     subprocess.run(sequence, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
     assert (tmp_path / "out" / "results.parquet").read_bytes() == (tmp_path / "alone" / "results.parquet").read_bytes()
 

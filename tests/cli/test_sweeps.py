@@ -79,7 +79,7 @@ def test_axes_have_the_values_that_they_say():
     [
         (Grid("lerning_rate", (0.1,)), "axis lerning_rate: there is no such setting; did you mean learning_rate"),
         (Grid("learning_rate", ()), "axis learning_rate: it has no points"),
-        (Grid("learning_rate", (0.1, -1.0)), "axis learning_rate: --learning-rate is -1.0: give a positive number"),
+        (Grid("learning_rate", (0.1, -1.0)), "axis learning_rate: learning_rate is -1.0: give a positive number"),
         (Grid("batch_size", (8.5,)), "axis batch_size: 8.5 is not a whole number"),
         (Grid("batch_size", (True,)), "axis batch_size: True is not a whole number"),
         (Grid("optimizer", ("sdg",)), "axis optimizer: 'sdg' is none of sgd, rmsprop"),
@@ -89,8 +89,8 @@ def test_axes_have_the_values_that_they_say():
         (LogGrid("learning_rate", 0, 1, 3), "axis learning_rate: it goes from 0 to 1; give two positive numbers"),
         (LinearGrid("momentum", 0.9, 0.1, 3), "axis momentum: it goes from 0.9 to 0.1"),
         (Random("momentum", 0.1, 0.9, 0), "axis momentum: count is 0"),
-        (Grid("momentum", (0.5, 1.0)), "axis momentum: --momentum is 1.0"),
-        (Grid("nesterov", (True,)), r"axis nesterov: --nesterov is True: it needs"),
+        (Grid("momentum", (0.5, 1.0)), "axis momentum: momentum is 1.0"),
+        (Grid("nesterov", (True,)), r"axis nesterov: nesterov is True: it needs"),
         (LogGrid("batch_size", 1, 4, 9, whole=True), "axis batch_size: points 0 and 1 are alike"),
         (Paired((Grid("mean", (0.0, 1.0)), Grid("batch_size", (8,)))), "axis mean/batch_size: paired axes have diff"),
         (Paired((Grid("mean", (0.0,)), Grid("mean", (1.0,)))), "axis mean: more than one axis sets it"),
@@ -291,7 +291,7 @@ def test_a_damaged_shard_is_named(tmp_path):
 
 
 def sweep_process(config: pathlib.Path, out: pathlib.Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "idjax.cli.app", "sweep", str(config), "--out", str(out)]
+    command = [sys.executable, "-m", "idjax.cli", "sweep", str(config), "--out", str(out)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
-from idjax import Settings, predict
+from idjax import Schedule, Settings, predict
 from idjax.moments.moments import measure
 from idjax.prediction import predict as predict_module
 from idjax.prediction.dynamics import bands, trajectory_for
@@ -26,7 +26,7 @@ PREDICTED = [
     ),
     pytest.param(
         rows(0.3, 1.0),
-        dataclasses.replace(BASE, schedule="cosine", learning_rate=0.05),
+        dataclasses.replace(BASE, schedule=Schedule("cosine"), learning_rate=0.05),
         id="cosine",
         marks=pytest.mark.slow,
     ),
@@ -73,7 +73,7 @@ def hold_other_starts(x: np.ndarray, settings: Settings, count: int):
 def test_bands_of_activations():
     """Over starts, from the network linearised at each: the full batch has no order."""
     y = np.tanh(rows(0.3, 1.0) @ np.random.default_rng(0).normal(size=(8, 3)))
-    settings = dataclasses.replace(BASE, hidden="16", hidden_activation="tanh", batch_size=800, learning_rate=0.3)
+    settings = dataclasses.replace(BASE, hidden=(16,), hidden_activation="tanh", batch_size=800, learning_rate=0.3)
     others = [
         predict(rows(0.3, 1.0), dataclasses.replace(settings, seed=1000 + k), target=y, band=False) for k in range(20)
     ]
@@ -91,7 +91,7 @@ STARTS = [
     pytest.param(
         SCALED,
         SUM + NOISE,
-        {"learning_rate": 0.02, "schedule": "exponential=0.99"},
+        {"learning_rate": 0.02, "schedule": Schedule("exponential", factor=0.99)},
         0.02,
         id="schedule",
         marks=pytest.mark.slow,

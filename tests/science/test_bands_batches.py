@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
-from idjax import Curve, predict, train_many
+from idjax import Curve, Schedule, predict, train_many
 from idjax.data import as_dataset
 from idjax.moments.moments import measure
 from idjax.nn.model import start_layers, start_weights, to_bytes
@@ -68,7 +68,7 @@ def draw_batches_afresh(monkeypatch):
     monkeypatch.setattr(fluctuation, "_uncancelled", lambda values, at: values)
 
 
-WARM = {"learning_rate": 0.02, "schedule": "warmup=5"}
+WARM = {"learning_rate": 0.02, "schedule": Schedule(warmup=5.0)}
 SPREADS = [
     pytest.param(SCALED, NOISY, {"learning_rate": 0.02}, id="label noise", marks=slow),
     pytest.param(SCALED, SCALED @ MIX, {"learning_rate": 0.02}, id="no noise", marks=slow),
@@ -78,22 +78,22 @@ SPREADS = [
     ),
     pytest.param(SCALED, NOISY, {"learning_rate": 0.004, "momentum": 0.9}, id="momentum", marks=slow),
     pytest.param(rows(5.0, 1.0, 10), None, {"learning_rate": 0.02, "epochs": 40}, id="large mean", marks=slow),
-    pytest.param(SCALED, NOISY, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine", marks=slow),
+    pytest.param(SCALED, NOISY, {"learning_rate": 0.04, "schedule": Schedule("cosine")}, id="cosine", marks=slow),
     pytest.param(
-        SCALED, SCALED @ MIX, {"learning_rate": 0.04, "schedule": "cosine"}, id="cosine, no noise", marks=slow
+        SCALED, SCALED @ MIX, {"learning_rate": 0.04, "schedule": Schedule("cosine")}, id="cosine, no noise", marks=slow
     ),
     pytest.param(RARE, RARE @ MIX + NOISE, WARM, id="warm-up on slow modes", marks=slow),
     pytest.param(
         RARE,
         RARE @ MIX + NOISE,
-        {"learning_rate": 0.05, "schedule": "exponential=0.7"},
+        {"learning_rate": 0.05, "schedule": Schedule("exponential", factor=0.7)},
         id="exponential decay on slow modes",
         marks=slow,
     ),
     pytest.param(
         SCALED,
         NOISY,
-        {"learning_rate": 0.004, "momentum": 0.9, "schedule": "warmup=3+cosine"},
+        {"learning_rate": 0.004, "momentum": 0.9, "schedule": Schedule("cosine", warmup=3.0)},
         id="momentum with warm-up and cosine",
         marks=slow,
     ),
@@ -114,7 +114,7 @@ def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_pat
     """Negative controls: the schedule's mean rate in each epoch, and no schedule."""
     spreads = Spreads(monkeypatch, tmp_path, RARE, RARE @ MIX + NOISE, WARM)
     assert 0.6 < spreads.ratio() < 1.4
-    assert spreads.ratio(schedule="constant") < 0.5
+    assert spreads.ratio(schedule=Schedule()) < 0.5
     watched = order_spread.spread_over_batches
 
     def by_epochs(parts, *given):
@@ -129,7 +129,7 @@ def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_pat
 def test_a_constant_rate_is_a_schedule_of_equal_rates(tmp_path):
     """Its states come from steps that are iterated, and from the transform: the bands are the same."""
     settings = dataclasses.replace(BASE, learning_rate=0.01, momentum=0.5, start=one_start(tmp_path, 10, 3))
-    schedules = ("constant", "exponential=1", "exponential=0.99")
+    schedules = (Schedule(), Schedule("exponential", factor=1.0), Schedule("exponential", factor=0.99))
     runs = [
         predict(RARE, dataclasses.replace(settings, schedule=each), target=RARE @ MIX + NOISE) for each in schedules
     ]
@@ -152,7 +152,7 @@ def test_rare_large_rows_stray_more(tmp_path):
     assert np.all(widths[0] > 1.2 * widths[1])
 
 
-@pytest.mark.parametrize("changes", [{"learning_rate": 0.02}, {"learning_rate": 0.04, "schedule": "cosine"}])
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.02}, {"learning_rate": 0.04, "schedule": Schedule("cosine")}])
 def test_trained_runs_fall_into_the_band(changes):
     """Starts and orders of the rows at once."""
     settings = dataclasses.replace(BASE, **changes)
@@ -169,13 +169,19 @@ TARGETS = INPUTS @ RNG.normal(size=(8, 3)) + 0.5 * RNG.normal(size=(1000, 3))
 
 
 SQUASHED = np.tanh(TARGETS)
-TANH = {"hidden": "16", "hidden_activation": "tanh", "learning_rate": 0.02, "momentum": 0.5, "schedule": "cosine"}
+TANH = {
+    "hidden": (16,),
+    "hidden_activation": "tanh",
+    "learning_rate": 0.02,
+    "momentum": 0.5,
+    "schedule": Schedule("cosine"),
+}
 FOLLOWED = [
-    pytest.param(TARGETS, {"hidden": "6", "learning_rate": 0.02}, id="hidden layer"),
+    pytest.param(TARGETS, {"hidden": (6,), "learning_rate": 0.02}, id="hidden layer"),
     pytest.param(SQUASHED, {"activation": "tanh", "learning_rate": 0.05}, id="activation", marks=slow),
     pytest.param(TARGETS, TANH, id="hidden layer with activation, momentum, cosine", marks=slow),
     pytest.param(
-        TARGETS, {"hidden": "6", "optimizer": "adam", "learning_rate": 0.02}, id="hidden layer by adam", marks=slow
+        TARGETS, {"hidden": (6,), "optimizer": "adam", "learning_rate": 0.02}, id="hidden layer by adam", marks=slow
     ),
 ]
 
@@ -211,7 +217,7 @@ def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypat
 
 def test_runs_that_diverge_have_no_band_and_are_named():
     """The line without the noise of batches is stable; the full batch, which has none, has a band."""
-    settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.1, batch_size=2, epochs=5)
+    settings = dataclasses.replace(BASE, hidden=(6,), learning_rate=0.1, batch_size=2, epochs=5)
     curve = predict(INPUTS, settings, target=TARGETS)
     assert np.isfinite(curve.train).all()
     assert curve.train_band is None
@@ -220,7 +226,7 @@ def test_runs_that_diverge_have_no_band_and_are_named():
 
 
 def test_moments_alone_have_bands_over_starts_alone():
-    settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.02)
+    settings = dataclasses.replace(BASE, hidden=(6,), learning_rate=0.02)
     band = predict_from_moments(measure(INPUTS, TARGETS, False), None, settings).train_band
     assert band is not None
     assert band.over == "starts"
@@ -228,7 +234,7 @@ def test_moments_alone_have_bands_over_starts_alone():
 
 def test_orders_alone_where_the_start_is_given(tmp_path):
     """All layers of a file: the followed runs differ by the order of their rows, and in nothing on the full batch."""
-    settings = dataclasses.replace(BASE, hidden="6", learning_rate=0.02, epochs=5)
+    settings = dataclasses.replace(BASE, hidden=(6,), learning_rate=0.02, epochs=5)
     (tmp_path / "start.msgpack").write_bytes(to_bytes(start_layers("glorot", (8, 6, 3), 0)))
     given = dataclasses.replace(settings, start=str(tmp_path / "start.msgpack"))
     band = predict(INPUTS, given, target=TARGETS).train_band

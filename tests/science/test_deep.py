@@ -15,7 +15,7 @@ from idjax.moments.moments import moments_of
 from idjax.nn.model import DenseModel, layers_of, to_bytes
 from idjax.prediction.predict import NoTheoryError, predict
 from idjax.report.comparison import prediction_error
-from idjax.settings import Settings, check
+from idjax.settings import Schedule, Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch import stepped
 from idjax.theory.networks import deep_linear
@@ -190,22 +190,22 @@ def rows(count=60, p=6, seed=0):
     return rng.normal(size=(count, p)) @ rng.normal(size=(p, p)) * 0.4 + 0.5
 
 
-FULL = Settings(learning_rate=0.05, batch_size=42, epochs=200, dtype="float64", hidden="3")
+FULL = Settings(learning_rate=0.05, batch_size=42, epochs=200, dtype="float64", hidden=(3,))
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {},
-        {"hidden": "5,2,5"},
-        {"hidden": "4,7,4,5", "normalize": "feature"},
+        {"hidden": (5, 2, 5)},
+        {"hidden": (4, 7, 4, 5), "normalize": "feature"},
         {"momentum": 0.9, "nesterov": True, "learning_rate": 0.01},
-        {"optimizer": "adam", "schedule": "warmup=5+cosine"},
+        {"optimizer": "adam", "schedule": Schedule("cosine", warmup=5.0)},
         {"normalize": "pca", "activity_l2": 0.01},
         {"normalize": "sample", "start": "lecun"},
         {"normalize": "feature", "loss_space": "original"},
         {"dtype": "float32"},
-        {"hidden_l2": "0.001:0.01"},
+        {"hidden_l2": (0.001, 0.01)},
     ],
     ids=lambda changes: "-".join(map(str, changes.values())) or "plain",
 )
@@ -255,7 +255,7 @@ def test_notes_name_the_floor_and_the_bands_stay_above_it():
     assert "principal axes" in predicted.notes[1]
     assert predicted.train_band is not None
     assert (predicted.train_band.low > floor * (1 - 1e-9)).all()
-    assert predict(x, dataclasses.replace(settings, hidden="6", epochs=5), band=False).notes == ()
+    assert predict(x, dataclasses.replace(settings, hidden=(6,), epochs=5), band=False).notes == ()
 
 
 def test_weights_of_all_layers_are_written_and_read(tmp_path):
@@ -267,9 +267,9 @@ def test_weights_of_all_layers_are_written_and_read(tmp_path):
     assert again.train[0] < trained.train[-1]
     assert prediction_error(again, predicted) < 1e-8
     with pytest.raises(IdjaxError, match="2 layers, but there are 1"):
-        train(rows(), dataclasses.replace(settings, hidden=""))
+        train(rows(), dataclasses.replace(settings, hidden=()))
     with pytest.raises(IdjaxError, match=r"the data need \(6, 4\)"):
-        train(rows(), dataclasses.replace(settings, hidden="4"))
+        train(rows(), dataclasses.replace(settings, hidden=(4,)))
 
 
 def test_the_flax_model_has_the_layers_in_order():
@@ -279,14 +279,6 @@ def test_the_flax_model_has_the_layers_in_order():
 
 
 def test_what_cannot_be_is_refused():
-    for hidden in ("0", "4,,2", "4.5", "-1", "many"):
-        with pytest.raises(IdjaxError, match="--hidden is"):
-            check(Settings(hidden=hidden))
-    for penalty in ("-1", "a", "1:2:3"):
-        with pytest.raises(IdjaxError, match="--hidden-l2 is"):
-            check(Settings(hidden="3", hidden_l2=penalty))
-    with pytest.raises(IdjaxError, match="no hidden layer"):
-        check(Settings(hidden_activation="relu"))
     with pytest.raises(IdjaxError, match="identity needs"):
         train(rows(), dataclasses.replace(FULL, start="identity"))
     for changes in ({"normalize": "zca"}, {"loss": "mae"}, {"moments": "data", "batch_size": 8}):

@@ -34,11 +34,11 @@ def both(settings, x=None, y=None):
     [
         {"normalize": "sample", "momentum": 0.5},
         pytest.param(
-            {"hidden": "64", "hidden_activation": "tanh", "activation": "linear", "normalize": "feature"},
+            {"hidden": (64,), "hidden_activation": "tanh", "activation": "linear", "normalize": "feature"},
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            {"hidden": "6,5", "hidden_activation": "gelu", "optimizer": "adam", "learning_rate": 1e-4},
+            {"hidden": (6, 5), "hidden_activation": "gelu", "optimizer": "adam", "learning_rate": 1e-4},
             marks=pytest.mark.slow,
         ),
     ],
@@ -61,7 +61,7 @@ def test_the_curve_while_the_kernel_stands_still(changes):
 
 
 def test_a_drifting_kernel_is_said_and_the_losses_then_differ():
-    settings = dataclasses.replace(BASE, hidden="8", hidden_activation="relu", learning_rate=0.1, epochs=100)
+    settings = dataclasses.replace(BASE, hidden=(8,), hidden_activation="relu", learning_rate=0.1, epochs=100)
     trained, predicted = both(settings)
     assert predicted.kernel_drift[-1] > 0.1
     assert "trust the losses up to epoch" in predicted.notes[0]
@@ -72,7 +72,7 @@ def test_a_drifting_kernel_is_said_and_the_losses_then_differ():
 def test_outputs_and_weights_give_the_same_modes():
     """More weights than outputs or fewer: the run is the same, whatever space its modes are found in."""
     x = rows(8)
-    settings = dataclasses.replace(BASE, batch_size=8, validation_split=0.0, hidden="12", hidden_activation="tanh")
+    settings = dataclasses.replace(BASE, batch_size=8, validation_split=0.0, hidden=(12,), hidden_activation="tanh")
     few = predict(x, settings, band=False)
     twice = predict(np.concatenate([x] * 6), dataclasses.replace(settings, batch_size=48), band=False)
     assert "40 modes" in few.how
@@ -84,7 +84,7 @@ def test_outputs_and_weights_give_the_same_modes():
 def test_derivatives_are_those_of_the_flax_model():
     for settings, sizes in (
         (BASE, (5, 3)),
-        (dataclasses.replace(BASE, hidden="4", hidden_activation="gelu"), (5, 4, 3)),
+        (dataclasses.replace(BASE, hidden=(4,), hidden_activation="gelu"), (5, 4, 3)),
     ):
         with jax.enable_x64(True):
             plan = plan_for(settings, autoencoder=False, outputs=3)
@@ -106,7 +106,12 @@ def test_unreachable_outputs_and_dead_units_are_named(tmp_path):
     layers[0].bias[2] = -100
     (tmp_path / "start.msgpack").write_bytes(to_bytes(layers, "float64"))
     settings = dataclasses.replace(
-        BASE, hidden="4", hidden_activation="relu", activation="linear", start=str(tmp_path / "start.msgpack"), epochs=2
+        BASE,
+        hidden=(4,),
+        hidden_activation="relu",
+        activation="linear",
+        start=str(tmp_path / "start.msgpack"),
+        epochs=2,
     )
     notes = both(settings, x, y)[1].notes
     assert any("dead at the start" in note and "unit 2 of hidden layer 1" in note for note in notes)
@@ -116,6 +121,6 @@ def test_unreachable_outputs_and_dead_units_are_named(tmp_path):
 
 def test_what_is_too_large_is_refused_with_the_remedy():
     with pytest.raises(NoTheoryError, match="fewer hidden units"):
-        predict(rows(3000), dataclasses.replace(BASE, hidden="300", hidden_activation="relu"))
+        predict(rows(3000), dataclasses.replace(BASE, hidden=(300,), hidden_activation="relu"))
     with pytest.raises(NoTheoryError, match="pca with an activation"):
         predict(rows(), dataclasses.replace(BASE, normalize="pca"))

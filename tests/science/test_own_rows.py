@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from idjax import IdjaxError, Settings, predict, train
+from idjax import IdjaxError, Schedule, Settings, predict, train
 from idjax.cli import app as cli
 from idjax.moments.moments import measure
 from idjax.prediction.predict import NoTheoryError, predict_from_moments
@@ -124,7 +124,7 @@ def test_a_full_batch_needs_no_fourth_moment():
     ("changes", "words"),
     [
         ({"optimizer": "adam"}, "--optimizer adam"),
-        ({"schedule": "cosine"}, "--schedule cosine"),
+        ({"schedule": Schedule("cosine")}, "--schedule cosine"),
         ({"dtype": "bfloat16"}, "--dtype bfloat16"),
         ({"epochs": 1_000_000}, "minutes"),
     ],

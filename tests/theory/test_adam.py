@@ -13,7 +13,7 @@ from idjax.data import prescribed
 from idjax.nn import optimizers, schedules
 from idjax.prediction import budget
 from idjax.prediction.predict import NoTheoryError, predict
-from idjax.settings import Settings, parse_schedule
+from idjax.settings import Schedule, Settings
 from idjax.theory.adam import mean_dominated
 from idjax.theory.adam import recursion as adam
 from idjax.theory.adam.forecast import forecast
@@ -122,8 +122,8 @@ def test_relatives_and_schedules_against_training(name):
         "nadam": {"optimizer": "nadam"},
         "adamw": {"optimizer": "adamw", "weight_decay": 0.1},
         "rmsprop": {"optimizer": "rmsprop", "beta_2": 0.998},
-        "exponential schedule": {"optimizer": "adam", "schedule": "exponential=0.95"},
-        "warm-up": {"optimizer": "adam", "schedule": "warmup=3+cosine"},
+        "exponential schedule": {"optimizer": "adam", "schedule": Schedule("exponential", factor=0.95)},
+        "warm-up": {"optimizer": "adam", "schedule": Schedule("cosine", warmup=3.0)},
     }[name]
     settings = Settings(batch_size=20, validation_split=0.0, epochs=25, learning_rate=0.003, dtype="float64", **changes)
     predicted = predict(x, settings, target=y, band=False)
@@ -243,7 +243,7 @@ def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
 
 
 def test_schedules_are_the_same_in_theory_and_training():
-    rate = schedules.build(parse_schedule("warmup=1+cosine"), 0.1, 10, 5)
+    rate = schedules.build(Schedule("cosine", warmup=1.0), 0.1, 10, 5)
     assert callable(rate)
     traced = [float(rate(jnp.int32(count))) for count in range(50)]
     np.testing.assert_allclose(traced, np.asarray(rate(jnp.arange(50.0))), rtol=1e-6)

@@ -12,7 +12,7 @@ from jax import export
 from idjax.data import from_arrays
 from idjax.nn.model import start_weights, to_params
 from idjax.nn.step import Rows, hyper_for, plan_for
-from idjax.settings import Settings, against_blocks, check
+from idjax.settings import Schedule, Settings
 from idjax.training import block_sgd as blocks
 from idjax.training.block_epochs import initial_runs, train_in_blocks
 from idjax.training.ensemble import goes_in_blocks
@@ -152,20 +152,20 @@ def test_float32_stays_with_the_steps_and_no_further_from_the_truth():
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"optimizer": "adam"}, "--optimizer sgd"),
-        ({"loss": "mae"}, "--loss mse"),
-        ({"activation": "tanh"}, "--activation linear"),
-        ({"schedule": "cosine"}, "a constant --schedule"),
+        ({"optimizer": "adam"}, "`optimizer='sgd'`"),
+        ({"loss": "mae"}, "`loss='mse'`"),
+        ({"activation": "tanh"}, "`activation='linear'`"),
+        ({"schedule": Schedule("cosine")}, "a constant `schedule`"),
         ({"activity_l2": 0.1}, "no activity penalty"),
-        ({"normalize": "center", "loss_space": "original"}, "--loss-space normalized"),
-        ({"dtype": "bfloat16"}, "--dtype float32 or float64"),
-        ({"rounding": "stochastic"}, "--rounding nearest"),
+        ({"normalize": "center", "loss_space": "original"}, "`loss_space='normalized'`"),
+        ({"dtype": "bfloat16"}, "`dtype='float32'` or float64"),
+        ({"rounding": "stochastic"}, "`rounding='nearest'`"),
     ],
 )
 def test_blocks_are_refused_where_they_do_not_hold(change, reason):
-    with pytest.raises(IdjaxError, match=f"--solver is blocks: blocks of batches need {reason}; use auto or steps"):
-        check(Settings(solver="blocks", **change))
-    assert against_blocks(check(Settings(**change)))
+    with pytest.raises(IdjaxError, match=f"solver is blocks: blocks of batches need {reason}; use auto or steps"):
+        Settings(solver="blocks", **change)
+    assert Settings(**change).against_blocks
     assert not goes_in_blocks(Settings(**change), 10**7, 84)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from idjax.data import as_dataset, prescribed
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 from idjax.training.checkpoint import Checkpoints
 from idjax.training.train import Snapshot, train
 from idjax.types import IdjaxError
@@ -25,7 +25,7 @@ CASES = {
     "float64": dataclasses.replace(BASE, dtype="float64"),
     "stochastic bfloat16": dataclasses.replace(BASE, dtype="bfloat16", rounding="stochastic"),
     "master bfloat16": dataclasses.replace(BASE, dtype="bfloat16", rounding="master"),
-    "schedule": dataclasses.replace(BASE, optimizer="nadam", schedule="cosine", solver="steps"),
+    "schedule": dataclasses.replace(BASE, optimizer="nadam", schedule=Schedule("cosine"), solver="steps"),
     "full batch": dataclasses.replace(BASE, batch_size=150, validation_split=0.5),
 }
 
@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
 def training(out: pathlib.Path, *more: str) -> subprocess.Popen:
     # Calls of about a thousand epochs, for the rows are few.
     words = ["train", "x.npy", "--epochs", "4000", "--batch-size", "50", "--solver", "steps", "--out", out.name]
-    command = [sys.executable, "-m", "idjax.cli.app", *words, "--checkpoint-every", "0", *more]
+    command = [sys.executable, "-m", "idjax.cli", *words, "--checkpoint-every", "0", *more]
     return subprocess.Popen(command, cwd=out.parent, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 

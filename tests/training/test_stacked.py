@@ -127,6 +127,6 @@ def test_stacks_of_any_width(dataset, monkeypatch):
 
 
 def test_bad_settings_are_refused_before_any_training(dataset):
-    with pytest.raises(IdjaxError, match="--learning-rate"):
+    with pytest.raises(IdjaxError, match=r"learning_rate is -1\.0"):
         train_many(dataset, [Settings(), Settings(learning_rate=-1.0)])
     assert train_many(dataset, []) == []

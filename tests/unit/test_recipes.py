@@ -9,7 +9,7 @@ import pytest
 
 import idjax
 from idjax.diagnosis.data.recipes import flax_code, keras_code
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 
 KINDS = ("none", "center", "feature", "sample", "pca", "zca")
 
@@ -134,7 +134,7 @@ def test_every_program_is_tidy(kind, autoencoder, space):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"loss": "huber"}, {"activation": "relu"}, {"schedule": "cosine"}, {"optimizer": "nadam"},
+    "changes", [{"loss": "huber"}, {"activation": "relu"}, {"schedule": Schedule("cosine")}, {"optimizer": "nadam"},
                 {"activity_l2": 0.1}],
 )  # fmt: skip
 def test_what_no_recipe_does_is_refused(changes):

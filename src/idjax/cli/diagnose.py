@@ -4,16 +4,12 @@ import sys
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import Any, Literal
 
 import idjax
-from idjax.cli.flags import Data, Json, Target
-from idjax.settings import DiagnosisSettings, Settings
+from idjax.cli.flags import DIAGNOSIS_DEFAULTS, Data, DiagnosisFlags, Json, Target
+from idjax.settings import Settings
 from idjax.types import IdjaxError
-
-DEFAULTS = DiagnosisSettings()
 
 
 def diagnose(
@@ -24,7 +20,7 @@ def diagnose(
     columns: str | None = None,
     labels: bool = False,
     missing: Literal["refuse", "drop"] = "refuse",
-    settings: Annotated[DiagnosisSettings, Parameter(name="*")] = DEFAULTS,
+    settings: DiagnosisFlags = DIAGNOSIS_DEFAULTS,
     budget: float | None = None,
     prove: bool = False,
     select: str | None = None,

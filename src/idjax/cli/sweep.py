@@ -20,8 +20,7 @@ def sweep(
     *,
     out: Path,
     cluster: str | None = None,
-    coordinator: str | None = None,
-    process: str | None = None,
+    part: str = "0/1",
     quiet: bool = False,
     json: bool = False,
 ) -> int:
@@ -37,10 +36,8 @@ def sweep(
         Folder for the results (results.parquet) and the figures. The same folder goes on with the same sweep.
     cluster:
         Address of a dask scheduler, as tcp://10.0.0.1:8786: its workers compute.
-    coordinator:
-        Host and port of the first of several processes, joined by jax.distributed, that share the folder.
-    process:
-        Which of them this one is, as 0/2; found out by itself under Slurm and the like.
+    part:
+        Which of several processes that share the folder this one is, as 0/2 and 1/2.
     quiet:
         Print no progress.
     json:
@@ -53,6 +50,7 @@ def sweep(
     from idjax.sweeps.plan import costs
     from idjax.sweeps.run import here, run_sweep
 
+    own = _part(part)
     folder = Folder(store.check_folder(out))
     asked, points = load_sweep(config)
     if not quiet:
@@ -63,10 +61,9 @@ def sweep(
         from idjax.sweeps.cluster import on_cluster
 
         compute = on_cluster(cluster)
-    part = _join(coordinator, process)
     try:
         with progress_bar(quiet) as progress:
-            outcome = run_sweep(asked, points, folder, compute=compute, part=part, progress=progress)
+            outcome = run_sweep(asked, points, folder, compute=compute, part=own, progress=progress)
     except KeyboardInterrupt:
         print(f"\nidjax: interrupted; finished points are kept in {out}: run it again to go on", file=sys.stderr)
         return 130
@@ -89,27 +86,12 @@ def show(folder: Path, *, json: bool = False) -> int:
     return _show(folder, Folder(folder).read(), json)
 
 
-def _join(coordinator: str | None, process: str | None) -> tuple[int, int]:
-    """Joins the processes of jax.distributed; the number of this one and of all."""
-    if coordinator is None:
-        if process is not None:
-            raise IdjaxError("--process needs --coordinator, as localhost:1234")
-        return 0, 1
-    index, count = None, None
-    if process is not None:
-        try:
-            index, count = map(int, process.split("/"))
-        except ValueError:
-            index, count = 0, 0
-        if not 0 <= index < count:
-            raise IdjaxError(f"--process is {process}: give its number from 0, and that of all, as 0/2")
-    import jax
-
-    try:
-        jax.distributed.initialize(coordinator, count, index)
-    except (RuntimeError, ValueError) as error:
-        raise IdjaxError(f"--coordinator {coordinator}: {' '.join(str(error).split())}") from error
-    return jax.process_index(), jax.process_count()
+def _part(text: str) -> tuple[int, int]:
+    """Number of this process, and of all that share the folder, from "0/2"."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and int(number) < int(of)):
+        raise IdjaxError(f"--part is {text}: give the number of this process from 0, and that of all, as 0/2")
+    return int(number), int(of)
 
 
 def _show(folder: Path, outcome: "SweepOutcome", json: bool) -> int:

@@ -18,7 +18,7 @@ def build(
 
     Source: Keras 3.15, CosineDecay (Loshchilov and Hutter 2017) and ExponentialDecay.
     """
-    if schedule == Schedule():
+    if not schedule.changes:
         return jnp.asarray(learning_rate)
     warm = schedule.warmup * steps_per_epoch
     left = max(epochs * steps_per_epoch - warm, 1.0)

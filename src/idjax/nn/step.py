@@ -17,7 +17,7 @@ from idjax.nn import losses, metrics, optimizers, rounding, schedules
 from idjax.nn.losses import unit_penalty
 from idjax.nn.model import DenseModel, kernels_of
 from idjax.nn.rounding import State
-from idjax.settings import Schedule, Settings, parse_schedule
+from idjax.settings import Schedule, Settings
 
 
 class Plan(NamedTuple):
@@ -88,7 +88,6 @@ class Rows(NamedTuple):
 
 def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int = 0) -> Plan:
     """The part of the settings that shapes the compiled program; rows is needed where the learning rate changes."""
-    schedule = parse_schedule(settings.schedule)
     return Plan(
         optimizer=settings.optimizer,
         has_momentum=settings.momentum > 0,
@@ -104,10 +103,10 @@ def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int =
         dtype=settings.dtype,
         numbers=tuple(settings.numbers),
         rounding=settings.rounding,
-        schedule=schedule,
-        widths=settings.widths,
+        schedule=settings.schedule,
+        widths=settings.hidden,
         hidden_activation=settings.hidden_activation,
-        run=(0, 0) if schedule == Schedule() else (-(-rows // settings.batch_size), settings.epochs),
+        run=(-(-rows // settings.batch_size), settings.epochs) if settings.schedule.changes else (0, 0),
     )
 
 

@@ -25,7 +25,7 @@ from idjax.prediction.dynamics import (
     trajectory_for,
 )
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
-from idjax.settings import Settings, check
+from idjax.settings import Settings
 from idjax.types import Curve, ModeGroup, OnProgress, Weights, end_to_end, silent
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
@@ -61,7 +61,7 @@ def predict(
       ((9,), True)
     """
     begin = time.perf_counter()
-    settings = check(settings or Settings())
+    settings = settings or Settings()
     dataset = as_dataset(data, target, settings.data_dtype)
     x, y = dataset.x, dataset.y
     rows = training_rows(len(x), settings.validation_split, settings.batch_size)
@@ -111,7 +111,7 @@ def predict_from_moments(
             )
         # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
         linear = (
-            settings.optimizer == "sgd" and settings.schedule == "constant" and not (spec.empirical_rows or spec.layers)
+            settings.optimizer == "sgd" and not settings.schedule.changes and not (spec.empirical_rows or spec.layers)
         )
         if details:
             rates = None
@@ -145,8 +145,8 @@ def times_of_groups(train: MomentSet, settings: Settings, problem: QuadraticProb
 
 
 def _spec(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> RunSpec:
-    layers = start_layers(settings.start, (train.raw.inputs, *settings.widths, train.raw.outputs), settings.seed)
-    several = layers if settings.widths or not settings.linear else ()
+    layers = start_layers(settings.start, (train.raw.inputs, *settings.hidden, train.raw.outputs), settings.seed)
+    several = layers if settings.hidden or not settings.linear else ()
     return RunSpec(problem, problem.enter(end_to_end(layers)), settings, train.raw.count, layers=several)
 
 

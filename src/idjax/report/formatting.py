@@ -87,7 +87,7 @@ def settings_parts(settings: Settings) -> list[str]:
     ]
     if settings.beta_1 is not None:
         parts.insert(1, f"β₁ {settings.beta_1:g}")
-    if settings.schedule != "constant":
+    if settings.schedule.changes:
         parts.insert(1, f"schedule {settings.schedule}")
     if settings.activation != "linear":
         parts.append(f"{settings.activation} output")

@@ -61,7 +61,7 @@ def _table(curve: Curve) -> Iterator[str]:
 
 def _learning_rate(curve: Curve, settings: Settings) -> str:
     text = f"{settings.step_size:.4g}"
-    if settings.schedule != "constant":
+    if settings.schedule.changes:
         text += f", {settings.schedule}"
     if fastest := curve.fastest:
         inside = math.isfinite(fastest.steps)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from idjax.results.diagnosis import Diagnosis, Prescription, Proof
+from idjax.settings import Settings, plain
 from idjax.types import Curve, IdjaxError
 
 
@@ -166,6 +167,8 @@ def _git_revision() -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return _plain(plain(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

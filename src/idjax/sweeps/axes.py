@@ -4,18 +4,21 @@ A config is a Python file that ends in `sweep = Sweep(...)`. Every axis names it
 order; the points of a sweep are the product of its axes, the last one fastest. No JAX inside.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
 import math
 import typing
+from collections.abc import Iterator
 
 import numpy as np
 
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings, plain_value
 from idjax.types import IdjaxError, Value
 
-"""What a field can be set to."""
+Given = Value | tuple[int | float, ...] | Schedule
+"""What an axis sets a field to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Axis(typing.Protocol):
         """The fields of `Settings` or `Gaussian` that it sets."""
         ...
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """One value for each field, point by point."""
         ...
 
@@ -60,14 +63,14 @@ class Grid:
     """One field at the values given."""
 
     field: str
-    points: tuple[Value, ...]
+    points: tuple[Given, ...]
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Its one field."""
         return (self.field,)
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """As given."""
         return [(point,) for point in self.points]
 
@@ -87,7 +90,7 @@ class LinearGrid:
         """Its one field."""
         return (self.field,)
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """In ascending order of their number; IdjaxError for bounds that span no grid."""
         _check_range(self.field, self.low, self.high, self.count)
         return _column(np.linspace(self.low, self.high, self.count), self.whole)
@@ -97,7 +100,7 @@ class LinearGrid:
 class LogGrid(LinearGrid):
     """The same, equally spaced in the logarithm; both bounds are positive."""
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """In ascending order of their number; IdjaxError for bounds that span no grid."""
         _check_range(self.field, self.low, self.high, self.count, positive=True)
         return _column(np.geomspace(self.low, self.high, self.count), self.whole)
@@ -120,7 +123,7 @@ class Random:
         """Its one field."""
         return (self.field,)
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """In the order drawn; IdjaxError for bounds that span no range."""
         _check_range(self.field, self.low, self.high, self.count, positive=self.log)
         if self.seed < 0:
@@ -146,7 +149,7 @@ class Paired:
         """The fields of all its axes."""
         return tuple(field for axis in self.axes for field in axis.fields)
 
-    def values(self) -> list[tuple[Value, ...]]:
+    def values(self) -> list[tuple[Given, ...]]:
         """The points side by side; IdjaxError unless the axes are equally long."""
         parts = [axis.values() for axis in self.axes]
         if len({len(part) for part in parts}) > 1:
@@ -159,7 +162,7 @@ class Paired:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """One run of a sweep: its number, what the axes set, and what follows from that."""
+    """One run of a sweep: its number, what the axes set (in plain words and numbers), and what follows from that."""
 
     index: int
     at: dict[str, Value]
@@ -201,16 +204,29 @@ class Sweep:
         points = []
         for index, parts in enumerate(itertools.product(*(_values(axis) for axis in self.axes))):
             raw = dict(zip(self.fields, itertools.chain(*parts), strict=True))
-            at = {field: _cast(field, value, types[field]) for field, value in raw.items()}
-            points.append(Point(index, at, *self._with(at)))
+            given = {field: _cast(field, value, types[field]) for field, value in raw.items()}
+            at = {field: plain_value(field, value) for field, value in given.items()}
+            with self.blaming(index, at):
+                points.append(Point(index, at, *self._with(given)))
         _check_distinct(points)
         return tuple(points)
 
-    def _with(self, at: dict[str, Value]) -> tuple[Gaussian | str, Settings]:
-        of_settings = {field: value for field, value in at.items() if field in _SETTINGS}
+    @contextlib.contextmanager
+    def blaming(self, index: int, at: dict[str, Value]) -> Iterator[None]:
+        """Puts the axis whose field an error begins with before it, or else the point."""
+        try:
+            yield
+        except IdjaxError as error:
+            field = str(error).split()[0].removeprefix("--").replace("-", "_")
+            where = ", ".join(f"{name}={value}" for name, value in at.items())
+            point = f"point {index} ({where})" if at else "settings"
+            raise IdjaxError(f"{f'axis {field}' if field in at else point}: {error}") from None
+
+    def _with(self, given: dict[str, typing.Any]) -> tuple[Gaussian | str, Settings]:
+        of_settings = {field: value for field, value in given.items() if field in _SETTINGS}
         data = self.data
         if isinstance(data, Gaussian):
-            data = dataclasses.replace(data, **{field: value for field, value in at.items() if field not in _SETTINGS})
+            data = dataclasses.replace(data, **{key: value for key, value in given.items() if key not in _SETTINGS})
         return data, dataclasses.replace(self.settings, **of_settings)
 
 
@@ -223,11 +239,11 @@ def _types(data: Gaussian | str) -> dict[str, typing.Any]:
     return {**_SETTINGS, **(_GAUSSIAN if isinstance(data, Gaussian) else {})}
 
 
-def _column(numbers: np.ndarray, whole: bool) -> list[tuple[Value, ...]]:
+def _column(numbers: np.ndarray, whole: bool) -> list[tuple[Given, ...]]:
     return [(round(number) if whole else number,) for number in numbers.tolist()]
 
 
-def _values(axis: Axis) -> list[tuple[Value, ...]]:
+def _values(axis: Axis) -> list[tuple[Given, ...]]:
     values = axis.values()
     if not values:
         raise IdjaxError(f"axis {'/'.join(axis.fields)}: it has no points; give at least one")
@@ -255,8 +271,8 @@ def _check_field(field: str, fields: tuple[str, ...], types: dict[str, typing.An
     raise IdjaxError(f"axis {field}: there is no such setting; {hint}")
 
 
-def _cast(field: str, value: Value, kind: typing.Any) -> Value:
-    """The value as the type of its field, one of its words where it has a few."""
+def _cast(field: str, value: Given, kind: typing.Any) -> Given:
+    """The value as the type of its field, or one of its words; `Settings` checks widths, penalties and schedules."""
     if typing.get_origin(kind) is typing.Literal:
         words = typing.get_args(kind)
         if value not in words:
@@ -265,7 +281,7 @@ def _cast(field: str, value: Value, kind: typing.Any) -> Value:
     kinds = typing.get_args(kind) or (kind,)
     if type(value) is int and float in kinds:
         return float(value)
-    if type(value) in kinds:
+    if type(value) in kinds or not {*kinds} <= {*_KINDS, type(None)}:
         return value
     named = " or ".join(_KINDS[part] for part in kinds if part in _KINDS)
     raise IdjaxError(f"axis {field}: {value!r} is not a {named}")

@@ -5,7 +5,6 @@ import pathlib
 
 from idjax.data import load, training_rows
 from idjax.data.config_files import configs_folder, run_config
-from idjax.settings import check
 from idjax.sweeps.axes import Gaussian, Point, Sweep
 from idjax.types import IdjaxError
 
@@ -37,14 +36,11 @@ def check_points(sweep: Sweep) -> tuple[Point, ...]:
     points = sweep.expand()
     rows = len(load(sweep.data).x) if isinstance(sweep.data, str) else 0
     for point in points:
-        try:
-            check(point.settings)
+        with sweep.blaming(point.index, point.at):
             if isinstance(point.data, Gaussian):
                 _check_gaussian(point.data)
                 rows = point.data.rows
             training_rows(rows, point.settings.validation_split, point.settings.batch_size)
-        except IdjaxError as error:
-            raise IdjaxError(f"{_blamed(sweep, point, str(error))}: {error}") from None
     return points
 
 
@@ -61,15 +57,6 @@ def _check_gaussian(data: Gaussian) -> None:
         if not holds:
             field = what.partition(":")[0]
             raise IdjaxError(f"{field} is {getattr(data, field)}: {what.partition(': ')[2]}")
-
-
-def _blamed(sweep: Sweep, point: Point, reason: str) -> str:
-    """The axis whose field the reason begins with, or the whole point."""
-    field = reason.split()[0].removeprefix("--").replace("-", "_")
-    if field in sweep.fields:
-        return f"axis {field}"
-    at = ", ".join(f"{name}={value}" for name, value in point.at.items())
-    return f"point {point.index} ({at})" if at else "settings"
 
 
 def _published(name: str) -> pathlib.Path:

@@ -6,13 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from idjax.results import store
-from idjax.settings import Settings
+from idjax.settings import STACKED, Settings
 from idjax.sweeps.axes import Gaussian, Point, Sweep
 
-STACKED = (
-    "start", "seed", "learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at",
-)  # fmt: skip
-"""Settings that are traced or belong to the start: runs that differ in them alone share a program and its calls."""
 SHARD_POINTS = 32
 """Points of a shard at most: what a kill can lose, and what a stacked training holds in memory."""
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from idjax.moments.normalize import Normalizer
 from idjax.nn.model import start_layers, to_params
 from idjax.nn.step import Hyper, Plan, Rows, hyper_for, initial_state, train_epochs, train_runs
-from idjax.settings import Settings, against_blocks
+from idjax.settings import Settings
 from idjax.training.block_epochs import Runs, batches_in_a_block, initial_runs, params_of, train_in_blocks
 from idjax.training.sharding import spread
 
@@ -29,7 +29,7 @@ def goes_in_blocks(settings: Settings, rows: int, weights: int, runs: int = 1) -
     Args:
       rows: of training.  weights: numbers in a kernel.
     """
-    if settings.solver != "auto" or against_blocks(settings) or settings.batch_size == rows:
+    if settings.solver != "auto" or settings.against_blocks or settings.batch_size == rows:
         return settings.solver == "blocks"
     pays = batches_in_a_block(settings.batch_size) > 1 and settings.batch_size * weights >= SMALL_STEP
     return (pays or runs > 1) and rows * settings.epochs * runs >= WORTH_A_COMPILATION
@@ -41,7 +41,7 @@ class Ensemble:
     def __init__(self, plan: Plan, settings: Sequence[Settings], inputs: int, in_blocks: bool):
         hypers = [hyper_for(each) for each in settings]
         params = [
-            to_params(start_layers(each.start, (inputs, *each.widths, plan.outputs), each.seed), each.dtype)
+            to_params(start_layers(each.start, (inputs, *each.hidden, plan.outputs), each.seed), each.dtype)
             for each in settings
         ]
         self.plan, self.in_blocks = plan, in_blocks

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 
 from idjax.data import Dataset, as_dataset
-from idjax.settings import Settings, check
+from idjax.settings import STACKED, Settings
 from idjax.training.train import PreparedData, prepare, train_group
 from idjax.types import Curve, Progress
 
@@ -22,9 +22,6 @@ MOST_NUMBERS = 2**26
 MOST_RUNS = 64
 THREADS = min(os.cpu_count() or 1, 8)
 """Stacks trained at a time: the products of one are too small to be shared among cores."""
-
-_FREE = {"learning_rate", "momentum", "beta_1", "beta_2", "epsilon", "weight_decay", "learned_at", "start", "seed"}
-"""Settings in which the runs of a group may differ: traced, or of no matter to the program."""
 
 
 def train_many(
@@ -55,7 +52,7 @@ def train_many(
       True
     """
     groups: dict[Hashable, list[int]] = {}
-    for index, each in enumerate(map(check, settings)):
+    for index, each in enumerate(settings):
         groups.setdefault(_program(each), []).append(index)
     curves: dict[int, Curve] = {}
     with ThreadPoolExecutor(THREADS) as pool:
@@ -98,7 +95,7 @@ def _stacks(ground: PreparedData, settings: Sequence[Settings], members: Sequenc
 
 def _program(settings: Settings) -> Hashable:
     """What the runs of a group have in common."""
-    fixed = [getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in _FREE]
+    fixed = [getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in STACKED]
     return (*fixed, settings.momentum > 0)
 
 

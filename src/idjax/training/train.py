@@ -17,7 +17,7 @@ from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.learned import crossing, explained_variance
 from idjax.nn.model import from_params, layers_of
 from idjax.nn.step import Plan, Rows, plan_for, shape_correlation
-from idjax.settings import Settings, check
+from idjax.settings import Settings
 from idjax.training.ensemble import Ensemble, goes_in_blocks
 from idjax.types import Curve, IdjaxError, Progress
 
@@ -84,7 +84,7 @@ def train(
       ((9,), True)
     """
     begin = time.perf_counter()
-    settings = check(settings or Settings())
+    settings = settings or Settings()
     dataset = as_dataset(data, target, settings.data_dtype)
     with jax.enable_x64(settings.dtype == "float64"):
         heard = on_epoch or (lambda _: None)

@@ -14,7 +14,7 @@ from idjax.moments.normalize import encode, fit
 from idjax.nn.model import start_weights
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 from idjax.types import Curve, ModeGroup, Weights
 
 TUNED = 0.2
@@ -137,7 +137,7 @@ class Context:
         if settings == self.settings:
             return self.before.epochs_to_learn if self.before else math.nan
         judged = self._judged(settings)
-        if settings.optimizer == "sgd" and settings.schedule == "constant" and settings.dtype != "bfloat16":
+        if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":
             # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
             judged = dataclasses.replace(judged, epochs=1)
         if judged not in self._epochs:
@@ -184,9 +184,10 @@ class Context:
 
     def tuned(self, **changes: object) -> dict[str, object]:
         """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
-        changes = {"optimizer": "sgd", **plain_numbers(), "momentum": 0.0, "nesterov": False} | changes
+        plain = {"optimizer": "sgd", "solver": "auto", **plain_numbers(), "momentum": 0.0, "nesterov": False}
+        changes = plain | changes
         rate = TUNED * self.max_rate(**changes)
-        return {**changes, "learning_rate": two_digits(rate), "schedule": "constant"}
+        return {**changes, "learning_rate": two_digits(rate), "schedule": Schedule()}
 
     def tails(self, settings: Settings) -> float:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""

@@ -21,7 +21,7 @@ from idjax.prediction.problem import mode_groups
 from idjax.report.formatting import count
 from idjax.report.notebook import Shown
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
-from idjax.settings import DiagnosisSettings, Settings, check
+from idjax.settings import DiagnosisSettings, Settings, plain
 from idjax.types import IdjaxError, OnProgress, Progress, Weights, silent
 
 MOST_IN_MEMORY = 2**30
@@ -68,9 +68,9 @@ def diagnose(
       ['mean-dominated']
     """
     begin = time.perf_counter()
-    settings = check(settings or DiagnosisSettings())
-    if settings.widths:
-        raise IdjaxError(f"--hidden is {settings.hidden}: a diagnosis is of one Dense layer; leave it out")
+    settings = settings or DiagnosisSettings()
+    if settings.hidden:
+        raise IdjaxError(f"--hidden is {plain(settings)['hidden']}: a diagnosis is of one Dense layer; leave it out")
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
     context = measure(rows, settings, budget, progress)

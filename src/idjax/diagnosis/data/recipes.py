@@ -42,7 +42,7 @@ def keras_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool)
 def _program(
     name: str, settings: Settings, numbers: Mapping[str, float], inputs: int, outputs: int, autoencoder: bool
 ) -> str:
-    usual = settings.loss == "mse" and settings.activation == "linear" and settings.schedule == "constant"
+    usual = settings.loss == "mse" and settings.activation == "linear" and not settings.schedule.changes
     if not usual or settings.activity_l1 or settings.activity_l2 or settings.optimizer not in ("sgd", "adam"):
         raise ValueError(f"no recipe for {settings}")
     momentum = {"momentum": settings.momentum} if settings.momentum else {}

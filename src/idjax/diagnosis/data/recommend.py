@@ -75,7 +75,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
     linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
     # Weights in bfloat16 would stall: the recipes have float32 ones.
     full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
-    base = dataclasses.replace(given, **linear, **full)
+    base = dataclasses.replace(given, **linear, **full, solver="auto")
     batches = sorted({min(batch, context.rows) for batch in (*BATCHES, given.batch_size)})
     places = _places(context)
     for index, (normalize, space) in enumerate(places):

@@ -18,7 +18,7 @@ from idjax.diagnosis.program.layer_moments import moments_of_inputs
 from idjax.diagnosis.program.observe import Observed, listen, observe, weights_of
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding, ModelDiagnosis
-from idjax.settings import DiagnosisSettings, Settings, check
+from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, OnProgress, Progress, silent
 
 
@@ -55,7 +55,7 @@ def diagnose_model(
       IdjaxError: for what is no Flax model, parameters or shapes that do not match, and calls that need more; the line
         says what to pass.
     """
-    begin, settings = time.perf_counter(), check(settings or DiagnosisSettings())
+    begin, settings = time.perf_counter(), settings or DiagnosisSettings()
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a model has this code")
     batch, rows = arrays_of(batch)
     whole = functional(model, params, kwargs or {}, rngs)

@@ -16,7 +16,6 @@ from idjax.prediction.dynamics.trajectory import (
     UndefinedTrajectory,
     undefined_by_rounding,
 )
-from idjax.settings import parse_schedule
 from idjax.theory.adam import forecast, mean_dominated
 from idjax.theory.adam.recursion import AdamForm, AdamInputs, AdamRate, AdamRule
 from idjax.theory.full_batch.stepped import Watched
@@ -113,7 +112,7 @@ def _adam_run(spec: RunSpec) -> tuple[_AdamRun, Float[np.ndarray, " k"]]:
     settings, numbers = spec.settings, spec.settings.numbers
     beta_1, weight_decay = numbers.get("beta_1", 0.0), numbers.get("weight_decay", 0.0)
     rule = AdamRule(beta_1, numbers["beta_2"], numbers["epsilon"], weight_decay)
-    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, spec.steps, settings.epochs)
+    rate = schedules.build(settings.schedule, settings.step_size, spec.steps, settings.epochs)
     rate = cast(AdamRate, rate if callable(rate) else settings.step_size)
     steps = np.arange(1.0, settings.epochs + 1) * spec.steps
     watched, constants = spec.watched()

@@ -95,7 +95,7 @@ def _others(spec: RunSpec, count: int) -> list[RunSpec]:
     inputs, outputs = problem.train.inputs, problem.train.outputs
     if spec.layers:
         seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
-        drawn = [start_layers(settings.start, (inputs, *settings.widths, outputs), int(seed)) for seed in seeds]
+        drawn = [start_layers(settings.start, (inputs, *settings.hidden, outputs), int(seed)) for seed in seeds]
         return [spec._replace(start=end_to_end(layers), layers=layers) for layers in drawn]
     limit, draws = np.sqrt(6 / (inputs + outputs)), np.random.default_rng(settings.seed)
     kernels = (draws.uniform(-limit, limit, (inputs, outputs)) for _ in range(count))

@@ -14,7 +14,7 @@ RARE = 0.3
 
 def applies(spec: RunSpec) -> str | None:
     """Why this is no theory of the run, as flags; empty where it is of another kind."""
-    if spec.layers or spec.empirical_rows or spec.settings.optimizer != "sgd" or spec.settings.schedule != "constant":
+    if spec.layers or spec.empirical_rows or spec.settings.optimizer != "sgd" or spec.settings.schedule.changes:
         return ""
     return beyond_quadratic(spec.settings)
 

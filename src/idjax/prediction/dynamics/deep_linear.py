@@ -67,7 +67,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
 def _notes(spec: RunSpec, trajectory: SampledTrajectory) -> tuple[str, ...]:
     """What the narrowest layer leaves, and how far the span of the outputs is from the principal axes."""
     problem, (kernel, _) = spec.problem, end_to_end(trajectory.layers)
-    rank = min(spec.settings.widths)
+    rank = min(spec.settings.hidden)
     if rank >= min(kernel.shape):
         return ()
     least = left_by_bottleneck(spec) + floor_of(problem)
@@ -84,7 +84,7 @@ def _notes(spec: RunSpec, trajectory: SampledTrajectory) -> tuple[str, ...]:
 
 def left_by_bottleneck(spec: RunSpec) -> float:
     """The training loss that the narrowest layer leaves above that of the best single layer, docs/deep.md (D4)."""
-    problem, rank = spec.problem, min(spec.settings.widths)
+    problem, rank = spec.problem, min(spec.settings.hidden)
     return deep_linear.discarded(
         problem.train.covariance_xx, problem.reference.kernel, problem.output_shares, rank, problem.train.weight
     )

@@ -32,7 +32,7 @@ def applies(spec: RunSpec) -> str | None:
         return ""
     for holds, what in (
         (settings.optimizer == "sgd", f"--moments data with --optimizer {settings.optimizer}"),
-        (settings.schedule == "constant", f"--moments data with --schedule {settings.schedule}"),
+        (not settings.schedule.changes, f"--moments data with --schedule {settings.schedule}"),
         (settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
     ):
         if not holds:

@@ -103,7 +103,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     trajectory.how = f"linearised at the start, {settings.optimizer} on {space}"
     trajectory.how += "" if spec.full_batch else ", the noise of the batches left out"
     ends = network.layers(weights)
-    trajectory.layers = ends if settings.widths else ()
+    trajectory.layers = ends if settings.hidden else ()
     trajectory.notes = (
         _trust(trajectory.kernel_drift),
         *unreachable(spec, training),

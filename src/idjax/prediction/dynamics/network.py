@@ -109,11 +109,11 @@ def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
 def dead(spec: RunSpec, rows: Seen, layers: Layers, when: str) -> list[str]:
     """Units of relu that are 0 on every row, where no gradient reaches them."""
     settings, z, notes = spec.settings, np.asarray(rows.z), []
-    kinds = [settings.hidden_activation] * len(settings.widths) + [settings.activation]
+    kinds = [settings.hidden_activation] * len(settings.hidden) + [settings.activation]
     for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
         z = z @ layer.kernel + layer.bias
         if kind == "relu" and len(units := np.flatnonzero((z <= 0).all(axis=0))):
-            where = f"hidden layer {index + 1}" if index < len(settings.widths) else "the output layer"
+            where = f"hidden layer {index + 1}" if index < len(settings.hidden) else "the output layer"
             notes.append(f"dead {when}, 0 on every training row: {_named('unit', units, z.shape[1])} of {where}")
         z = np.asarray(ACTIVATIONS[kind](jnp.asarray(z)))
     return notes

@@ -20,7 +20,6 @@ from idjax.prediction.dynamics.trajectory import (
     Trajectory,
     undefined_by_rounding,
 )
-from idjax.settings import parse_schedule
 from idjax.theory.sgd import horizons, minibatch, order_spread
 from idjax.types import Weights
 
@@ -36,7 +35,7 @@ def applies(spec: RunSpec) -> str | None:
     settings = spec.settings
     if spec.layers or spec.full_batch or spec.empirical_rows:
         return ""
-    if settings.optimizer != "sgd" or settings.schedule == "constant":
+    if settings.optimizer != "sgd" or not settings.schedule.changes:
         return ""
     return beyond_quadratic(settings)
 
@@ -46,7 +45,7 @@ def build(spec: RunSpec) -> Trajectory:
     if undefined := undefined_by_rounding(spec):
         return undefined
     settings, problem = spec.settings, spec.problem
-    rate = schedules.build(parse_schedule(settings.schedule), 1.0, spec.steps, settings.epochs)
+    rate = schedules.build(settings.schedule, 1.0, spec.steps, settings.epochs)
     assert callable(rate)
     shape = np.asarray(rate(jnp.arange(float(settings.epochs * spec.steps)))).reshape(settings.epochs, spec.steps)
     watched, constants = spec.watched()

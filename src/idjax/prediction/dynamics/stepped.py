@@ -11,7 +11,7 @@ from jaxtyping import Array
 from idjax.nn import optimizers, schedules
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
-from idjax.settings import Settings, parse_schedule
+from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
 from idjax.types import Stall
@@ -30,7 +30,7 @@ ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "ma
 def applies(spec: RunSpec) -> str | None:
     """Why this is no theory of the run, as flags; empty where it is of another kind."""
     settings = spec.settings
-    if spec.layers or not spec.full_batch or (settings.optimizer == "sgd" and settings.schedule == "constant"):
+    if spec.layers or not spec.full_batch or (settings.optimizer == "sgd" and not settings.schedule.changes):
         return ""
     return beyond_quadratic(settings)
 
@@ -60,7 +60,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
         state, losses, seen = stepped.follow(transformation, layer, state, watched, size, rounding=settings.rounding)
         record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
         done += size
-        if plain and settings.schedule == "constant" and settings.dtype != "float64":
+        if plain and not settings.schedule.changes and settings.dtype != "float64":
             passed = _passed(layer, stepped.error_of(layer, state), settings.step_size, settings.dtype)
             still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
@@ -81,7 +81,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
 
 @functools.lru_cache(maxsize=32)
 def _transformation(settings: Settings, steps: int) -> optax.GradientTransformation:
-    rate = schedules.build(parse_schedule(settings.schedule), settings.step_size, steps, settings.epochs)
+    rate = schedules.build(settings.schedule, settings.step_size, steps, settings.epochs)
     return optimizers.build(
         settings.optimizer,
         rate if callable(rate) else settings.step_size,

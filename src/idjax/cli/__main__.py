@@ -1,0 +1,5 @@
+"""`python -m idjax.cli` is `idjax`."""
+
+from idjax.cli.app import main
+
+main()

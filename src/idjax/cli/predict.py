@@ -1,0 +1,46 @@
+"""`idjax predict`: what training will do, in the terminal, as JSON and as a figure."""
+
+from pathlib import Path
+
+import idjax
+from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags
+
+
+def predict(
+    data: Data,
+    *,
+    target: Target = None,
+    settings: TrainingFlags = DEFAULTS,
+    out: Path | None = None,
+    json: Json = False,
+    quiet: bool = False,
+) -> int:
+    """Say what training will do, from the moments of the data alone.
+
+    Parameters
+    ----------
+    out:
+        Folder for prediction.json and a figure.
+    quiet:
+        Print the summary without the epochs, and no progress.
+    """
+    from idjax.report.progress import progress_bar
+    from idjax.results import store
+
+    folder = store.check_folder(out) if out else None
+    dataset = idjax.load(data, target, settings.data_dtype)
+    with progress_bar(quiet) as progress:
+        curve = idjax.predict(dataset, settings, progress=progress)
+    text = store.to_json({"data": dataset.source, "settings": settings, **store.curve_object(curve)})
+    if folder:
+        from idjax.report.curves import curve_figure
+        from idjax.report.drawing import to_png
+
+        store.write(folder, {"prediction.json": text, "curve.png": to_png(curve_figure(curve, None))})
+    if json:
+        print(text, end="")
+    else:
+        from idjax.report.prediction import prediction_lines
+
+        print(*prediction_lines(dataset, settings, curve, quiet), sep="\n")
+    return 0
