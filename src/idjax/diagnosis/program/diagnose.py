@@ -54,6 +54,14 @@ def diagnose_model(
     Raises:
       IdjaxError: for what is no Flax model, parameters or shapes that do not match, and calls that need more; the line
         says what to pass.
+
+    Example:
+      >>> from flax import linen as nn
+      >>> x = np.random.default_rng(0).normal(10, 1, (64, 3)).astype(np.float32)
+      >>> params = nn.Dense(2).init(jax.random.key(0), x)
+      >>> found = diagnose_model(nn.Dense(2), params, (x, x[:, :2]), lambda out, y: ((out - y) ** 2).mean())
+      >>> [(finding.code, finding.layers) for finding in found.causes]
+      [('layer-mean', ('dense',))]
     """
     begin, settings = time.perf_counter(), settings or DiagnosisSettings()
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a model has this code")
@@ -68,20 +76,22 @@ def diagnose_model(
     _require_a_slope(found, seen, context.layers)
     progress(Progress(1, 1, "done"))
     findings = tuple(finding for finding in found if finding.code in wanted)
-    return ModelDiagnosis(
-        source=source or type(model).__name__,
-        rows=rows,
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
-        loss=seen.loss,
-        optimizer=settings.optimizer,
-        learning_rate=settings.step_size,
-        verdict=_verdict(findings, seen.loss),
-        layers=context.layers,
-        findings=findings,
-        curvature=context.curvature,
-        unseen=(*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
-        seconds=time.perf_counter() - begin,
-    )
+    facts = _facts(context, seen, listener, whole) | {"source": source or type(model).__name__, "rows": rows}
+    verdict, seconds = _verdict(findings, seen.loss), time.perf_counter() - begin
+    return ModelDiagnosis(**facts, findings=findings, verdict=verdict, seconds=seconds)
+
+
+def _facts(context: ProgramContext, seen: Observed, listener: Listener, whole: Functional) -> dict[str, Any]:
+    """The diagnosis apart from what is found: the layers, the curvature, the run that it is of."""
+    return {
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
+        "loss": seen.loss,
+        "optimizer": context.settings.optimizer,
+        "learning_rate": context.settings.step_size,
+        "layers": context.layers,
+        "curvature": context.curvature,
+        "unseen": (*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
+    }
 
 
 def _context(
