@@ -1,7 +1,7 @@
 """Numbers, settings and verdicts in words, the same in tables, captions, figures and pages."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription
 from idjax.results.program import LayerFinding
@@ -261,7 +261,7 @@ def count(value: float) -> str:
     return f"{value:.3g}"
 
 
-def listed(names: list[str], most: int = 4) -> str:
+def listed(names: Sequence[str], most: int = 4) -> str:
     """Names with commas, the first few of many."""
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"

@@ -35,7 +35,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     first = layers[0]
     moments = context.moments[first.path]
     cured = effect("mean subtracted", context.ends(first), centred(moments), moments.noise)
-    names = listed(list(named(layers)))
+    names = listed(named(layers))
     return EXPLANATION.layer_finding(
         message=f"{names}: the mean of the inputs is {count(first.mean_share)} times all that varies, and its "
         f"curvature {count(1 / cured.top)} times what it is once centred",

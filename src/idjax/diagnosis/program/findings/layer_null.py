@@ -41,7 +41,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     # Channels of 0 add nothing to M, and of constant ones alone nothing is left.
     changed = bool(first.constant) and not moments.constant.all()
     return EXPLANATION.layer_finding(
-        message=f"{listed(list(named(layers)))}: {len(which)} of {first.channels} channels of the input are {size} in "
+        message=f"{listed(named(layers))}: {len(which)} of {first.channels} channels of the input are {size} in "
         "every row",
         evidence={"channels": [str(channel) for channel in which], "null modes": first.null_modes},
         cost=1.0,

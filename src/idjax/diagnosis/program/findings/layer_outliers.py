@@ -40,7 +40,7 @@ def _shows(layer: LayerFacts) -> bool:
 def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
     cured = effect("each feature standardised", context.ends(first), standardised(context.moments[first.path]))
-    names = listed(list(named(layers)))
+    names = listed(named(layers))
     return EXPLANATION.layer_finding(
         message=f"{names}: feature {first.outlier_feature} has {first.outlier:.0%} of the mean square of the inputs, "
         f"{count(first.outlier_ratio)} times the median of the others",

@@ -53,7 +53,7 @@ def _size(layer: LayerFacts) -> float:
 def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFinding:
     first = layers[0]
     moments, size, apart = context.moments[first.path], _size(first), _apart_from_mean(first)
-    names = listed(list(named(layers)))
+    names = listed(named(layers))
     after = centred_and_divided(moments, size) if apart else divided(moments, size)
     cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
     steps = "subtract the mean of the inputs and " if apart else ""
