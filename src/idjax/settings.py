@@ -38,7 +38,7 @@ class Schedule:
     kind is constant, cosine (to 0 at the end of the run) or exponential (times `factor` an epoch).
 
     Example:
-      >>> print(Schedule("cosine", warmup=2))
+      >>> print(Schedule("cosine", warmup=2.0))
       warmup=2+cosine
     """
 
@@ -241,7 +241,7 @@ def plain(settings: Settings) -> dict[str, Value]:
     """The settings as JSON and Parquet hold them: schedule, widths and penalties in the words of the command line.
 
     Example:
-      >>> plain(Settings(hidden=(64, 8), schedule=Schedule(warmup=2)))["hidden"]
+      >>> plain(Settings(hidden=(64, 8), schedule=Schedule(warmup=2.0)))["hidden"]
       '64,8'
     """
     return {
