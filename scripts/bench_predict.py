@@ -16,7 +16,7 @@ from collections.abc import Callable
 import idjax
 from idjax.data import training_rows
 from idjax.moments.moments import measure
-from idjax.prediction.predict import predict_from_moments
+from idjax.prediction.predict import predict_run, run_spec
 
 
 def least(call: Callable[[], object], times: int = 5) -> float:
@@ -47,7 +47,7 @@ def main() -> None:
         settings = dataclasses.replace(base, **changes)
 
         def curve(details: bool, beyond: bool = True, settings: idjax.Settings = settings) -> object:
-            return predict_from_moments(train, validation, settings, band=False, details=details, beyond=beyond)
+            return predict_run(run_spec(train, validation, settings)._replace(beyond=beyond), details=details)
 
         short = dataclasses.replace(settings, epochs=arguments.trained_epochs)
         idjax.train(data, short)

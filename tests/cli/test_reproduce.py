@@ -14,8 +14,9 @@ from idjax.published.experiments import Claim, Experiment, VarianceScan
 from idjax.published.outcomes import ScanOutcome
 from idjax.published.variance_scan import run_scan
 from idjax.report import comparison as compare
+from idjax.report.formatting import ending
 from idjax.training.train import train
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Status
 
 
 def experiment(name: str) -> Experiment:
@@ -166,6 +167,20 @@ def test_prediction_error_counts_every_epoch(uniform):
     assert compare.prediction_error(worse, pair.predicted) == pytest.approx(0.5, abs=0.01)
 
 
+def test_rmsprop_of_the_attempts_is_outside_its_range_and_does_not_diverge():
+    """F13 of the shared cases; the control is a rate that no run survives."""
+    experiment = reproduce.load_experiment("attempts")
+    assert isinstance(experiment, Experiment)
+    run = next(run for run in experiment.runs if run.settings.optimizer == "rmsprop")
+    data = load(experiment.data)
+    predicted = predict(data, run.settings, band=False)
+    assert predicted.status is Status.OUTSIDE_RANGE
+    assert ending(predicted) == "outside its range"
+    lost = predict(data, dataclasses.replace(run.settings, optimizer="sgd", learning_rate=1.0, epochs=3), band=False)
+    assert lost.status is Status.DIVERGES
+    assert ending(lost) == "diverged"
+
+
 def test_verdicts(uniform):
     _, pair = uniform
     assert "0.99 would take 153" in compare.verdict(pair.trained, pair.predicted, 0.99)
@@ -175,5 +190,5 @@ def test_verdicts(uniform):
     assert compare.verdict(nothing, pair.predicted, 0.99).startswith("nothing to learn")
     gone = dataclasses.replace(pair.trained, explained_variance=np.full(100, np.nan))
     assert compare.verdict(gone, pair.predicted, 0.99).startswith("the targets do not vary")
-    gone = dataclasses.replace(gone, train=np.full(100, np.inf))
+    gone = dataclasses.replace(gone, train=np.full(100, np.inf), status=Status.DIVERGES)
     assert compare.verdict(gone, pair.predicted, 0.99).startswith("diverged")

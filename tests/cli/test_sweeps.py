@@ -90,14 +90,14 @@ def test_full_batches_are_held_to_rounding_and_minibatches_to_the_tolerance(refe
 
 def test_a_prediction_that_is_off_does_not_hold(monkeypatch, tmp_path):
     """The control: what theory says of a rate 3% larger must fail, and the exit status with it."""
-    right = compute.predict_from_moments
+    right = compute.run_spec
 
     def wrong(train, validation, settings, **options):
         return right(
             train, validation, dataclasses.replace(settings, learning_rate=1.03 * settings.step_size), **options
         )
 
-    monkeypatch.setattr(compute, "predict_from_moments", wrong)
+    monkeypatch.setattr(compute, "run_spec", wrong)
     sweep = with_axes(Grid("batch_size", (48,)))
     outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
     assert outcome.counts == {"differs": 1}
@@ -112,7 +112,15 @@ def test_divergence_missing_theory_and_range_are_told_apart(tmp_path):
     outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
     assert [point.agreement for point in outcome.points] == ["diverges as predicted", "outside the range", "no theory"]
     assert "--loss mae" in outcome.points[2].how
+    assert [point.predicted_status for point in outcome.points] == ["diverges", "outside_range", "no_theory"]
     assert outcome.holds
+
+
+def test_divergence_on_the_rows_own_moments_is_as_predicted(tmp_path):
+    settings = dataclasses.replace(SMALL.settings, moments="data", epochs=30)
+    sweep = with_axes(Grid("learning_rate", (3.0,)), settings=settings)
+    outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
+    assert outcome.counts == {"diverges as predicted": 1}
 
 
 def test_error_counts_below_the_level_against_the_level():

@@ -9,10 +9,9 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
 from idjax import Schedule, Settings, predict
 from idjax.moments.moments import measure
-from idjax.prediction import predict as predict_module
 from idjax.prediction.dynamics import bands, trajectory_for
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
-from idjax.prediction.problem import quadratic_problem
+from idjax.prediction.predict import run_spec
 
 NOISE = np.random.default_rng(9).normal(size=(1000, 1))
 
@@ -108,7 +107,7 @@ def test_losses_of_other_starts(x, y, changes, first):
     settings = dataclasses.replace(BASE, **changes)
     with jax.enable_x64(True):
         train = measure(x, y, False)
-        spec = predict_module._spec(train, settings, quadratic_problem(train, None, settings))
+        spec = run_spec(train, None, settings)
         others = bands._others(spec, 12)
         trajectory = trajectory_for(spec)
         quick = trajectory.ensemble([other.start for other in others])

@@ -13,7 +13,7 @@ from idjax import IdjaxError, Schedule, Settings, predict, train
 from idjax.cli import app as cli
 from idjax.moments.moments import measure
 from idjax.prediction.predict import NoTheoryError, predict_from_moments
-from idjax.types import Curve
+from idjax.types import Curve, Status
 
 ROWS = 75
 TRAINED = 60
@@ -102,11 +102,15 @@ def test_group_times_and_steps_to_learn_within_the_run():
 
 def test_too_large_a_rate_is_said():
     settings, x, y, _ = shuffled("momentum")
-    for rate, word in ((0.02, "outside its range"), (1e3, "diverges")):
+    for rate, word, status in (
+        (0.02, "outside its range", Status.OUTSIDE_RANGE),
+        (1e3, "diverges", Status.DIVERGES),
+    ):
         curve = predict(
             x, dataclasses.replace(settings, moments="data", learning_rate=rate, epochs=60), target=y, band=False
         )
         assert word in curve.how
+        assert curve.status is status
     assert np.isnan(curve.train[-1])
 
 

@@ -21,7 +21,7 @@ from idjax.prediction.problem import learning_rates, quadratic_problem
 from idjax.settings import Settings
 from idjax.theory.sgd import minibatch
 from idjax.training.train import train
-from idjax.types import Weights
+from idjax.types import Status, Weights
 
 EXACT = 1e-8
 
@@ -367,12 +367,19 @@ def test_a_rate_beyond_the_limit_of_the_batches_is_said_to_diverge():
     settings = dataclasses.replace(settings, learning_rate=rate)
     predicted = predict(x, settings, band=False)
     assert predicted.how.startswith("diverges")
+    assert predicted.status is Status.DIVERGES
     assert np.isnan(predicted.train).all()
     assert predicted.steps_to_learn == np.inf
     assert train(x, settings).train[-1] > 100
+    overflowed = train(x, dataclasses.replace(settings, epochs=300))
+    assert overflowed.status is Status.DIVERGES
     half = dataclasses.replace(settings, learning_rate=limits.max / 2)
-    assert "outside its range" in predict(x, half, band=False).how
-    assert train(x, half).train[-1] < 1
+    outside = predict(x, half, band=False)
+    assert "outside its range" in outside.how
+    assert outside.status is Status.OUTSIDE_RANGE
+    trained = train(x, half)
+    assert trained.train[-1] < 1
+    assert trained.status is Status.VALID
 
 
 def test_the_names_of_the_top_level_are_the_functions():

@@ -9,7 +9,7 @@ import pytest
 from idjax.diagnosis.data.tails import fourth_moment_of
 from idjax.moments.moments import measure
 from idjax.moments.spectrum import largest_eigenvalue
-from idjax.prediction.predict import epochs_to_learn, predict_from_moments, times_of_groups
+from idjax.prediction.predict import epochs_to_learn, predict_from_moments, run_spec, times_of_groups
 from idjax.prediction.problem import is_stable, max_learning_rate, quadratic_problem
 from idjax.settings import Settings
 from idjax.theory.root_finding import last_where
@@ -197,5 +197,6 @@ def test_times_alone_are_those_of_the_whole_prediction():
         )
         problem = quadratic_problem(moments, None, settings)
         curve = predict_from_moments(moments, None, settings, band=False)
-        assert epochs_to_learn(moments, settings, problem) == curve.epochs_to_learn
-        assert times_of_groups(moments, settings, problem) == curve.mode_groups
+        spec = run_spec(moments, None, settings, problem=problem)
+        assert epochs_to_learn(spec) == curve.epochs_to_learn
+        assert times_of_groups(spec) == curve.mode_groups

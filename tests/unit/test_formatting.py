@@ -7,6 +7,7 @@ from made_diagnoses import prescription, proof
 
 from idjax.report import formatting as words
 from idjax.settings import Settings
+from idjax.types import Status
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ def test_decimals():
 
 
 def test_explained_variances():
+    assert [words.explained(float("nan"), status) for status in Status] == list(words.NO_NUMBER.values())
     found = [words.explained(value) for value in (0.5, 1.0, 0.99999, -1.00691, -34.0351, -401_298.3, float("-inf"))]
     assert found == ["0.5000", "1.0000", "> 0.9999", "-1.0069", "-34.04", "-401,298", "diverged"]
 

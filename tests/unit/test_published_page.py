@@ -17,7 +17,7 @@ from idjax.published.figures import attempts_figure, loss_figure, samples_figure
 from idjax.published.tables import HEADER, summary_rows
 from idjax.report import formatting as words
 from idjax.results.diagnosis import Samples
-from idjax.types import Weights
+from idjax.types import Status, Weights
 
 
 def render(*outcomes) -> tuple[str, dict[str, bytes]]:
@@ -117,7 +117,8 @@ def test_a_missing_prediction_has_its_reason():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_is_said_in_words(bad):
     gone = np.full(12, bad)
-    lost = with_curve(train=gone, validation=gone, explained_variance=-gone, shape_correlation=np.nan)
+    numbers = {"train": gone, "validation": gone, "explained_variance": -gone, "shape_correlation": np.nan}
+    lost = with_curve(**numbers, status=Status.DIVERGES)
     samples = Samples(np.ones((3, 9)), np.full((3, 9), np.nan), np.ones(9))
     lost = dataclasses.replace(lost, runs=(dataclasses.replace(lost.runs[0], samples=samples),))
     text, _ = render(lost, dataclasses.replace(lost, runs=lost.runs * 9))
@@ -153,6 +154,16 @@ def test_summary_rows_have_all_columns():
     rows = summary_rows([outcome(), outcome(predicted=None), scan_outcome()])
     assert {len(row) for row in rows} == {len(HEADER)}
     assert rows[1][1] == "no theory yet"
+
+
+def test_a_prediction_without_numbers_says_why():
+    """Outside the range of its theory no run diverges: F13 of the shared cases, rmsprop in the table of the demo."""
+    gone = np.full(12, np.nan)
+    for status, word in ((Status.OUTSIDE_RANGE, "outside its range"), (Status.DIVERGES, "diverged")):
+        lost = dataclasses.replace(curve(), train=gone, validation=gone, explained_variance=gone, status=status)
+        assert summary_rows([outcome(predicted=lost)])[0][1] == word
+    still = dataclasses.replace(curve(), explained_variance=gone)
+    assert summary_rows([outcome(predicted=still)])[0][1] == f"loss {words.number(still.validation[-1])}, EV –"
 
 
 def test_a_small_kernel_is_printed():

@@ -19,6 +19,7 @@ from idjax.moments.moments import moments_of
 from idjax.nn.inspect import SAME, Inspection, Model, forward, inspect_model, loss_words
 from idjax.nn.optimizers import sgd
 from idjax.nn.rounding import Transformation
+from idjax.prediction.precision import in_float64
 from idjax.theory import quadratic
 from idjax.theory.full_batch import stepped
 from idjax.theory.networks import deep_linear, tangent
@@ -54,6 +55,7 @@ class Differences:
         return "\n".join(lines if self.found else [*lines, "nothing differs but the draw of the start"])
 
 
+@in_float64
 def what_differs(
     x: Float[np.ndarray, "N p"],
     first: Model,
@@ -82,17 +84,16 @@ def what_differs(
       >>> [each.setting for each in what_differs(x, scaled("a", 0.5), scaled("b", 0.1), epochs=5).found]
       ['initial scale']
     """
-    with jax.enable_x64(True):
-        a, b = (inspect_model(model, x, (x if target is None else target).shape[1]) for model in (first, second))
-        if [kernel.shape for kernel, _ in a.layers] != [kernel.shape for kernel, _ in b.layers]:
-            raise IdjaxError(f"{first.name} and {second.name} have layers of different shapes: compare like with like")
+    a, b = (inspect_model(model, x, (x if target is None else target).shape[1]) for model in (first, second))
+    if [kernel.shape for kernel, _ in a.layers] != [kernel.shape for kernel, _ in b.layers]:
+        raise IdjaxError(f"{first.name} and {second.name} have layers of different shapes: compare like with like")
 
-        def run(model: Inspection) -> np.ndarray:
-            return predicted(model, x, target, epochs, steps_per_epoch)
+    def run(model: Inspection) -> np.ndarray:
+        return predicted(model, x, target, epochs, steps_per_epoch)
 
-        curves, found = (run(a), run(b)), []
-        for setting, words, changed in _changes(a, b):
-            found.append(Difference(setting, *words, float(run(changed)[-1])))
+    curves, found = (run(a), run(b)), []
+    for setting, words, changed in _changes(a, b):
+        found.append(Difference(setting, *words, float(run(changed)[-1])))
     found.sort(key=lambda each: np.nan_to_num(-abs(np.log(each.alone / curves[0][-1])), nan=-np.inf))
     return Differences((first.name, second.name), tuple(found), *curves)
 

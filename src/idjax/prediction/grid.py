@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Float64
 
+from idjax.prediction.precision import in_float64
 from idjax.theory.sgd import exchangeable
 from idjax.types import IdjaxError
 
@@ -24,6 +25,7 @@ class PredictedGrid(NamedTuple):
     explained_variance: Float64[np.ndarray, "*r"]
 
 
+@in_float64
 def predict_grid(
     *,
     mean: Float[np.ndarray, "*_"] | float,
@@ -76,12 +78,9 @@ def predict_grid(
     flat = [
         np.append(part, np.repeat(part.ravel()[-1:], chunks * width - size)).reshape(chunks, width) for part in spread
     ]
-    with jax.enable_x64(True):
-        # Chunk after chunk, each spread over all devices.
-        placed = jax.device_put(flat, NamedSharding(Mesh(np.array(devices), ("runs",)), PartitionSpec(None, "runs")))
-        found = [
-            np.asarray(part).ravel()[:size].reshape(shape) for part in _grid(placed, learned_at, steps is not None)
-        ]
+    # Chunk after chunk, each spread over all devices.
+    placed = jax.device_put(flat, NamedSharding(Mesh(np.array(devices), ("runs",)), PartitionSpec(None, "runs")))
+    found = [np.asarray(part).ravel()[:size].reshape(shape) for part in _grid(placed, learned_at, steps is not None)]
     return PredictedGrid(found[0], found[1] if steps is not None else np.full(shape, np.nan))
 
 

@@ -1,9 +1,7 @@
 """Data + Settings → Curve, before training: chooses the theory, and says how the curve was made."""
 
-import dataclasses
 import time
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -17,18 +15,20 @@ from idjax.prediction.dynamics import (
     NoTheoryError,
     RunSpec,
     Sample,
-    SampledTrajectory,
     Trajectory,
+    UndefinedTrajectory,
     bands_of,
     fastest_rate,
     floor_of,
     trajectory_for,
 )
+from idjax.prediction.dynamics.bands import Bands
+from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
 from idjax.settings import Settings
-from idjax.types import Curve, ModeGroup, OnProgress, Weights, end_to_end, silent
+from idjax.types import Curve, LearningRates, ModeGroup, OnProgress, Status, Weights, end_to_end, silent
 
-__all__ = ["NoTheoryError", "predict", "predict_from_moments", "steps_to_loss"]
+__all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "run_spec", "steps_to_loss"]
 
 
 def predict(
@@ -70,115 +70,128 @@ def predict(
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
     sample = Sample(x[:rows], None if y is None else y[:rows])
     held_out = Sample(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
-    curve = predict_from_moments(
-        train, validation, settings, band=band, sample=sample, held_out=held_out, progress=progress
-    )
-    return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
+    spec = run_spec(train, validation, settings, sample=sample, held_out=held_out)._replace(progress=progress)
+    return predict_run(spec, band=band, details=True, begin=begin)
 
 
-def predict_from_moments(
+def run_spec(
     train: MomentSet,
     validation: MomentSet | None,
     settings: Settings,
     *,
-    band: bool = True,
-    details: bool = True,
-    sample: Sample | None = None,
     problem: QuadraticProblem | None = None,
-    beyond: bool = True,
+    sample: Sample | None = None,
     held_out: Sample | None = None,
-    progress: OnProgress = silent,
-) -> Curve:
-    """The predicted curve from moments of the training and validation rows alone.
+) -> RunSpec:
+    """The run that these settings make of training and validation rows, known by their moments.
 
-    details adds what the data allow, the curve apart: learning rates and the times of the groups of modes. sample and
-    held_out are the training and validation rows themselves, which activations and settings.moments = "data" need;
-    problem is what `quadratic_problem` makes of these moments and settings, if it is there already. Without beyond,
-    the losses of the epochs are all that is predicted: steps_to_learn, which may lie far beyond them, is NaN.
+    problem is what `quadratic_problem` makes of these moments and settings, if it is there already; sample and held_out
+    are the rows themselves, which activations and settings.moments = "data" need.
     """
-    begin = time.perf_counter()
-    # In NumPy's float64 outside and JAX's inside: only NumPy arrays leave the context.
-    # A loss that overflows is an answer too.
-    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        spec = _spec(train, settings, problem or quadratic_problem(train, validation, settings))._replace(
-            sample=sample, beyond=beyond, held_out=held_out, progress=progress
-        )
-        trajectory = trajectory_for(spec)
-        curve = _curve(spec, trajectory)
-        if isinstance(trajectory, SampledTrajectory):
-            curve = dataclasses.replace(
-                curve, layers=trajectory.layers, notes=trajectory.notes, kernel_drift=trajectory.kernel_drift
-            )
-        # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
-        linear = (
-            settings.optimizer == "sgd" and not settings.schedule.changes and not (spec.empirical_rows or spec.layers)
-        )
-        if details:
-            rates = None
-            if linear:
-                rates = learning_rates(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
-            curve = dataclasses.replace(
-                curve, learning_rates=rates, mode_groups=_mode_groups(spec, trajectory) if settings.linear else ()
-            )
-        if band and np.isfinite(curve.train).any():
-            bands = bands_of(spec, trajectory)
-            curve = dataclasses.replace(
-                curve, train_band=bands.train, validation_band=bands.validation, notes=curve.notes + bands.notes
-            )
-            if settings.optimizer != "sgd" and settings.linear and details and beyond:
-                curve = dataclasses.replace(curve, fastest=fastest_rate(spec))
-    return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
-
-
-def epochs_to_learn(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> float:
-    """The epochs to learn of `predict_from_moments`, without the curve; problem is that of these moments."""
-    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        spec = _spec(train, settings, problem)
-        return _steps_to_learn(spec, trajectory_for(spec)) / spec.steps
-
-
-def times_of_groups(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> tuple[ModeGroup, ...]:
-    """The times of the groups of modes of `predict_from_moments`, without the curve."""
-    with jax.enable_x64(True), np.errstate(over="ignore", invalid="ignore"):
-        spec = _spec(train, settings, problem)
-        return _mode_groups(spec, trajectory_for(spec)) if settings.linear else ()
-
-
-def _spec(train: MomentSet, settings: Settings, problem: QuadraticProblem) -> RunSpec:
+    problem = problem or quadratic_problem(train, validation, settings)
     layers = start_layers(settings.start, (train.raw.inputs, *settings.hidden, train.raw.outputs), settings.seed)
     several = layers if settings.hidden or not settings.linear else ()
-    return RunSpec(problem, problem.enter(end_to_end(layers)), settings, train.raw.count, layers=several)
+    start = problem.enter(end_to_end(layers))
+    return RunSpec(problem, start, settings, train.raw.count, sample, layers=several, held_out=held_out)
+
+
+def predict_from_moments(
+    train: MomentSet, validation: MomentSet | None, settings: Settings, *, band: bool = True, details: bool = True
+) -> Curve:
+    """The predicted curve from moments of the training and validation rows alone; options as of `predict_run`."""
+    return predict_run(run_spec(train, validation, settings), band=band, details=details)
+
+
+@in_float64
+def predict_run(
+    spec: RunSpec, *, band: bool = False, details: bool = False, undefined: bool = False, begin: float | None = None
+) -> Curve:
+    """The predicted curve of a run.
+
+    Args:
+      band: adds what takes seconds, as `predict` does.
+      details: adds what the data allow, the curve apart: learning rates and the times of the groups of modes.
+      undefined: whether a run without a theory has a curve of NaN, of status no_theory, whose `how` is the reason.
+      begin: of the work, if it began before, by `time.perf_counter`.
+
+    Raises:
+      NoTheoryError: settings that no theory here covers, unless `undefined`.
+    """
+    begin = time.perf_counter() if begin is None else begin
+    settings, problem = spec.settings, spec.problem
+    try:
+        trajectory = trajectory_for(spec)
+    except NoTheoryError as error:
+        if not undefined:
+            raise
+        trajectory = UndefinedTrajectory(str(error), Status.NO_THEORY)
+    losses, weights = trajectory.losses(spec.epochs), trajectory.weights(float(settings.epochs * spec.steps))
+    known = band and bool(np.isfinite(losses.train).any())
+    bands = bands_of(spec, trajectory) if known else Bands()
+    # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
+    constant = settings.optimizer == "sgd" and not settings.schedule.changes
+    rated = details and constant and not (spec.empirical_rows or spec.layers)
+    adaptive = known and details and spec.beyond and settings.optimizer != "sgd" and settings.linear
+    return Curve(
+        epoch=np.arange(1, settings.epochs + 1),
+        # No loss is negative, but rounding can leave one of 1e-23 below 0.
+        train=np.maximum(losses.train + floor_of(problem), 0.0),
+        validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
+        explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
+        shape_correlation=_shape_correlation(problem, weights),
+        steps_per_epoch=spec.steps,
+        steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
+        weights=_unknown(spec.start) if weights is None else problem.leave(weights),
+        how=trajectory.how,
+        status=trajectory.status,
+        condition_number=problem.condition_number,
+        learning_rates=_learning_rates(spec) if rated else None,
+        train_band=bands.train,
+        validation_band=bands.validation,
+        mode_groups=_mode_groups(spec, trajectory) if details and settings.linear else (),
+        stall=trajectory.stall,
+        fastest=fastest_rate(spec) if adaptive else None,
+        layers=trajectory.layers,
+        notes=trajectory.notes + bands.notes,
+        kernel_drift=trajectory.kernel_drift,
+        seconds=time.perf_counter() - begin,
+    )
+
+
+@in_float64
+def epochs_to_learn(spec: RunSpec) -> float:
+    """The epochs to learn of `predict_run`, without the curve."""
+    return _steps_to_learn(spec, trajectory_for(spec)) / spec.steps
+
+
+@in_float64
+def times_of_groups(spec: RunSpec) -> tuple[ModeGroup, ...]:
+    """The times of the groups of modes of `predict_run`, without the curve."""
+    return _mode_groups(spec, trajectory_for(spec)) if spec.settings.linear else ()
+
+
+@in_float64
+def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings, level: float) -> float:
+    """The first step at which the training loss of the full batch is at most `level`; inf if never."""
+    spec = RunSpec(problem, problem.enter(start), settings, problem.train.count)
+    everything = np.ones((1, problem.spectrum.eigenvalues.size))
+    return float(FullBatchTrajectory(spec).group_steps(everything, level / float(spec.power().sum()))[0])
 
 
 def _steps_to_learn(spec: RunSpec, trajectory: Trajectory) -> float:
     return trajectory.steps_to((1 - spec.settings.learned_at) * spec.problem.variance - spec.problem.lost)
 
 
-def _curve(spec: RunSpec, trajectory: Trajectory) -> Curve:
-    settings, problem = spec.settings, spec.problem
-    epochs = np.arange(1, settings.epochs + 1)
-    losses = trajectory.losses(epochs.astype(np.float64))
-    weights = trajectory.weights(float(epochs[-1] * spec.steps))
-    correlation = float("nan")
-    if weights is not None:
-        seen_as = fold(problem.fold_with, weights) if problem.fold_with is not None else weights
-        correlation = learned.shape_correlation(problem.shape_moments, *seen_as)
-    return Curve(
-        epoch=epochs,
-        # No loss is negative, but rounding can leave one of 1e-23 below 0.
-        train=np.maximum(losses.train + floor_of(problem), 0.0),
-        validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
-        explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
-        shape_correlation=correlation,
-        steps_per_epoch=spec.steps,
-        steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
-        weights=problem.leave(weights) if weights is not None else _unknown(spec.start),
-        how=trajectory.how,
-        status=trajectory.status,
-        seconds=0.0,
-        condition_number=problem.condition_number,
-        stall=trajectory.stall,
-    )
+def _learning_rates(spec: RunSpec) -> LearningRates:
+    settings = spec.settings
+    return learning_rates(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
+
+
+def _shape_correlation(problem: QuadraticProblem, weights: Weights | None) -> float:
+    if weights is None:
+        return float("nan")
+    seen_as = fold(problem.fold_with, weights) if problem.fold_with is not None else weights
+    return learned.shape_correlation(problem.shape_moments, *seen_as)
 
 
 def _unknown(like: Weights) -> Weights:
@@ -200,11 +213,3 @@ def _mode_groups(spec: RunSpec, trajectory: Trajectory) -> tuple[ModeGroup, ...]
         )
         for index, (name, mask) in enumerate(groups)
     )
-
-
-def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings, level: float) -> float:
-    """The first step at which the training loss of the full batch is at most `level`; inf if never."""
-    with jax.enable_x64(True):
-        spec = RunSpec(problem, problem.enter(start), settings, problem.train.count)
-        everything = np.ones((1, problem.spectrum.eigenvalues.size))
-        return float(FullBatchTrajectory(spec).group_steps(everything, level / float(spec.power().sum()))[0])

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from idjax.published.experiments import PublishedLoss
 from idjax.published.outcomes import ExperimentOutcome, RunOutcome, ScanOutcome, ScanPoint
 from idjax.report.drawing import BLUE, GREEN, GREY, RED, draw_losses, finite, frame_losses, plain, say, tidy
-from idjax.report.formatting import LOSSES, NORMALIZERS, number, units
+from idjax.report.formatting import LOSSES, NO_NUMBER, NORMALIZERS, number, units
 
 SCAN_LINES: dict[str, dict[str, Any]] = {
     "none": {"color": "#E69F00", "lw": 6.0, "alpha": 0.55},
@@ -99,9 +99,9 @@ def attempts_figure(outcome: ExperimentOutcome) -> Figure:
     least, learned = 0.004, 1 - runs[0].settings.learned_at
     errors = [1 - float(run.trained.explained_variance[-1]) for run in runs]
     most = max([error for error in errors if math.isfinite(error)] + [10.0])
-    for height, error in enumerate(errors):
+    for height, (run, error) in enumerate(zip(runs, errors, strict=True)):
         if not math.isfinite(error):
-            ax.text(1.15, height, "diverged", va="center", fontsize=9, color=RED)
+            ax.text(1.15, height, NO_NUMBER[run.trained.status], va="center", fontsize=9, color=RED)
             continue
         color = GREEN if error <= learned else BLUE
         at = max(error, least * 1.3)

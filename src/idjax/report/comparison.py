@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.types import Curve, Progress
+from idjax.types import Curve, Progress, Status
 
 
 def progress_line(progress: Progress, predicted: Curve | None) -> str:
@@ -47,10 +47,10 @@ def _relative(trained: np.ndarray, predicted: np.ndarray) -> float:
 def verdict(trained: Curve, predicted: Curve | None, level: float) -> str:
     """What the run came to, in words: learned or not, against the answer that knows only the mean."""
     explained = float(trained.explained_variance[-1])
-    if math.isnan(explained) and math.isfinite(trained.train[-1]):
-        return "the targets do not vary: there is no variance to explain"
-    if not math.isfinite(explained):
+    if trained.status is Status.DIVERGES:
         return "diverged: the loss is not a finite number any more"
+    if math.isnan(explained):
+        return "the targets do not vary: there is no variance to explain"
     if not trained.train.any():
         return "nothing to learn: the loss is exactly 0 from the start"
     if explained >= level:

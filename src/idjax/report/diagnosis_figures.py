@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from idjax.report.drawing import BLUE, GREEN, GREY, MOST_MARKS, RED, finite, say, tidy
 from idjax.report.formatting import epochs_words, explained, number, sentence
 from idjax.results.diagnosis import Diagnosis, Samples
+from idjax.types import Status
 
 COLORS = (BLUE, GREEN, "#CC79A7", "#B8860B", "#56B4E9")
 """Of the prescriptions; the settings as given are red."""
@@ -79,10 +80,13 @@ def budget_figure(diagnosis: Diagnosis) -> tuple[Figure, str]:
     ends = float(before.explained_variance[-1]) if len(before.epoch) else math.nan
     known = np.isfinite(before.explained_variance)
     if not known.any():
+        if before.status is Status.OUTSIDE_RANGE:
+            say(ax, "no prediction: outside its range")
+            return figure, "These settings are outside the range of their theory. There is no curve to draw."
         say(ax, "no finite prediction: it diverges")
         return figure, "Predicted: the loss leaves the range of numbers. There is no curve to draw."
-    told = [f"Predicted explained variance {explained(ends)} at the end of {epochs_words(diagnosis.budget)}; "
-            f"{number(diagnosis.level)} counts as learned."]  # fmt: skip
+    told = [f"Predicted explained variance {explained(ends, before.status)} at the end of "
+            f"{epochs_words(diagnosis.budget)}; {number(diagnosis.level)} counts as learned."]  # fmt: skip
     if not known.all():
         last = before.epoch[known][-1]
         told = [f"The prediction is drawn up to epoch {number(float(last))}; after it the loss is not finite. "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription
 from idjax.results.program import LayerFinding
 from idjax.settings import Settings
-from idjax.types import Curve
+from idjax.types import Curve, Status
 
 NORMALIZERS = {
     "none": "raw",
@@ -52,10 +52,19 @@ def decimals(value: float, places: int = 4) -> str:
     return f"{round(value, places) + 0.0:.{places}f}" if math.isfinite(value) else "–"
 
 
-def explained(value: float) -> str:
-    """An explained variance, with enough digits to tell 0.9999 from 1."""
+NO_NUMBER = {
+    Status.VALID: "–",
+    Status.DIVERGES: "diverged",
+    Status.OUTSIDE_RANGE: "outside its range",
+    Status.NO_THEORY: "no theory yet",
+}
+"""What is said in place of a number that a curve does not have."""
+
+
+def explained(value: float, status: Status = Status.DIVERGES) -> str:
+    """An explained variance, with enough digits to tell 0.9999 from 1; or why a curve of this status has none."""
     if not math.isfinite(value):
-        return "diverged"
+        return NO_NUMBER[status]
     return number(value) if abs(value) >= 10 or 0.9999 < value < 1 else f"{value:.4f}"
 
 
@@ -68,11 +77,11 @@ def final_loss(curve: Curve) -> float:
 def ending(curve: Curve | None) -> str:
     """A curve's end in a table cell: loss and explained variance."""
     if curve is None:
-        return "no theory yet"
-    explained_variance = float(curve.explained_variance[-1])
-    if not math.isfinite(explained_variance):
-        return "diverged"
-    return f"loss {number(final_loss(curve))}, EV {explained(explained_variance)}"
+        return NO_NUMBER[Status.NO_THEORY]
+    end = float(curve.explained_variance[-1])
+    if not math.isfinite(end) and curve.status is not Status.VALID:
+        return NO_NUMBER[curve.status]
+    return f"loss {number(final_loss(curve))}, EV {explained(end, curve.status)}"
 
 
 def settings_parts(settings: Settings) -> list[str]:

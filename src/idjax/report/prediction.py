@@ -54,7 +54,7 @@ def _table(curve: Curve) -> Iterator[str]:
         yield (
             f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g}"
             + (f" {between:>24}" if band is not None else "")
-            + f" {curve.validation[index]:>12.4g} {explained(float(curve.explained_variance[index])):>20}"
+            + f" {curve.validation[index]:>12.4g} {explained(float(curve.explained_variance[index]), curve.status):>20}"
             + (f" {drift[index]:>14.2g}" if drift is not None else "")
         )
 

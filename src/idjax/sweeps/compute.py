@@ -1,7 +1,6 @@
 """A shard → its outcomes: every point predicted from the moments, all of them trained, and each pair judged."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +8,7 @@ from jaxtyping import Float
 from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
 from idjax.moments.moments import measure
 from idjax.prediction.dynamics import Sample
-from idjax.prediction.predict import NoTheoryError, predict_from_moments
+from idjax.prediction.predict import predict_run, run_spec
 from idjax.settings import Settings
 from idjax.sweeps.axes import Gaussian, Point
 from idjax.sweeps.outcome import Agreement, SweepPoint
@@ -42,29 +41,20 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
     )
 
 
-def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve | str]:
-    """The predicted curves of the runs of a shard, whose rows are measured once; or why there is none."""
+def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve]:
+    """The predicted curves of the runs of a shard, whose rows are measured once; without numbers where none is known."""
     rows = training_rows(len(x), settings[0].validation_split, settings[0].batch_size)
     samples = settings[0].normalize == "sample"
     train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
-    options: dict[str, Any] = {"band": False, "details": False, "sample": Sample(x[:rows], None)}
-
-    def predict(run: Settings) -> Curve | str:
-        try:
-            return predict_from_moments(train, validation, run, **options)
-        except NoTheoryError as error:
-            return str(error)
-
-    return [predict(run) for run in settings]
+    known = (run_spec(train, validation, run, sample=Sample(x[:rows], None)) for run in settings)
+    return [predict_run(spec, undefined=True) for spec in known]
 
 
-def _judge(point: Point, predicted: Curve | str, trained: Curve, tolerance: float) -> SweepPoint:
-    none = np.full(len(trained.epoch), np.nan)
-    known = None if isinstance(predicted, str) else predicted
+def _judge(point: Point, predicted: Curve, trained: Curve, tolerance: float) -> SweepPoint:
     settings = point.settings
     drawn = trained.steps_per_epoch > 1 or settings.dtype == "bfloat16"
     bound = tolerance if drawn else EXACT[settings.dtype]
-    agreement, error = _agreement(known, trained, bound, settings.learned_at)
+    agreement, error = _agreement(predicted, trained, bound, settings.learned_at)
     return SweepPoint(
         index=point.index,
         at=point.at,
@@ -73,20 +63,22 @@ def _judge(point: Point, predicted: Curve | str, trained: Curve, tolerance: floa
         bound=bound,
         epochs=settings.epochs,
         steps_per_epoch=trained.steps_per_epoch,
-        predicted_epochs=known.epochs_to_learn if known else float("nan"),
+        predicted_epochs=predicted.epochs_to_learn,
         trained_epochs=trained.epochs_to_learn,
-        predicted_train=known.train if known else none,
+        predicted_train=predicted.train,
         trained_train=trained.train,
-        predicted_validation=known.validation if known else none,
+        predicted_validation=predicted.validation,
         trained_validation=trained.validation,
-        predicted_explained=known.explained_variance if known else none,
+        predicted_explained=predicted.explained_variance,
         trained_explained=trained.explained_variance,
-        how=predicted if isinstance(predicted, str) else predicted.how,
+        how=predicted.how,
+        predicted_status=predicted.status,
+        trained_status=trained.status,
     )
 
 
-def _agreement(predicted: Curve | None, trained: Curve, bound: float, learned_at: float) -> tuple[Agreement, float]:
-    if predicted is None:
+def _agreement(predicted: Curve, trained: Curve, bound: float, learned_at: float) -> tuple[Agreement, float]:
+    if predicted.status is Status.NO_THEORY:
         return "no theory", float("nan")
     if predicted.status is Status.DIVERGES:
         grown = not trained.train[-1] <= trained.train[0]

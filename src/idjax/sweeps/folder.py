@@ -24,7 +24,7 @@ from idjax.results import store
 from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Status
 
 try:
     import fcntl
@@ -154,4 +154,5 @@ def _point(row: Mapping[str, Any], fields: Sequence[str]) -> SweepPoint:
     known = {field.name for field in dataclasses.fields(SweepPoint)}
     numbers = {name: value for name, value in row.items() if name in known}
     curves = {name: np.array(row[name], np.float64) for name in CURVES}
-    return SweepPoint(**{**numbers, **curves, "at": {field: row[field] for field in fields}})
+    statuses = {name: Status(row[name]) for name in ("predicted_status", "trained_status")}
+    return SweepPoint(**{**numbers, **curves, **statuses, "at": {field: row[field] for field in fields}})

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from idjax.types import Value
+from idjax.types import Status, Value
 
 Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
 
@@ -38,6 +38,8 @@ class SweepPoint:
     predicted_explained: Float[np.ndarray, " E"]
     trained_explained: Float[np.ndarray, " E"]
     how: str
+    predicted_status: Status
+    trained_status: Status
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ from idjax.nn.model import from_params, layers_of
 from idjax.nn.step import Plan, Rows, plan_for, shape_correlation
 from idjax.settings import Settings
 from idjax.training.ensemble import Ensemble, goes_in_blocks
-from idjax.types import Curve, IdjaxError, Progress
+from idjax.types import Curve, IdjaxError, Progress, Status
 
 ROWS_PER_CALL = 200_000
 """A compiled call trains at least about this many rows, so that small data do not drown in calls."""
@@ -240,10 +240,17 @@ def train_group(
             weights=from_params(ends[run], each.hidden_activation),
             layers=layers_of(ends[run]) if plan.widths else (),
             how=how,
+            status=_status(record[run], ends[run]),
             seconds=seconds,
         )
         for run, each in enumerate(settings)
     ]
+
+
+def _status(record: Float[np.ndarray, "3 E"], params: dict) -> Status:
+    """Whether losses or weights have left the range of numbers; epochs after the end of a run are NaN."""
+    finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)) and not np.isinf(record).any()
+    return Status.VALID if finite else Status.DIVERGES
 
 
 def _padded(runs: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ from idjax.moments.columns import ColumnStats
 from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import encode, fit
 from idjax.nn.model import start_weights
-from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_from_moments, times_of_groups
+from idjax.prediction.dynamics import RunSpec
+from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
 from idjax.settings import Schedule, Settings
 from idjax.types import Curve, ModeGroup, Weights
@@ -142,7 +143,7 @@ class Context:
             judged = dataclasses.replace(judged, epochs=1)
         if judged not in self._epochs:
             try:
-                self._epochs[judged] = epochs_to_learn(self.moments, judged, self.problem_of(judged))
+                self._epochs[judged] = epochs_to_learn(self._run(judged))
             except NoTheoryError:
                 self._epochs[judged] = math.nan
         return self._epochs[judged]
@@ -150,15 +151,17 @@ class Context:
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:
         """Times of the groups of modes with the settings as given, which a theory has to cover."""
-        return times_of_groups(self.moments, self._judged(self.settings), self.problem)
+        return times_of_groups(self._run(self._judged(self.settings)))
 
     @functools.cached_property
     def _given(self) -> Curve | NoTheoryError:
-        judged = self._judged(self.settings)
         try:
-            return predict_from_moments(self.moments, None, judged, band=False, details=False, problem=self.problem)
+            return predict_run(self._run(self._judged(self.settings)))
         except NoTheoryError as error:
             return error
+
+    def _run(self, settings: Settings) -> RunSpec:
+        return run_spec(self.moments, None, settings, problem=self.problem_of(settings))
 
     def _judged(self, settings: Settings) -> Settings:
         return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))

@@ -1,11 +1,11 @@
 """Simulated runs of a prescription on the sample of the rows, whose mean time is its predicted time."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.prediction.dynamics import Sample, rows_seen
+from idjax.prediction.precision import in_float64
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
 
@@ -35,31 +35,31 @@ def products_of(context: Context, settings: Settings, steps: float) -> float:
     return steps * width * raw.outputs * (2 * settings.batch_size + looks)
 
 
+@in_float64
 def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
     """The mean over orders of the rows of the steps until the level is first reached; inf if a run does not get there.
 
     expected: steps by the expected loss, from which a run that fails is told.
     """
     x, y = context.sample
-    with jax.enable_x64(True):
-        problem = context.problem_of(settings)
-        sample = Sample(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
-        judged, shares = problem.on_judged, problem.judged_shares
-        rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
-        first = first_steps(
-            rows_seen(problem, settings, sample),
-            MomentumRule(jnp.asarray(rates), settings.momentum, settings.nesterov),
-            Judge(
-                jnp.asarray(np.diagonal(judged.gram) if judged is problem.on_train else judged.gram),
-                jnp.asarray(judged.slopes),
-                jnp.asarray(shares),
-                float(judged.residual @ shares),
-            ),
-            jnp.asarray(problem.coefficients(problem.enter(context.start))),
-            (1 - context.level) * problem.variance - problem.lost,
-            np.ceil(LONGEST * max(expected, 10.0)),
-            settings.seed,
-            batch_size=settings.batch_size,
-            runs=runs,
-        )
-        return float(np.mean(np.asarray(first)))
+    problem = context.problem_of(settings)
+    sample = Sample(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
+    judged, shares = problem.on_judged, problem.judged_shares
+    rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
+    first = first_steps(
+        rows_seen(problem, settings, sample),
+        MomentumRule(jnp.asarray(rates), settings.momentum, settings.nesterov),
+        Judge(
+            jnp.asarray(np.diagonal(judged.gram) if judged is problem.on_train else judged.gram),
+            jnp.asarray(judged.slopes),
+            jnp.asarray(shares),
+            float(judged.residual @ shares),
+        ),
+        jnp.asarray(problem.coefficients(problem.enter(context.start))),
+        (1 - context.level) * problem.variance - problem.lost,
+        np.ceil(LONGEST * max(expected, 10.0)),
+        settings.seed,
+        batch_size=settings.batch_size,
+        runs=runs,
+    )
+    return float(np.mean(np.asarray(first)))

@@ -6,7 +6,7 @@ from idjax.prediction.dynamics.fastest_rate import fastest_rate
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, floor_of
 from idjax.prediction.dynamics.theories import trajectory_for
-from idjax.prediction.dynamics.trajectory import Losses, SampledTrajectory, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, SampledTrajectory, Trajectory, UndefinedTrajectory
 
 __all__ = [
     "FullBatchTrajectory",
@@ -16,6 +16,7 @@ __all__ = [
     "Sample",
     "SampledTrajectory",
     "Trajectory",
+    "UndefinedTrajectory",
     "bands_of",
     "fastest_rate",
     "floor_of",

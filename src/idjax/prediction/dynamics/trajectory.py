@@ -83,8 +83,8 @@ class UndefinedTrajectory(Trajectory):
         return Losses(*np.full((3, len(epochs)), np.nan))
 
     def steps_to(self, level: float) -> float:
-        """Never."""
-        return float("inf")
+        """Never; not known without a theory."""
+        return float("nan" if self.status is Status.NO_THEORY else "inf")
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Never."""
