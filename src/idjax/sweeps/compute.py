@@ -42,7 +42,7 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
 
 
 def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve]:
-    """The predicted curves of the runs of a shard, whose rows are measured once; without numbers where none is known."""
+    """The predicted curves of the runs of a shard, whose rows are measured once; without numbers where no theory is."""
     rows = training_rows(len(x), settings[0].validation_split, settings[0].batch_size)
     samples = settings[0].normalize == "sample"
     train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
