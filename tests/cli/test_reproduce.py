@@ -169,10 +169,9 @@ def test_prediction_error_counts_every_epoch(uniform):
 
 def test_rmsprop_of_the_attempts_is_outside_its_range_and_does_not_diverge():
     """F13 of the shared cases; the control is a rate that no run survives."""
-    experiment = reproduce.load_experiment("attempts")
-    assert isinstance(experiment, Experiment)
-    run = next(run for run in experiment.runs if run.settings.optimizer == "rmsprop")
-    data = load(experiment.data)
+    attempts = experiment("attempts")
+    run = next(run for run in attempts.runs if run.settings.optimizer == "rmsprop")
+    data = load(attempts.data)
     predicted = predict(data, run.settings, band=False)
     assert predicted.status is Status.OUTSIDE_RANGE
     assert ending(predicted) == "outside its range"
