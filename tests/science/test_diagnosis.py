@@ -19,6 +19,7 @@ from idjax.diagnosis.data.findings import MODULES
 from idjax.diagnosis.data.measure import Thinned
 from idjax.diagnosis.data.verify import prove
 from idjax.moments.moments import measure
+from idjax.prediction import budget
 from idjax.report.formatting import predicted_words
 from idjax.types import IdjaxError
 
@@ -129,7 +130,7 @@ def test_prescriptions_of_many_take_as_long_as_predicted():
 @pytest.mark.slow
 def test_the_expected_loss_of_gaussian_rows_does_not_tell_what_heavy_tails_take(monkeypatch):
     """The control of the test above: no runs are drawn."""
-    monkeypatch.setattr(prescribe, "MOST_PRODUCTS", 0.0)
+    monkeypatch.setattr(budget, "DRAWN", 0.0)
     heavy = [(seed, kind) for seed, kind in PREDICTED if "heavy-tails" in kind]
     assert not any(as_predicted(kind, seed) for seed, kind in heavy)
 
@@ -145,7 +146,7 @@ def test_runs_of_the_best_are_drawn_as_far_as_there_is_time(monkeypatch):
         return [prescription.runs for prescription in found.prescriptions]
 
     assert drawn()[: prescribe.BEST] == [follow.RUNS] * prescribe.BEST
-    monkeypatch.setattr(prescribe, "MOST_PRODUCTS", 0.0)
+    monkeypatch.setattr(budget, "DRAWN", 0.0)
     assert not any(drawn())
 
 

@@ -19,6 +19,16 @@ NUMBERS_AT_ONCE = 2**24
 """Shrink factors held at once, 128 MiB of them."""
 ORDERS = 2e10
 """Products of the spread over the orders of the rows."""
+OWN_ROWS = 1e10
+"""Updates of one number of the second moments that every row keeps, with the rows' own fourth moment."""
+OWN_ROWS_A_MINUTE = 5e9
+"""About how many of these two cores do."""
+ITERATED = 3e8
+"""Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
+ADAM_TRIED = 2.5e10
+"""Products of one run of Adam that a diagnosis tries."""
+DRAWN = 3e9
+"""Products of all runs that are drawn for a diagnosis, in narrow matrices: wide data and long runs have none."""
 MODES = 2500
 """Weights, or outputs of all rows, whose eigenvectors are found for the tangent kernel."""
 JACOBIAN = 5e7

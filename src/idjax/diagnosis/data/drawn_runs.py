@@ -14,8 +14,6 @@ RUNS = 64
 FEWEST = 16
 LONGEST = 5
 """Times the expected steps after which a run has failed."""
-MOST_PRODUCTS = 3e9
-"""What all drawing for a diagnosis may cost, ten seconds: wide data and long runs keep the expectation."""
 
 
 def affordable_runs(context: Context, settings: Settings, steps: float, budget: float) -> int:

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from idjax.diagnosis.data.context import Context, two_digits
-from idjax.diagnosis.data.drawn_runs import MOST_PRODUCTS, affordable_runs, mean_steps, products_of
+from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.recipes import flax_code, keras_code
+from idjax.prediction import budget
 from idjax.results.diagnosis import Prescription
 from idjax.settings import Settings
 from idjax.theory.adam import forecast
@@ -20,8 +21,6 @@ BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
 MOST_OUTPUT_GROUPS = 64
 """Outputs that may learn at rates of their own before a loss in original units is left out: each is a problem."""
-MOST_ADAM_PRODUCTS = 2.5e10
-"""What the prediction of one Adam run may take, 5 seconds."""
 MOMENTUM = 0.9
 KEPT = 12
 """Prescriptions that are listed."""
@@ -93,7 +92,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
                 settings = dataclasses.replace(base, normalize=normalize, loss_space=space, learning_rate=rate)
                 steps = context.budget * context.steps_per_epoch
                 raw = context.moments.raw
-                if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= MOST_ADAM_PRODUCTS:
+                if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= budget.ADAM_TRIED:
                     yield dataclasses.replace(settings, epochs=max(1, math.ceil(context.budget)))
 
 
@@ -110,14 +109,14 @@ def _places(context: Context) -> list[tuple[str, str]]:
 
 def _followed(tried: list[_Candidate], context: Context, progress: OnProgress) -> list[_Candidate]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
-    budget, known, ranked = MOST_PRODUCTS, set[Settings](), _ranked(tried, context)
+    left_over, known, ranked = budget.DRAWN, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
         settings, _, steps, _ = candidate = left[0]
         known.add(settings)
-        runs = affordable_runs(context, settings, steps, budget)
+        runs = affordable_runs(context, settings, steps, left_over)
         if runs:
             progress(Progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far"))
-            budget -= runs * products_of(context, settings, steps)
+            left_over -= runs * products_of(context, settings, steps)
             mean = mean_steps(context, settings, steps, runs)
             tried.remove(candidate)
             if math.isfinite(mean):

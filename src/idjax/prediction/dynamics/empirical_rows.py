@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
+from idjax.prediction import budget
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, beyond_quadratic
@@ -17,10 +18,6 @@ from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import EmpiricalRows, Epochs
 from idjax.types import IdjaxError, Progress, Status, Weights
 
-MOST_SECONDS = 120.0
-"""What a prediction may take."""
-SECONDS_A_NUMBER = 1.2e-8
-"""Measured on two cores: an update of one number of the second moments that every row keeps."""
 LARGEST_PULL = 1.0
 """What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""
 
@@ -118,10 +115,11 @@ def _require_affordable(spec: RunSpec, kinds: int) -> None:
         raise NoTheoryError("--moments data needs 3 training rows or more")
     modes = len(problem.spectrum.eigenvalues) * (2 if settings.momentum else 1)
     steps = settings.epochs * spec.steps * problem.groups * kinds
-    seconds = SECONDS_A_NUMBER * steps * spec.rows * modes**2
-    if seconds > MOST_SECONDS:
+    updates = steps * spec.rows * modes**2
+    minutes = updates / budget.OWN_ROWS_A_MINUTE
+    if updates > budget.OWN_ROWS:
         raise NoTheoryError(
-            f"--moments data would take about {seconds / 60:,.0f} minutes for {steps:,} steps of {spec.rows:,} rows: "
+            f"--moments data would take about {minutes:,.0f} minutes for {steps:,} steps of {spec.rows:,} rows: "
             "give fewer --epochs or rows, or predict with --moments gaussian"
         )
 

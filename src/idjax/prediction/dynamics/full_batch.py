@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from idjax.prediction import budget
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
@@ -12,9 +13,6 @@ from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory,
 from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
 from idjax.types import Weights
-
-NUMBERS_AT_ONCE = 2**24
-"""Shrink factors held at once, 128 MiB of them."""
 
 
 class FullBatchTrajectory(Trajectory):
@@ -31,7 +29,7 @@ class FullBatchTrajectory(Trajectory):
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs, of one update each."""
-        size = max(1, NUMBERS_AT_ONCE // self._rates.size)
+        size = max(1, budget.NUMBERS_AT_ONCE // self._rates.size)
         parts = [self._part(epochs[i : i + size]) for i in range(0, len(epochs), size)]
         return Losses(*map(np.concatenate, zip(*parts, strict=True)))
 

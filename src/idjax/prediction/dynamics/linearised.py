@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.nn.step import hyper_for, plan_for
+from idjax.prediction import budget
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of
@@ -15,11 +16,6 @@ from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.networks import tangent
 from idjax.types import Progress
 
-MOST_MODES = 2500
-"""Weights, or outputs of all rows, whose eigenvectors are found: tens of seconds on two cores."""
-MOST_NUMBERS = 5e7
-"""Numbers of a Jacobian that is held at once."""
-CHUNK = 4e6
 CHECKS = 8
 """Times in a run at which the drift of the kernel is measured."""
 DRIFT_OUTPUTS = 256
@@ -117,14 +113,14 @@ def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Fl
     """The training loss along the tangent kernel's eigenvectors, and these; or in the weights themselves."""
     groups, weights = network.start.shape
     outputs = rows.target.size // groups
-    if min(weights, outputs if rotate else weights) > MOST_MODES:
+    if min(weights, outputs if rotate else weights) > budget.MODES:
         raise NoTheoryError(
             f"the tangent kernel of {weights:,} weights and {outputs:,} outputs is too large: predict finds the "
-            f"eigenvectors of {MOST_MODES:,} at most; give fewer hidden units or fewer rows"
+            f"eigenvectors of {budget.MODES:,} at most; give fewer hidden units or fewer rows"
         )
     basis = None
     if rotate and outputs < weights:
-        if outputs * weights > MOST_NUMBERS:
+        if outputs * weights > budget.JACOBIAN:
             raise NoTheoryError(f"{outputs:,} outputs of {weights:,} weights are too many: give fewer hidden units")
         shares = jnp.full((groups, outputs), 1 / rows.target.size)
         basis = tangent.basis_of_outputs(network.jacobian(network.start, rows.z), shares)
@@ -151,7 +147,7 @@ def _form(network: Network, rows: Seen, basis: Float[Array, "g P m"] | None, ori
 
 
 def _chunks(rows: Seen, weights: int) -> Iterator[Seen]:
-    size = max(1, int(CHUNK / (rows.target.shape[1] * weights)))
+    size = max(1, int(budget.JACOBIAN_PART / (rows.target.shape[1] * weights)))
     for begin in range(0, len(rows.z), size):
         yield Seen(*(part[begin : begin + size] for part in rows))
 

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.trajectory import Losses
 from idjax.theory.sgd import order_spread
 
-MOST_WORK = 2e10
-"""Products that it may cost, well under a minute."""
 SPREAD_CELLS = 20 * 144
 """Cells that the spread over the orders of the rows is summed over: of an epoch, times pairs of epochs."""
 SPREAD_WORK = 43 * SPREAD_CELLS
@@ -45,7 +44,7 @@ def spread_over_orders(
       rows: in the eigenbasis, where they are not to be taken as Gaussian.
     """
     n, groups = spec.problem.spectrum.eigenvalues.size, spec.problem.groups
-    if n**2 * (SPREAD_WORK * groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > MOST_WORK:
+    if n**2 * (SPREAD_WORK * groups + (0 if rows is None else SPREAD_CELLS * len(rows))) > budget.ORDERS:
         return None
     parts = [_outputs(spec, *group) for group in zip(along, spec.problem.output_groups, strict=True)]
     found = order_spread.spread_over_batches(parts, spec.mean_batch, spec.steps, spec.settings.epochs, rows)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
+from idjax.prediction import budget
 from idjax.prediction.dynamics import stepped
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
@@ -25,7 +26,6 @@ STALLED = 0.01
 MOST_NOISE = 0.05
 """Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
 FOREVER = 1e18
-NUMBERS_AT_ONCE = 2**23
 NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
 
@@ -175,7 +175,7 @@ def _passed(
     spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
     """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
-    size = max(1, NUMBERS_AT_ONCE // spec.start.kernel.size)
+    size = max(1, budget.NUMBERS_AT_ONCE // spec.start.kernel.size)
     return np.concatenate([_part_passed(spec, trajectory, steps[i : i + size]) for i in range(0, len(steps), size)])
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.nn import schedules
+from idjax.prediction import budget
 from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
@@ -23,8 +24,6 @@ from idjax.prediction.dynamics.trajectory import (
 from idjax.theory.sgd import horizons, minibatch, order_spread
 from idjax.types import Weights
 
-MOST_ITERATED = 3e8
-"""Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
 CHANGE = 0.05
 """Change of the learning rate within a piece."""
 MOST_PIECES = 16
@@ -149,7 +148,7 @@ def _second_moments(
     eigenvalues, kick = problem.spectrum.eigenvalues, float(shares @ noise)
     form = np.diag(eigenvalues)
     state = minibatch.at_start((coefficients * shares) @ coefficients.T)
-    iterated = shape.size * len(eigenvalues) ** 2 <= MOST_ITERATED
+    iterated = shape.size * len(eigenvalues) ** 2 <= budget.ITERATED
     means, ends, states = [], [], dict.fromkeys(order_spread.epochs_read(settings.epochs), state)
     for epoch, rates in enumerate(step_size * shape):
         if epoch in states:
