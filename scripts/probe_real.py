@@ -23,7 +23,7 @@ from idjax.moments.normalize import encode, fit
 from idjax.prediction.probe import predict_probe, softmax
 from idjax.prediction.probe.flow import flow_to
 from idjax.prediction.probe.predict import MOST_JUDGED, SHARE, features
-from idjax.prediction.probe.race import Race, Rows, race
+from idjax.prediction.probe.race import LabelledRows, Race, race
 from idjax.results.diagnosis import ProbeRun
 
 RATES = 2.0 ** (np.arange(-8, 9) / 4)
@@ -116,14 +116,14 @@ def train(data: Set, classes: int, run: ProbeRun, validation: np.ndarray, others
     rates = run.learning_rate * RATES
     per_epoch = -(-len(others) // data.batch_size)
 
-    def raced(judged: Rows, rates: np.ndarray, target: float, most: int, orders: int) -> Race:
+    def raced(judged: LabelledRows, rates: np.ndarray, target: float, most: int, orders: int) -> Race:
         return race(ready.training, judged, classes, rates, target, batch_size=data.batch_size, orders=orders, seed=7,
                     most_steps=most, extra=1.05)  # fmt: skip
 
     # Other rows than the prescription is judged by.
     some = np.random.default_rng(9).permutation(len(others))[:MOST_JUDGED]
     target = SHARE * softmax.accuracy(whitened.training.a[some] @ ended, labels[some])
-    judged = Rows(ready.training.a[some], labels[some])
+    judged = LabelledRows(ready.training.a[some], labels[some])
     swept = raced(judged, rates, target, 40_000, 3).steps / per_epoch
     prescribed = float(raced(judged, rates[8:9], target, 40_000, 9).steps[0]) / per_epoch
     held = held_out(data, run.normalize, validation, others)
@@ -133,12 +133,12 @@ def train(data: Set, classes: int, run: ProbeRun, validation: np.ndarray, others
     return Trained(prescribed, float(np.min(swept)), float(rates[np.argmin(swept)]), then)
 
 
-def held_out(data: Set, normalize: str, validation: np.ndarray, others: np.ndarray) -> Rows:
+def held_out(data: Set, normalize: str, validation: np.ndarray, others: np.ndarray) -> LabelledRows:
     """The validation rows, normalised and turned as the others are."""
     fitted = fit(normalize, moments_of(data.x[others]))
     a, b = (softmax.with_bias(np.asarray(encode(normalize, fitted, data.x[part], None)[0])) for part in
             (others, validation))  # fmt: skip
-    return Rows(b @ softmax.principal_axes(a).vectors, data.labels[validation])
+    return LabelledRows(b @ softmax.principal_axes(a).vectors, data.labels[validation])
 
 
 def main() -> None:

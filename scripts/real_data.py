@@ -152,12 +152,12 @@ def predict(
     )
     noise = float(jnp.sum(rows.residuals**2) / len(rows.inputs))
     _, by_predict = minibatch.expected(
-        shuffled_gaussian, minibatch.at_start(error @ error.T), noise, jnp.diag(rows.eigenvalues)[None], count
+        shuffled_gaussian, minibatch.at_start(np.asarray(error @ error.T)), noise, np.diag(modes)[None], count
     )
     return {
         "no noise": np.asarray(fourth_moment.fresh(rows, rule, error, 0.0, count)),
         "Gaussian": np.asarray(fourth_moment.fresh(rows, rule, error, 1 / batch, count, of_gaussians)),
-        "Gaussian, (49)": np.asarray(by_predict)[:, 0],
+        "Gaussian, (49)": by_predict[:, 0],
         "own, fresh": np.asarray(fourth_moment.fresh(rows, rule, error, 1 / batch, count)),
         "own, shuffled": np.asarray(fourth_moment.shuffled(rows, rule, error, batch, epochs).excess).ravel(),
     }

@@ -11,7 +11,7 @@ from idjax.types import IdjaxError
 
 
 class Limit(NamedTuple):
-    """What a value can be: whether one is that (or an error of its type), and a remedy for those that are not."""
+    """A condition on a value (an error of its type counts as unmet), and the remedy where it is not met."""
 
     holds: Callable[[Any], bool]
     remedy: str

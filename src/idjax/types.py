@@ -193,7 +193,7 @@ class Stall:
 
 
 class Status(enum.StrEnum):
-    """What a curve is worth: valid numbers, a run that diverges, numbers outside the theory's range, or no theory."""
+    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, or no theory."""
 
     VALID = "valid"
     DIVERGES = "diverges"
@@ -203,7 +203,7 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What happens to the loss, epoch by epoch: the one result of both `predict` and `train`.
+    """The loss of a run epoch by epoch: the result of both `predict` and `train`.
 
     epoch:               from 1, as Keras counts.
     train:               row-weighted mean over the epoch of the batch losses, each before its update.

@@ -14,7 +14,7 @@ from idjax.cli.app import main
 from idjax.prediction.probe import predict_probe, softmax
 from idjax.prediction.probe.flow import flow_to
 from idjax.prediction.probe.predict import SHARE, features
-from idjax.prediction.probe.race import Rows, arrivals, race
+from idjax.prediction.probe.race import LabelledRows, arrivals, race
 
 
 def clusters(rows: int, inputs: int = 8, classes: int = 4, spread: float = 0.8, seed: int = 0):
@@ -65,7 +65,15 @@ def test_a_race_is_plain_training(momentum):
     u, codes = softmax.with_bias(x), np.eye(4)[labels]
     rates = np.array([0.1, 0.4])
     ran = race(
-        Rows(u, labels), Rows(u, labels), 4, rates, 2.0, batch_size=120, most_steps=16, momentum=momentum, orders=1
+        LabelledRows(u, labels),
+        LabelledRows(u, labels),
+        4,
+        rates,
+        2.0,
+        batch_size=120,
+        most_steps=16,
+        momentum=momentum,
+        orders=1,
     )
     for column, rate in enumerate(rates):
         expected = [softmax.accuracy(u @ descend(u, codes, rate, int(t), momentum), labels) for t in ran.looks[1:]]
@@ -76,14 +84,14 @@ def test_a_race_is_plain_training(momentum):
 def test_minibatches_see_every_row_once_an_epoch():
     # Each row has an input of its own, and class 0 is what zero weights answer: right are the rows seen so far.
     labels = np.random.default_rng(0).integers(1, 4, size=50)
-    rows = Rows(np.eye(50), labels)
+    rows = LabelledRows(np.eye(50), labels)
     ran = race(rows, rows, 4, np.array([1e-3]), 2.0, batch_size=8, most_steps=16, orders=3)
     np.testing.assert_allclose(ran.accuracy[:8, 0], np.minimum(8 * np.arange(8), 50) / 50, atol=1e-6)
 
 
 def test_learning_rates_share_one_compilation():
     x, labels = clusters(64)
-    rows = Rows(softmax.with_bias(x), labels)
+    rows = LabelledRows(softmax.with_bias(x), labels)
 
     def go(rate: float) -> None:
         race(rows, rows, 4, np.array([rate]), 2.0, batch_size=16, most_steps=4, orders=1, momentum=rate / 10)

@@ -1,15 +1,20 @@
 """`idjax diagnose` and `idjax explain`: findings of data or of a Flax model, in the terminal, as JSON and as a page."""
 
+import contextlib
+import functools
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import idjax
 from idjax.cli.flags import DIAGNOSIS_DEFAULTS, Data, DiagnosisFlags, Json, Target
 from idjax.settings import Settings
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, OnProgress
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 
 def diagnose(
@@ -58,68 +63,67 @@ def diagnose(
     """
     if (data is None) == (model is None):
         raise IdjaxError("diagnose: give DATA, or --model package.module:factory")
+    output = _Output(out, json, quiet)
     if model is not None:
-        return _diagnose_model(model, settings, select, ignore, out, json, quiet)
+        return _diagnose_model(model, settings, select, ignore, output)
     from idjax.diagnosis.data import EXPLANATIONS
     from idjax.diagnosis.data import diagnose as look
-    from idjax.report.progress import progress_bar
-    from idjax.results import store
+    from idjax.report.diagnosis import render
+    from idjax.report.terminal import diagnosis_text
+    from idjax.results.store import diagnosis_object
 
-    folder = store.check_folder(out) if out else None
     codes = _selected(select, ignore, EXPLANATIONS)
-    with progress_bar(quiet) as progress:
-        found = look(
-            data, settings, target=target, columns=columns, missing=missing, labels=labels, budget=budget, codes=codes,
-            proven=prove, progress=progress,
-        )  # fmt: skip
-    text = store.to_json(store.diagnosis_object(found))
-    if folder:
-        from idjax.report.diagnosis import render
-
-        html, figures = render(found, store.provenance())
-        files = {"report.html": html, "diagnosis.json": text, **{f"figures/{k}": v for k, v in figures.items()}}
-        store.write(folder, files)
-    if json:
-        print(text, end="")
-    else:
-        from rich.console import Console
-
-        from idjax.report.terminal import diagnosis_text
-
-        Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False).print(diagnosis_text(found))
-        if folder:
-            print(f"\nThe report: {folder / 'report.html'}")
+    asked = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
+    with output.progress() as progress:
+        found = look(data, settings, target=target, codes=codes, progress=progress, **asked)  # type: ignore[arg-type]
+    output.show(diagnosis_object(found), functools.partial(render, found), diagnosis_text(found))
     return 1 if found.causes else 0
 
 
-def _diagnose_model(
-    name: str, settings: Settings, select: str | None, ignore: str | None, out: Path | None, json: bool, quiet: bool
-) -> int:
-    from rich.console import Console
-
+def _diagnose_model(name: str, settings: Settings, select: str | None, ignore: str | None, output: "_Output") -> int:
     from idjax.diagnosis.program import EXPLANATIONS
     from idjax.diagnosis.program.loading import load_factory
     from idjax.report.program import render
-    from idjax.report.progress import progress_bar
     from idjax.report.terminal import model_text
-    from idjax.results import store
 
-    folder = store.check_folder(out) if out else None
     codes = _selected(select, ignore, EXPLANATIONS)
     given = load_factory(name)
-    with progress_bar(quiet) as progress:
+    with output.progress() as progress:
         found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
-    text = store.to_json(found)
-    if folder:
-        store.write(folder, {"report.html": render(found, store.provenance()), "diagnosis.json": text})
-    if json:
-        print(text, end="")
-    else:
-        width = None if sys.stdout.isatty() else 100
-        Console(width=width, markup=False, highlight=False).print(model_text(found))
-        if folder:
-            print(f"\nThe report: {folder / 'report.html'}")
+    output.show(found, lambda provenance: (render(found, provenance), {}), model_text(found))
     return 1 if found.causes else 0
+
+
+class _Output:
+    """Where a diagnosis goes: a folder, if one is given, and standard output as text or JSON."""
+
+    def __init__(self, out: Path | None, json: bool, quiet: bool):
+        from idjax.results import store
+
+        self._folder, self._json, self._quiet = store.check_folder(out) if out else None, json, quiet
+
+    def progress(self) -> "contextlib.AbstractContextManager[OnProgress]":
+        from idjax.report.progress import progress_bar
+
+        return progress_bar(self._quiet)
+
+    def show(self, content: Any, render: Callable[[Any], tuple[str, dict[str, bytes]]], text: "RenderableType") -> None:
+        """Writes the page, its figures and the JSON, and prints the text or the JSON."""
+        from idjax.results import store
+
+        json = store.to_json(content)
+        if self._folder:
+            page, figures = render(store.provenance())
+            files = {"report.html": page, "diagnosis.json": json, **{f"figures/{k}": v for k, v in figures.items()}}
+            store.write(self._folder, files)
+        if self._json:
+            print(json, end="")
+            return
+        from rich.console import Console
+
+        Console(width=None if sys.stdout.isatty() else 100, markup=False, highlight=False).print(text)
+        if self._folder:
+            print(f"\nThe report: {self._folder / 'report.html'}")
 
 
 def _selected(select: str | None, ignore: str | None, known: Mapping[str, Any]) -> frozenset[str]:

@@ -112,18 +112,18 @@ class _Texts:
 
 
 @dataclasses.dataclass(frozen=True)
-class _TrainingSettings(_Texts, Settings):
+class _TrainingTexts(_Texts, Settings):
     pass
 
 
 @dataclasses.dataclass(frozen=True)
-class _DiagnosisSettings(_Texts, DiagnosisSettings):
+class _DiagnosisTexts(_Texts, DiagnosisSettings):
     pass
 
 
-TrainingFlags = Annotated[_TrainingSettings, Parameter(name="*")]
-DiagnosisFlags = Annotated[_DiagnosisSettings, Parameter(name="*")]
-DEFAULTS, DIAGNOSIS_DEFAULTS = _TrainingSettings(), _DiagnosisSettings()
+TrainingFlags = Annotated[_TrainingTexts, Parameter(name="*")]
+DiagnosisFlags = Annotated[_DiagnosisTexts, Parameter(name="*")]
+DEFAULTS, DIAGNOSIS_DEFAULTS = _TrainingTexts(), _DiagnosisTexts()
 
 _NAMES = "|".join(field.name for field in dataclasses.fields(Settings))
 

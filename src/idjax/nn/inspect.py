@@ -1,4 +1,4 @@
-"""What a model turns out to be when it is looked at from outside: layers, biases, activations and its loss."""
+"""Layers, biases, activations and loss of a model, found from outside: from its parameters and its answers."""
 
 import dataclasses
 import itertools
@@ -35,7 +35,7 @@ class Model:
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What a model turns out to be: layers at the start, with a bias or not, activations, and its loss over the mse."""
+    """A stack of dense layers as found: layers at the start, bias or not, activations, its loss over the mse."""
 
     layers: Layers
     bias: bool
@@ -51,7 +51,7 @@ class Inspection:
 
 
 def inspect_model(model: Model, x: Float[np.ndarray, "N p"], outputs: int) -> Inspection:
-    """What the model is, from its parameters and from what its function and loss answer."""
+    """Layers, activations and loss of a model, from its parameters and the answers of its function and loss."""
     leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(model.params)]
     kernels, biases = ([leaf for leaf in leaves if leaf.ndim == rank] for rank in (2, 1))
     rows = jnp.asarray(x[:PROBED])
@@ -103,7 +103,7 @@ def _loss_factor(model: Model, outputs: int) -> float:
 
 
 def loss_words(factor: float, outputs: int) -> str:
-    """What a loss averages over, from its factor over the mean squared error."""
+    """The axes that a loss averages over, in words, from its factor over the mean squared error."""
     for value, words in (
         (1.0, "mean over rows and outputs"),
         (0.5, "half the mean over rows and outputs"),

@@ -1,4 +1,4 @@
-"""What "learned" means: the loss against the best constant, and whether outputs have the shape of their targets.
+"""Explained variance and shape correlation: whether a loss means that anything was learned.
 
 A loss of 1e-6 says nothing by itself. See docs/theory.md, section 4.
 """

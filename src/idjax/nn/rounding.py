@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 
 @runtime_checkable
 class Transformation(Protocol):
-    """What optax calls a GradientTransformation."""
+    """An optimizer, as optax has it in GradientTransformation."""
 
     def init(self, params: Any, /) -> Any:
         """The state before the first update."""
@@ -28,7 +28,7 @@ class Transformation(Protocol):
 
 
 class State(NamedTuple):
-    """What an update changes; `exact` is the float32 copy of the weights, or the key of stochastic rounding."""
+    """Parameters and optimizer state; `exact` is the float32 copy of the weights, or the key of stochastic rounding."""
 
     params: Any
     optimizer: Any

@@ -21,7 +21,7 @@ from idjax.settings import Schedule, Settings
 
 
 class Plan(NamedTuple):
-    """What the compiled program is built for; everything else is traced."""
+    """The static part of a compiled training program; everything else is traced."""
 
     optimizer: str
     has_momentum: bool
@@ -82,7 +82,7 @@ class Rows(NamedTuple):
 
     @property
     def target(self) -> Any:
-        """What is to be learned, (N, q)."""
+        """The targets, (N, q): y, or x for an autoencoder."""
         return self.x if self.y is None else self.y
 
 

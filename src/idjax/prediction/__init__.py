@@ -1,1 +1,1 @@
-"""What training will do, before it is done: data and settings in, a predicted curve out."""
+"""Prediction of training runs: data and settings in, a predicted curve out."""

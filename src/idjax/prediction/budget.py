@@ -1,4 +1,4 @@
-"""What predictions may cost, in products and numbers held: what is predicted does not depend on the machine.
+"""Limits of the cost of predictions, in products and numbers held, the same on every machine.
 
 A product is a multiplication in a product of large matrices, of which two cores do about 5e9 a second.
 """

@@ -37,7 +37,7 @@ def predict_grid(
     learned_at: float = 0.99,
     steps: np.ndarray | float | int | None = None,
 ) -> PredictedGrid:
-    """What `predict` says, expected over Glorot starts, for every point of arrays that broadcast against each other.
+    """Predictions for every point of arrays that broadcast against each other, expected over Glorot starts.
 
     The data are Gaussian rows x_i = mean + deviation z_i, their own target; a layer of `inputs` outputs with a bias is
     trained by SGD in original units. docs/sweeps.md, the full theory in four numbers.

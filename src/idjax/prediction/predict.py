@@ -39,7 +39,7 @@ def predict(
     band: bool = True,
     progress: OnProgress = silent,
 ) -> Curve:
-    """What training with these settings will do, from the moments of the data alone.
+    """The curve that training with these settings will give, predicted from the moments of the data.
 
     Args:
       data: rows, as an array or a `Dataset`; target is what is learned, if it is not data itself.

@@ -49,7 +49,7 @@ class QuadraticProblem:
         return zca_to_pca(self.fold_with, weights) if self.turned and self.fold_with else weights
 
     def leave(self, weights: Weights) -> Weights:
-        """The other way."""
+        """Weights in the coordinates of this problem, in the model's."""
         return zca_to_pca(self.fold_with, weights, back=True) if self.turned and self.fold_with else weights
 
     @property
@@ -69,7 +69,7 @@ class QuadraticProblem:
 
     @property
     def judged_shares(self) -> np.ndarray:
-        """The same in the squared error that is judged."""
+        """The share of each output in the squared error that is judged, (q,)."""
         return self.judged_weights / len(self.judged_weights)
 
     @property
@@ -90,17 +90,17 @@ class QuadraticProblem:
 
     @functools.cached_property
     def on_train(self) -> quadratic.Projected:
-        """What the training rows say of the reference, in the eigenbasis."""
+        """Moments of the training rows around the reference, in the eigenbasis."""
         return quadratic.project(self.train, self.reference, self.spectrum.eigenvectors, self.spectrum.eigenvalues)
 
     @functools.cached_property
     def on_validation(self) -> quadratic.Projected | None:
-        """What the validation rows say of it, if there is a split."""
+        """Moments of the validation rows around the reference, if there is a split."""
         return self.validation and self._project(self.validation)
 
     @functools.cached_property
     def on_judged(self) -> quadratic.Projected:
-        """What the rows that are judged say of it."""
+        """Moments of the rows that are judged around the reference."""
         if self.judged is self.validation and self.on_validation is not None:
             return self.on_validation
         return self.on_train if self.judged is self.train else self._project(self.judged)

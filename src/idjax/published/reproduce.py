@@ -66,7 +66,7 @@ def reproduce(
 
 
 def run_experiment(experiment: Experiment, *, full: bool = False, progress: OnProgress = silent) -> ExperimentOutcome:
-    """What every run of an experiment was predicted to do, and did."""
+    """An experiment's outcome: every run predicted and trained."""
     data = load(experiment.data)
     return ExperimentOutcome(experiment, tuple(_run(experiment, run, data, full, progress) for run in experiment.runs))
 

@@ -45,7 +45,7 @@ def _relative(trained: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def verdict(trained: Curve, predicted: Curve | None, level: float) -> str:
-    """What the run came to, in words: learned or not, against the answer that knows only the mean."""
+    """The verdict on a run in words: learned or not, against the answer that knows only the mean."""
     explained = float(trained.explained_variance[-1])
     if trained.status is Status.DIVERGES:
         return "diverged: the loss is not a finite number any more"

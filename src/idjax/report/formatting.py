@@ -223,7 +223,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def cost_words(finding: Finding) -> str:
-    """What a finding costs in time; empty if nothing."""
+    """The cost of a finding in time, in words; empty if there is none."""
     if math.isinf(finding.cost):
         return "nothing is learned while it lasts"
     if finding.cost <= 1:
@@ -239,7 +239,7 @@ def percent(share: float, digits: int = 2) -> str:
 
 
 def factor_words(factor: float) -> str:
-    """What becomes of a number that is multiplied by a factor."""
+    """A factor in words, as what becomes of a number that is multiplied by it."""
     if not math.isfinite(factor) or factor <= 0:
         return "not known"
     if 0.995 < factor < 1.005:
@@ -248,7 +248,7 @@ def factor_words(factor: float) -> str:
 
 
 def nothing_words(diagnosis: Diagnosis) -> str:
-    """What to say where nothing was found: how long learning takes, as measured or else as predicted."""
+    """The words for a diagnosis without findings: how long learning takes, measured or else predicted."""
     proof, before = diagnosis.proof, diagnosis.before
     epochs = proof.epochs if proof else before.epochs_to_learn if before else math.nan
     if not math.isfinite(epochs):

@@ -15,7 +15,7 @@ ROWS = 8
 
 
 def prediction_lines(dataset: Dataset, settings: Settings, curve: Curve, quiet: bool) -> Iterator[str]:
-    """What is predicted, a line for each fact; unless quiet, losses of some epochs as a table."""
+    """A prediction in lines of text, one for each fact; unless quiet, losses of some epochs as a table."""
     yield (
         f"data                {dataset.source}: {len(dataset.x):,} rows of {dataset.x.shape[1]} inputs and "
         f"{dataset.target.shape[1]} outputs"

@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextlib.contextmanager
 def progress_bar(quiet: bool = False) -> Iterator[OnProgress]:
-    """What hears of long work and shows it on standard error; a new total, or less done than before, is other work."""
+    """A progress callback that draws on standard error; a new total, or less done than before, begins other work."""
     console = Console(stderr=True, markup=False, highlight=False)
     if quiet:
         yield silent

@@ -98,7 +98,7 @@ class LinearGrid:
 
 @dataclasses.dataclass(frozen=True)
 class LogGrid(LinearGrid):
-    """The same, equally spaced in the logarithm; both bounds are positive."""
+    """Values of a field between two positive bounds, equally spaced in the logarithm."""
 
     def values(self) -> list[tuple[Given, ...]]:
         """In ascending order of their number; IdjaxError for bounds that span no grid."""

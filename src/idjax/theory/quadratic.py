@@ -19,7 +19,7 @@ from idjax.types import Moments, Weights
 
 
 class Projected(NamedTuple):
-    """What rows with given moments say of Θ_ref, in the eigenbasis: ε = y - Θ_refᵀ a is the residual there.
+    """Moments of rows around Θ_ref, in the eigenbasis: ε = y - Θ_refᵀ a is the residual there.
 
     residual: E[w ε_j²], (q,).  slopes: -Vᵀ E[w a ε_j], (n, q).  gram: Vᵀ E[w a aᵀ] V, (n, n).
     """

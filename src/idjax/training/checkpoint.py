@@ -139,7 +139,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _fingerprint(dataset: Dataset) -> str:
-    """What stands for the numbers of the data."""
+    """A digest of the numbers of the data."""
     digest = hashlib.sha256()
     for part in (dataset.x, dataset.y):
         digest.update(b"none" if part is None else np.ascontiguousarray(part).tobytes())

@@ -94,7 +94,7 @@ def _stacks(ground: PreparedData, settings: Sequence[Settings], members: Sequenc
 
 
 def _program(settings: Settings) -> Hashable:
-    """What the runs of a group have in common."""
+    """The settings that the runs of a group have in common, as a key."""
     fixed = [getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in STACKED]
     return (*fixed, settings.momentum > 0)
 

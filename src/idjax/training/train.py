@@ -44,7 +44,7 @@ class Snapshot(NamedTuple):
 
 @runtime_checkable
 class Checkpointer(Protocol):
-    """What keeps a run, such as `checkpoint.Checkpoints`."""
+    """The protocol of what keeps a run between compiled calls, such as `checkpoint.Checkpoints`."""
 
     def begin(self, like: Snapshot) -> Snapshot:
         """Where the run goes on: `like`, which is its beginning, or one that was kept."""
@@ -94,7 +94,7 @@ def train(
 
 
 class PreparedData(NamedTuple):
-    """What runs have in common that differ in hyperparameters, start and seed alone.
+    """Rows, normaliser and plan shared by runs that differ in hyperparameters, start and seed alone.
 
     rows: of training.  deviation: of the judged targets, in whose units errors are; 1 where they do not vary.
     """

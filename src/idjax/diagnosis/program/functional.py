@@ -157,7 +157,7 @@ def _listen(model: nnx.Module, listener: Listener) -> None:
 
 
 def _told(kind: type, path: tuple[Any, ...], attention: bool, listener: Listener) -> type:
-    """The same kind of layer, which tells the listener of its calls."""
+    """A layer of the kind given that tells the listener of its calls."""
 
     def call(self: Any, x: Any, *args: Any, **given: Any) -> Any:
         listener.hear(self, path, "__call__", x, attention)

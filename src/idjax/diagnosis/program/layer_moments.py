@@ -58,7 +58,7 @@ class InputMoments:
 
     @property
     def noise(self) -> float:
-        """What rounding before the layer can give an eigenvalue: n (4 ε)² max_j E a_j², a few ε in all inputs alike."""
+        """An eigenvalue that rounding before the layer can make: n (4 ε)² max_j E a_j², a few ε in all inputs."""
         square = np.diagonal(self.covariance) + self.mean**2
         return len(self.second_moment) * (4 * self.epsilon) ** 2 * float(square.max())
 

@@ -33,7 +33,7 @@ SHORTEST_MEMORY = 200
 
 
 class _AdamRun(NamedTuple):
-    """What the theories of Adam are given: the rule, its inputs and rate, and what is watched at which steps."""
+    """A run of Adam for its theories: rule, inputs, learning rate, and the forms that are recorded at some steps."""
 
     rule: AdamRule
     inputs: AdamInputs
@@ -96,7 +96,7 @@ def products(spec: RunSpec) -> float:
 
 
 def _too_long(spec: RunSpec, cost: float) -> str:
-    """What to do about a run that takes so many products, more than the budget."""
+    """The advice for a run that takes so many products, more than the budget."""
     epochs, (n, outputs) = spec.settings.epochs, spec.start.stacked.shape
     covered = int(epochs * budget.ADAM / cost)
     shorter = f"--epochs {covered} or a larger --batch-size" if covered else "a larger --batch-size"

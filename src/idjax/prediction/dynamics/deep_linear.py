@@ -65,7 +65,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
 
 
 def _notes(spec: RunSpec, trajectory: SampledTrajectory) -> tuple[str, ...]:
-    """What the narrowest layer leaves, and how far the span of the outputs is from the principal axes."""
+    """Notes on the loss that the narrowest layer leaves, and on the angle of the outputs to the principal axes."""
     problem, (kernel, _) = spec.problem, end_to_end(trajectory.layers)
     rank = min(spec.settings.hidden)
     if rank >= min(kernel.shape):

@@ -86,7 +86,7 @@ def build(spec: RunSpec) -> "EmpiricalRowsTrajectory":
 
 
 class EmpiricalRowsTrajectory(SampledTrajectory):
-    """What was recorded, with the rows in the eigenbasis; other starts and orders as for Gaussian rows."""
+    """A recorded trajectory of given rows; other starts and orders are those of Gaussian rows."""
 
     def __init__(
         self,

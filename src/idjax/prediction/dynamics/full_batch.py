@@ -50,7 +50,7 @@ class FullBatchTrajectory(Trajectory):
         return from_other_starts(self._spec, starts, means)
 
     def factors(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t g n"]:
-        """What is left of each mode after these steps."""
+        """The factor by which each mode has shrunk after these steps."""
         settings = self._spec.settings
         if settings.momentum == 0:
             return gradient_descent.shrink_factors(self._rates, settings.step_size, steps)
@@ -61,7 +61,7 @@ class FullBatchTrajectory(Trajectory):
         return np.full(len(steps), np.nan) if self._validation is None else self._linear(self._validation, steps)
 
     def linear_judged(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, " t"]:
-        """The same of the judged squared error."""
+        """The part of the judged squared error that is linear in the error, with the constant."""
         return self._linear(self._judged, steps)
 
     def _linear(self, form: Quadratic, steps: np.ndarray) -> np.ndarray:

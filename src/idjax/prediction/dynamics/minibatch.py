@@ -23,7 +23,7 @@ NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 
 """Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
 
 
-class _Part(NamedTuple):
+class _GroupMoments(NamedTuple):
     """Outputs that learn at the same rate: their expectation, label noise, and the bias of an epoch's mean loss."""
 
     expectation: Expectation
@@ -59,7 +59,7 @@ class MinibatchTrajectory(Trajectory):
             expectation = Expectation(
                 spec.updates(rate), np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run
             )
-            self._parts.append(_Part(expectation, kicks[0], unseen))
+            self._parts.append(_GroupMoments(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
         self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
 
@@ -90,7 +90,7 @@ class MinibatchTrajectory(Trajectory):
         )
 
     def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
-        """What is left of each mode of the expected weights at the ends of epochs, and its mean square within them."""
+        """Shrink factors of the modes of the expected weights at the ends of epochs, and their mean squares within."""
         squares = [
             weight * np.asarray(self._mean.factors((epochs - 1 + node) * self._spec.steps)) ** 2
             for node, weight in zip(NODES, NODE_WEIGHTS, strict=True)

@@ -58,8 +58,8 @@ def spread_over_orders(
     return Losses(relative(found.train, train), end, end)
 
 
-def _outputs(spec: RunSpec, along: Along, outputs: slice) -> order_spread.Outputs:
+def _outputs(spec: RunSpec, along: Along, outputs: slice) -> order_spread.OutputGroup:
     share, noise = spec.problem.output_shares[outputs], spec.problem.on_train.residual[outputs]
     start, kick = spec.counted(outputs)
     mean_share = float(share**2 @ noise) / kick if kick > 0 else 0.0
-    return order_spread.Outputs(along.rates, spec.updates, start, along.moments, kick, mean_share)
+    return order_spread.OutputGroup(along.rates, spec.updates, start, along.moments, kick, mean_share)

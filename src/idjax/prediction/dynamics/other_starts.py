@@ -50,7 +50,7 @@ def _over(a: Float[np.ndarray, " E"], b: Float[np.ndarray, " E"]) -> Float[np.nd
 
 
 def _of_means(spec: RunSpec, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Losses, Losses]:
-    """What is constant or linear in the error of the mean of the weights, and its square."""
+    """The part of the losses that the mean of the weights makes: constant, linear and square."""
     ends = np.concatenate([end for end, _ in parts])
     train = np.concatenate([squares.reshape(len(squares), -1) @ spec.power().ravel() for _, squares in parts])
 

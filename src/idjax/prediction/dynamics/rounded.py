@@ -1,4 +1,4 @@
-"""What rounding of the weights changes in SGD: where a full batch stalls, and how it slows noisy batches."""
+"""SGD with rounded weights: where a full batch stalls, and how rounding slows noisy batches."""
 
 from collections.abc import Sequence
 

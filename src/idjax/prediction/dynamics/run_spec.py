@@ -113,8 +113,10 @@ class RunSpec(NamedTuple):
         return LinearLayer(*(cast(Any, np.asarray(number)) for number in numbers))
 
     def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
-        """What is recorded of a run that is followed step by step: validation loss, judged error and the loss of every
-        group of modes, as forms of the error in the inputs' coordinates, and their values at the optimum.
+        """The quadratic forms recorded of a run that is followed step by step, and their values at the optimum.
+
+        Validation loss, judged error and the loss of every group of modes, as forms of the error in the inputs'
+        coordinates.
         """
         problem = self.problem
         vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
@@ -146,7 +148,7 @@ class RunSpec(NamedTuple):
 
 
 def beyond_quadratic(settings: Settings) -> str | None:
-    """What keeps the run of a linear layer from being descent on a quadratic form, as flags; None if nothing does."""
+    """The flags that keep a linear layer's run from being descent on a quadratic form; None if there are none."""
     if settings.loss != "mse":
         return f"--loss {settings.loss}"
     if settings.activity_l1 > 0:
@@ -159,7 +161,7 @@ def beyond_quadratic(settings: Settings) -> str | None:
 
 
 def beyond_layers(spec: RunSpec) -> str | None:
-    """What keeps the run of hidden layers or activations from being predicted, as flags; None if nothing does."""
+    """The flags that keep a run of hidden layers or activations from being predicted; None if there are none."""
     settings = spec.settings
     if spec.empirical_rows:
         return "--moments data"

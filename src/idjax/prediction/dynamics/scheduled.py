@@ -89,7 +89,7 @@ class Group(NamedTuple):
 
 
 class ScheduledTrajectory(SampledTrajectory):
-    """What was recorded, and what is left of each mode of the mean of the weights at the end of every epoch, (E, g, n),
+    """A recorded trajectory with the shrink factors of the mean of the weights at the end of every epoch, (E, g, n),
     with the mean over the epoch of its square.
     """
 
@@ -178,7 +178,7 @@ def _pieces(rates: np.ndarray) -> int:
 
 
 def _mean_factors(spec: RunSpec, shape: np.ndarray) -> tuple[Array, Array]:
-    """What is left of each mode's expected error at the end of every epoch, (E, g, n), and the mean of its square."""
+    """Shrink factors of the expected error at the end of every epoch, (E, g, n), and the means of their squares."""
     settings = spec.settings
     return _follow_means(
         jnp.asarray(spec.problem.rates), jnp.asarray(settings.step_size * shape), settings.momentum, settings.nesterov

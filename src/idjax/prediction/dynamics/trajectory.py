@@ -1,4 +1,4 @@
-"""What theories of training runs offer to `predict`: losses, times and weights along a run, from other starts too."""
+"""Trajectories: losses, times and weights along a training run, from other starts too."""
 
 import abc
 import enum

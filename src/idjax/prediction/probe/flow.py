@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idjax.prediction.probe.race import Rows
+from idjax.prediction.probe.race import LabelledRows
 
 GROWTH = 1.1
 """Of s from one look to the next."""
@@ -23,11 +23,11 @@ MOST = 1e14
 
 
 def flow_to(
-    training: Rows, judged: Rows, classes: int, target: float, growth: float = GROWTH
+    training: LabelledRows, judged: LabelledRows, classes: int, target: float, growth: float = GROWTH
 ) -> tuple[float, Float[np.ndarray, "r k"]]:
     """s at which the flow from zero weights reaches the accuracy, inf if it never does, and the weights then."""
-    training = Rows(jnp.asarray(training.a, jnp.float32), jnp.asarray(training.labels, jnp.int32))
-    judged = Rows(jnp.asarray(judged.a, jnp.float32), jnp.asarray(judged.labels, jnp.int32))
+    training = LabelledRows(jnp.asarray(training.a, jnp.float32), jnp.asarray(training.labels, jnp.int32))
+    judged = LabelledRows(jnp.asarray(judged.a, jnp.float32), jnp.asarray(judged.labels, jnp.int32))
     curvature = jnp.mean(training.a**2, axis=0) / 2
     largest = 2 * float(jnp.max(curvature))
     weights = jnp.zeros((training.a.shape[1], classes), jnp.float32)
@@ -50,8 +50,8 @@ def flow_to(
 @functools.partial(jax.jit, donate_argnames="weights")
 def _follow(
     weights: Float[Array, "r k"],
-    training: Rows,
-    judged: Rows,
+    training: LabelledRows,
+    judged: LabelledRows,
     curvature: Float[Array, " r"],
     steps: Float[Array, " looks"],
 ) -> tuple[Float[Array, "r k"], Float[Array, " looks"]]:

@@ -14,7 +14,7 @@ from idjax.moments.moments import moments_of
 from idjax.moments.normalize import encode, fit
 from idjax.prediction.probe import softmax
 from idjax.prediction.probe.flow import flow_to
-from idjax.prediction.probe.race import Race, Rows, race
+from idjax.prediction.probe.race import LabelledRows, Race, race
 from idjax.results.diagnosis import Probe, ProbeRun
 from idjax.types import IdjaxError
 
@@ -40,10 +40,10 @@ MOST_WORK = 4e11
 
 
 class Features(NamedTuple):
-    """Rows along the principal axes of a = [z; 1], some of them to judge by, and the labels' one-hot codes."""
+    """LabelledRows along the principal axes of a = [z; 1], some of them to judge by, and the labels' one-hot codes."""
 
-    training: Rows
-    judged: Rows
+    training: LabelledRows
+    judged: LabelledRows
     codes: Float[np.ndarray, "N k"]
 
 
@@ -59,7 +59,7 @@ def predict_probe(
     given: float | None = None,
     seed: int = 0,
 ) -> Probe:
-    """What a linear probe on these rows will take: SGD on softmax cross-entropy from zero weights.
+    """The rate to use and the epochs that a linear probe takes: SGD on softmax cross-entropy from zero weights.
 
     Args:
       x, labels: features and labels from 0 to classes - 1 of all training rows, or of some.
@@ -110,7 +110,7 @@ def features(x: Float[np.ndarray, "N p"], labels: Int[np.ndarray, " N"], classes
     a = softmax.with_bias(np.asarray(z, np.float64))
     u = a @ softmax.principal_axes(a).vectors
     some = np.random.default_rng(0).permutation(len(x))[:MOST_JUDGED]
-    return Features(Rows(u, labels), Rows(u[some], labels[some]), np.eye(classes)[labels])
+    return Features(LabelledRows(u, labels), LabelledRows(u[some], labels[some]), np.eye(classes)[labels])
 
 
 def predict_run(data: Features, normalize: str, goal: Goal) -> ProbeRun:

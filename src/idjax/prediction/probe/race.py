@@ -23,7 +23,7 @@ EXTRA = 1.15
 """How much longer than the first rate to arrive the others may run."""
 
 
-class Rows(NamedTuple):
+class LabelledRows(NamedTuple):
     """Inputs (N, n), a 1 for the bias included, and class labels (N,)."""
 
     a: Any
@@ -41,7 +41,7 @@ class Race(NamedTuple):
     accuracy: Float[np.ndarray, "T R"]
 
 
-class _State(NamedTuple):
+class _RaceState(NamedTuple):
     weights: Float[Array, "R S n k"]
     optimizer: Any
     order: Int[Array, "S N"]
@@ -50,8 +50,8 @@ class _State(NamedTuple):
 
 
 def race(
-    training: Rows,
-    judged: Rows,
+    training: LabelledRows,
+    judged: LabelledRows,
     classes: int,
     rates: Float[np.ndarray, " R"],
     target: float,
@@ -69,7 +69,8 @@ def race(
       extra: the race ends so much later than its first arrival; inf runs it to `most_steps`.
     """
     training, judged = (
-        Rows(jnp.asarray(rows.a, jnp.float32), jnp.asarray(rows.labels, jnp.int32)) for rows in (training, judged)
+        LabelledRows(jnp.asarray(rows.a, jnp.float32), jnp.asarray(rows.labels, jnp.int32))
+        for rows in (training, judged)
     )
     batch_size = min(batch_size, len(training.labels))
     shape = (len(rates), orders, training.a.shape[1], classes)
@@ -77,7 +78,7 @@ def race(
     order = jnp.tile(jnp.arange(len(training.labels)), (orders, 1))
     hyper = jnp.asarray(rates, jnp.float32), jnp.asarray(momentum, jnp.float32)
     start = _over_runs(_start)(*hyper, weights)
-    state = _State(weights, start, order, jax.random.key(seed), jnp.asarray(0))
+    state = _RaceState(weights, start, order, jax.random.key(seed), jnp.asarray(0))
     looks, seen, done = [0.0], [_accuracies(weights, judged)], 0
     while done < most_steps:
         every = max(1, done // FINENESS)
@@ -133,7 +134,7 @@ def _over_runs(function: Any) -> Any:
 _UPDATES = jax.vmap(jax.vmap(_update, (None, None, 0, 0, 0, 0, None)), (0, None, 0, 0, None, None, None))
 
 
-def _accuracies(weights: Array, rows: Rows) -> Float[Array, " R"]:
+def _accuracies(weights: Array, rows: LabelledRows) -> Float[Array, " R"]:
     answer = jnp.argmax(jnp.einsum("mn,rsnk->rsmk", rows.a, weights), axis=-1)
     finite = jnp.isfinite(weights).all(axis=(-1, -2))
     return jnp.mean(finite * jnp.mean(answer == rows.labels, axis=-1), axis=-1)
@@ -141,18 +142,24 @@ def _accuracies(weights: Array, rows: Rows) -> Float[Array, " R"]:
 
 @functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
 def _advance(
-    state: _State, training: Rows, judged: Rows, rates: Array, momentum: Array, every: Array | int, batch_size: int
-) -> tuple[_State, Float[Array, "looks R"]]:
+    state: _RaceState,
+    training: LabelledRows,
+    judged: LabelledRows,
+    rates: Array,
+    momentum: Array,
+    every: Array | int,
+    batch_size: int,
+) -> tuple[_RaceState, Float[Array, "looks R"]]:
     rows = len(training.labels)
     batches = -(-rows // batch_size)
     place = jnp.arange(batch_size)
 
-    def shuffled(state: _State) -> _State:
+    def shuffled(state: _RaceState) -> _RaceState:
         key, use = jax.random.split(state.key)
         order = jax.vmap(lambda key: jax.random.permutation(key, rows))(jax.random.split(use, len(state.order)))
         return state._replace(order=order, key=key)
 
-    def step(_: Array, state: _State) -> _State:
+    def step(_: Array, state: _RaceState) -> _RaceState:
         batch = state.done % batches
         state = jax.lax.cond(batch == 0, shuffled, lambda state: state, state)
         at = batch * batch_size + place
@@ -163,7 +170,7 @@ def _advance(
         )
         return state._replace(weights=weights, optimizer=optimizer, done=state.done + 1)
 
-    def look(state: _State, _: None) -> tuple[_State, Array]:
+    def look(state: _RaceState, _: None) -> tuple[_RaceState, Array]:
         state = jax.lax.fori_loop(0, every, step, state)
         return state, _accuracies(state.weights, judged)
 

@@ -40,7 +40,7 @@ class AdamRule(NamedTuple):
 
 
 class AdamInputs(NamedTuple):
-    """What the batches are drawn from, and what each output makes of them.
+    """The distribution of the batches' inputs, and gain and label noise of each output.
 
     second_moment: M (n, n).  mean: μ = √w̄ [m; 1] (n,).  batch_size: B ().  gain: c = 2 ω/q (q,), so that the
     gradient is c M e and the loss Σ c/2 tr(M E).  noise: σ² (q,), variance of the label noise.  optimum: θ* (q, n),

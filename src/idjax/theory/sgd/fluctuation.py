@@ -1,4 +1,4 @@
-"""What the batches of an epoch add to the variance of a later loss of minibatch SGD, to first order in their noise.
+"""The variance of a later loss of minibatch SGD that the batches of an epoch add, to first order in their noise.
 
 The second moment of a batch is M + Δ. With S = Σ_j s_j e_j e_jᵀ, the Δ of an update adds tr(Δ W) to a later loss,
 W = S ∘ (u - ρ (y_a + y_b)) in each pair of modes, and for Gaussian rows
@@ -26,7 +26,7 @@ class Epoch(NamedTuple):
     own: bool
 
 
-class Part(NamedTuple):
+class GroupInEpoch(NamedTuple):
     """Outputs that learn alike in one epoch; s_j is what one counts in the loss.
 
     rule: updates at the epoch's mean rate.  sure: the diagonal of Σ_j s_j e_j e_jᵀ at the start (n,).
@@ -54,13 +54,15 @@ class Part(NamedTuple):
 
 
 def variances(
-    parts: tuple[Part, ...], at: Epoch, batch_size: float, rows: Float[np.ndarray, "N n"] | None
+    parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: Float[np.ndarray, "N n"] | None
 ) -> Float[np.ndarray, "2"]:
-    """What the updates of an epoch add to the variances of the asked epoch's mean loss, and of the loss at its end."""
+    """The variances that an epoch's updates add to the asked epoch's mean loss, and to the loss at its end."""
     return np.array([_variance(parts, at, batch_size, rows, mean_loss) for mean_loss in (True, False)])
 
 
-def _variance(parts: tuple[Part, ...], at: Epoch, batch_size: float, rows: np.ndarray | None, mean_loss: bool) -> float:
+def _variance(
+    parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: np.ndarray | None, mean_loss: bool
+) -> float:
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
     alone = 2 * np.outer(modes, modes) - np.outer(mean, mean) ** 2 * (4 - 2 * np.eye(len(modes)))
@@ -86,7 +88,7 @@ def _variance(parts: tuple[Part, ...], at: Epoch, batch_size: float, rows: np.nd
     return float(variance + at.lengths @ power / batch_size)
 
 
-def _label_noise(part: Part, count: Float[np.ndarray, "c n"], at: Epoch) -> Float[np.ndarray, " n"]:
+def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "c n"], at: Epoch) -> Float[np.ndarray, " n"]:
     """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
 
     It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
@@ -103,7 +105,7 @@ def _label_noise(part: Part, count: Float[np.ndarray, "c n"], at: Epoch) -> Floa
 
 
 def _uncancelled(values: Float[np.ndarray, "c ..."], at: Epoch) -> Float[np.ndarray, "c ..."]:
-    """What noise that adds up to nothing in an epoch meets: the departure from the mean over its steps."""
+    """The departure of values from their mean over an epoch, which noise that adds up to nothing meets."""
     return values - np.tensordot(at.lengths, values, 1) / at.steps
 
 
@@ -119,7 +121,9 @@ def _sum_of_powers(log: np.ndarray, count: np.ndarray | float) -> np.ndarray:
     return np.where(moves, np.expm1(count * safe) / np.expm1(safe), count)
 
 
-def _pulled_back(part: Part, at: Epoch, mean_loss: bool) -> tuple[Float[np.ndarray, "c n"], Float[np.ndarray, " c"]]:
+def _pulled_back(
+    part: GroupInEpoch, at: Epoch, mean_loss: bool
+) -> tuple[Float[np.ndarray, "c n"], Float[np.ndarray, " c"]]:
     """ρ times what the square of an error after each update counts in the loss; and u, what one before it counts.
 
     λ Π (1 - ρλ)² over the updates in between: in the loss at the asked epoch's end, or in any before its updates.

@@ -56,7 +56,7 @@ class MomentState(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What rows pull, in expectation: g_i = a_i output_iᵀ, g_i sᵀ = a_i aheadᵀ, g_i g_iᵀ = square_i a_i a_iᵀ.
+    """Expected gradients of rows: g_i = a_i output_iᵀ, g_i sᵀ = a_i aheadᵀ, g_i g_iᵀ = square_i a_i a_iᵀ.
 
     Here outputs (N, q), ahead (N, m, n) and square (N,); the means over rows are (n, q), (m, n, n) and (n, n).
     """
@@ -130,7 +130,7 @@ def seen(rows: EmpiricalRows, state: MomentState) -> Gradients:
 
 
 def gradients(rows: EmpiricalRows, of_state: Gradients) -> Gradients:
-    """The same with what the residuals pull by themselves."""
+    """Gradients with the pull of the residuals themselves added."""
     return of_state._replace(
         outputs=of_state.outputs - rows.residuals, square=of_state.square + jnp.sum(rows.residuals**2, axis=1)
     )

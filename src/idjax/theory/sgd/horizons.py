@@ -59,7 +59,7 @@ class Expectation:
             self._foretold = window_over(max(foretold[0], self._shortest), foretold[1])
 
     def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
-        """The same run seen through other quadratic forms."""
+        """The expectation of this run seen through other quadratic forms."""
         return Expectation(self._rule, self._starts, self._noise, forms)
 
     def at(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "s k t"]:
@@ -216,7 +216,7 @@ def _iterated_moments(rule: Updates, state: Second, noise: float, steps: Int[np.
 
 
 def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | float:
-    """What a transform at z = ± e^p is multiplied by for means over so many steps: (z^length - 1) / (z - 1) / length.
+    """The factor on a transform at z = ± e^p for means over so many steps: (z^length - 1) / (z - 1) / length.
 
     1/(z - 1) for sums over all steps before, where length is 0.
     """

@@ -19,7 +19,7 @@ CLOSE_GROWTH = 1e-6
 
 
 def on_range(rule: Updates) -> Updates:
-    """The same updates without their null modes."""
+    """These updates without their null modes."""
     rank = int(np.count_nonzero(rule.eigenvalues))
     return rule._replace(
         eigenvalues=rule.eigenvalues[:rank], mean=rule.mean[:rank], batch_noise=rule.batch_noise[:rank, :rank]

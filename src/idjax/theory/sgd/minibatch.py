@@ -20,7 +20,7 @@ NUMBERS_AT_ONCE = 2**22
 
 
 class Updates(NamedTuple):
-    """What the updates do: λ (n,), μ = √w̄ [m; 1] in the eigenbasis (n,), ν (n, n), η', β and the rule.
+    """Numbers of an update rule: λ (n,), μ = √w̄ [m; 1] in the eigenbasis (n,), ν (n, n), η', β and the rule.
 
     ν is the noise of a batch over that of a row, in each pair of modes: 1/B for fresh batches.
     """
@@ -140,7 +140,7 @@ def pairs_of(rule: Updates) -> Pairs:
 
 
 def kick(rule: Updates, pairs: Pairs) -> Float[np.ndarray, "4 P"]:
-    """What a unit of the noise of one row adds to ee, ev, ve and vv of each pair."""
+    """The kick to ee, ev, ve and vv of each pair by a unit of the noise of one row."""
     _, through = rule.throughs
     return np.array([through**2, through, through, 1.0])[:, None] * pairs.noise
 

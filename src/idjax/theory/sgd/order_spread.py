@@ -21,8 +21,8 @@ GROWTH = 1.5
 """Distance of a step (or an epoch) from the end that it is near to, over that of the one before."""
 
 
-class Outputs(NamedTuple):
-    """Outputs that learn alike; s_j is what one counts in the loss.
+class OutputGroup(NamedTuple):
+    """OutputGroup that learn alike; s_j is what one counts in the loss.
 
     rates: η' of every update of every epoch, (E, 1) where it is one for all of an epoch.  updates: those at a rate.
     start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before updates of one epoch, (t, n, n).
@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 
 def spread_over_batches(
-    parts: Sequence[Outputs],
+    parts: Sequence[OutputGroup],
     batch_size: float,
     steps: int,
     epochs: int,
@@ -78,9 +78,9 @@ def epochs_read(epochs: int) -> list[int]:
 
 
 class _Known:
-    """Outputs, and what is left of their modes at the ends of the epochs that are read."""
+    """OutputGroup, and what is left of their modes at the ends of the epochs that are read."""
 
-    def __init__(self, outputs: Outputs, cells: Float[np.ndarray, " c"], steps: int):
+    def __init__(self, outputs: OutputGroup, cells: Float[np.ndarray, " c"], steps: int):
         self._outputs, self._cells, self._steps = outputs, cells.astype(int), steps
         self._updates = functools.cache(outputs.updates)
         self._means = outputs.rates.mean(axis=1)
@@ -102,12 +102,12 @@ class _Known:
         chance = fluctuation.chance_of(rule, rates[self._cells], second)
         self._read = second, chance, fluctuation.twice_of(rule, second), rates
 
-    def at(self, epoch: int, asked: int) -> fluctuation.Part:
+    def at(self, epoch: int, asked: int) -> fluctuation.GroupInEpoch:
         """In the epoch that was read last, for the loss of a later one or its own."""
         outputs, cells, left = self._outputs, self._cells, self._left
         second, chance, twice, rates = self._read
         sums = np.append(0.0, np.cumsum(rates))
-        return fluctuation.Part(
+        return fluctuation.GroupInEpoch(
             self._rule(epoch),
             np.diagonal(outputs.start),
             outputs.noise,
