@@ -1,4 +1,4 @@
-"""Up to where something holds, from a margin that passes through zero smoothly: far fewer looks than by bisection."""
+"""The end of the interval in which a condition holds, by Brent's method on a margin smooth at its zero."""
 
 from collections.abc import Callable
 

@@ -9,7 +9,8 @@ batch. Without noise s ← P s, P = T + c (M, 0). Two ways to draw batches:
   a larger error than the others; so the moments are kept for every row, given that it is still to come, and closed at
   pairs of rows: exact to third order in the learning rate.
 
-O(N n²) a step: for data that are small, and to judge the Gaussian theory of `minibatch`.
+O(N n²) a step: for data that are small, and to judge the Gaussian theory of `minibatch`. Compiled by JAX, for
+NumPy takes 3 to 7 times as long a step.
 See docs/theory.md, "Data that are not Gaussian" in section 11.
 """
 
