@@ -33,9 +33,9 @@ import optax
 
 import idjax
 from idjax.data import keras_split
+from idjax.nn.descent import Descent
 from idjax.settings import Settings
-from idjax.training.block_epochs import ROWS_IN_A_BLOCK
-from idjax.training.ensemble import Ensemble
+from idjax.training.block_sgd import ROWS_IN_A_BLOCK
 from idjax.training.many import MOST_COLUMNS, THREADS, most_runs
 from idjax.training.train import prepare
 
@@ -126,23 +126,15 @@ class Peer:
 def idjax_epoch(x: np.ndarray, solver: str, rates: np.ndarray) -> Timed:
     """An epoch of `train` or `train_many` as they run it, the shuffle drawn on the host, nothing judged."""
     dataset = idjax.Dataset(x, None, (), (), "x")
-    ground = prepare(dataset, dataclasses.replace(SETTINGS, solver=solver), len(rates))
+    prepared = prepare(dataset, dataclasses.replace(SETTINGS, solver=solver), len(rates))
     runs = [dataclasses.replace(SETTINGS, learning_rate=float(rate)) for rate in rates]
-    width = most_runs(ground)
-    stacks = [
-        Ensemble(ground.plan, runs[i : i + width], x.shape[1], ground.in_blocks) for i in range(0, len(runs), width)
-    ]
-    shuffle = np.random.default_rng(0)
+    width = most_runs(prepared)
+    stacks = [Descent(prepared, runs[i : i + width]) for i in range(0, len(runs), width)]
     pool = ThreadPoolExecutor(THREADS)
 
     def epoch() -> np.ndarray:
         begin = clock()
-        order = shuffle.permutation(len(x))[None]
-
-        def advance(stack: Ensemble) -> None:
-            stack.advance(ground.fitted, ground.training, None, [order], 1, ground.deviation)
-
-        list(pool.map(advance, stacks))
+        list(pool.map(lambda stack: stack.epochs(1, judged=False), stacks))
         return clock() - begin
 
     return epoch

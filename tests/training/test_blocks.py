@@ -11,11 +11,10 @@ from jax import export
 
 from idjax.data import from_arrays
 from idjax.nn.model import start_weights, to_params
-from idjax.nn.step import Rows, hyper_for, plan_for
+from idjax.nn.step import Rows, hyper_for
 from idjax.settings import Schedule, Settings
 from idjax.training import block_sgd as blocks
-from idjax.training.block_epochs import initial_runs, train_in_blocks
-from idjax.training.ensemble import goes_in_blocks
+from idjax.training.block_sgd import InBlocks, goes_in_blocks, train_in_blocks
 from idjax.training.train import prepare, train
 from idjax.types import IdjaxError
 
@@ -44,9 +43,9 @@ def problem(sizes, seed=0, inputs=5):
 
 def in_blocks(rows, targets, weights, velocity, sizes, *, rates=RATES, momenta=MOMENTA, nesterov=False):
     with jax.enable_x64(True):
-        descent = blocks.Descent(jnp.asarray(rates), jnp.asarray(momenta), nesterov)
-        start, rows, targets = jax.tree.map(jnp.asarray, (blocks.Pair(weights, velocity), rows, targets))
-        pair, squares = blocks.descend(descent, start, rows, targets, sizes)
+        rule = blocks.HeavyBall(jnp.asarray(rates), jnp.asarray(momenta), nesterov)
+        start, rows, targets = jax.tree.map(jnp.asarray, (blocks.Motion(weights, velocity), rows, targets))
+        pair, squares = blocks.descend(rule, start, rows, targets, sizes)
         return jax.tree.map(np.asarray, (*pair, squares))
 
 
@@ -188,13 +187,11 @@ def test_where_auto_takes_blocks():
 
 
 def prepared(settings, x):
-    ground = prepare(from_arrays(x), settings)
-    plan = plan_for(settings, autoencoder=True, outputs=x.shape[1])
-    hyper, params = jax.tree.map(
-        lambda leaf: leaf[None], (hyper_for(settings), to_params(start_weights("glorot", *2 * x.shape[1:], 0)))
-    )
-    order = jnp.asarray(np.random.default_rng(0).permutation(ground.rows)[None], jnp.int32)
-    return plan, hyper, ground.fitted, initial_runs(plan, params), ground.training, ground.judged, order
+    plan, fitted, training, judged, rows, *_ = prepare(from_arrays(x), settings)
+    hyper, params = hyper_for(settings), to_params(start_weights("glorot", *2 * x.shape[1:], 0))
+    state = InBlocks().initial(plan, [hyper], [params], [0])
+    order = jnp.asarray(np.random.default_rng(0).permutation(rows)[None], jnp.int32)
+    return plan, jax.tree.map(lambda leaf: leaf[None], hyper), fitted, state, training, judged, order
 
 
 def test_one_compilation_for_all_rates_momenta_and_seeds():

@@ -13,7 +13,7 @@ import pytest
 
 from idjax.data import as_dataset, prescribed
 from idjax.settings import Schedule, Settings
-from idjax.training.checkpoint import Checkpoints
+from idjax.training.checkpoint import CheckpointFolder
 from idjax.training.train import Snapshot, train
 from idjax.types import IdjaxError
 
@@ -40,14 +40,14 @@ def data():
     return as_dataset(prescribed(np.full(5, 1.0), np.logspace(0, -2, 5), 300, 0), None, "float32")
 
 
-class Stopping(Checkpoints):
+class Stopping(CheckpointFolder):
     """Ends the run after so many calls, as a kill would."""
 
     stop_after = 2
     calls = 0
 
-    def reached(self, held: Snapshot) -> None:
-        super().reached(held)
+    def reached(self, snapshot: Snapshot) -> None:
+        super().reached(snapshot)
         self.calls += 1
         if self.calls == self.stop_after:
             raise InterruptedError
@@ -65,7 +65,7 @@ def test_a_resumed_run_is_bit_for_bit_the_same(tmp_path, name):
     with pytest.raises(InterruptedError), checkpointer(Stopping, tmp_path, settings) as first:
         train(data(), settings, checkpointer=first)
     heard = []
-    with checkpointer(Checkpoints, tmp_path, settings) as second:
+    with checkpointer(CheckpointFolder, tmp_path, settings) as second:
         resumed = train(data(), settings, checkpointer=second, on_epoch=lambda progress: heard.append(progress.done))
         second.clear()
     assert heard[0] > 1
@@ -78,7 +78,7 @@ def test_a_resumed_run_is_bit_for_bit_the_same(tmp_path, name):
 def test_another_state_is_another_run(tmp_path):
     """The control: a checkpoint of weights a bit off does not come to the same."""
 
-    class Disturbed(Checkpoints):
+    class Disturbed(CheckpointFolder):
         def begin(self, like: Snapshot) -> Snapshot:
             held = super().begin(like)
 
@@ -102,11 +102,11 @@ def test_without_resume_a_run_begins_anew_and_other_settings_are_refused(tmp_pat
     other = dataclasses.replace(settings, learning_rate=0.06)
     with (
         pytest.raises(IdjaxError, match="other data or settings"),
-        checkpointer(Checkpoints, tmp_path, other) as second,
+        checkpointer(CheckpointFolder, tmp_path, other) as second,
     ):
         train(data(), other, checkpointer=second)
     heard = []
-    with checkpointer(Checkpoints, tmp_path, other, resume=False, seconds=1e9) as third:
+    with checkpointer(CheckpointFolder, tmp_path, other, resume=False, seconds=1e9) as third:
         train(data(), other, checkpointer=third, on_epoch=lambda progress: heard.append(progress.done))
     assert heard[0] == 1
     assert not (tmp_path / "checkpoint").exists()
@@ -121,7 +121,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
             file.write_bytes(b"")
     with (
         pytest.raises(IdjaxError, match="cannot be read; delete it"),
-        checkpointer(Checkpoints, tmp_path, settings) as second,
+        checkpointer(CheckpointFolder, tmp_path, settings) as second,
     ):
         train(data(), settings, checkpointer=second)
 

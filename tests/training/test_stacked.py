@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from idjax.data import from_arrays
+from idjax.nn.descent import Descent
 from idjax.nn.step import train_runs
 from idjax.settings import Settings
-from idjax.training import ensemble as side_by_side
 from idjax.training import many as stacked
 from idjax.training import train as training
-from idjax.training.block_epochs import train_in_blocks
+from idjax.training.block_sgd import train_in_blocks
 from idjax.training.many import train_many
 from idjax.training.train import train
 from idjax.types import IdjaxError
@@ -83,13 +83,13 @@ def test_float64_and_targets():
 @pytest.mark.parametrize("solver", ["blocks", "steps"])
 def test_the_lost_and_the_learned_are_dropped(dataset, solver, monkeypatch):
     monkeypatch.setattr(training, "ROWS_PER_CALL", 1)
-    widths, keep = [], side_by_side.Ensemble.keep
+    widths, keep = [], Descent.keep
 
     def watched(self, chosen):
         widths.append(len(chosen))
         keep(self, chosen)
 
-    monkeypatch.setattr(side_by_side.Ensemble, "keep", watched)
+    monkeypatch.setattr(Descent, "keep", watched)
     together = settings_of([1e-4, 1e9, 0.05, 1e9, 1e-3], epochs=40, solver=solver)
     heard = []
     curves = train_many(dataset, together, on_epoch=lambda run, news: heard.append((run, news.done)), stop_at=0.9)

@@ -38,7 +38,7 @@ def train(
     from idjax.prediction.predict import NoTheoryError
     from idjax.report.comparison import prediction_error, progress_line, verdict
     from idjax.results import store
-    from idjax.training.checkpoint import Checkpoints
+    from idjax.training.checkpoint import CheckpointFolder
 
     if resume and out is None:
         raise IdjaxError("--resume needs --out, the folder in which the training was kept")
@@ -54,7 +54,7 @@ def train(
     except NoTheoryError as error:
         reason = str(error)
         say(reason)
-    checkpointer = Checkpoints(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
+    checkpointer = CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
     try:
         with checkpointer or contextlib.nullcontext():
             trained = idjax.train(

@@ -1,5 +1,6 @@
 """The Flax model: normalise → dense layers → undo. Pure functions of parameters; starts by name or from a file."""
 
+import contextlib
 import functools
 import itertools
 import math
@@ -185,7 +186,12 @@ def _read_layers(path: str, shapes: list[tuple[int, int]]) -> Layers:
     return layers
 
 
+def precision(dtype: str) -> contextlib.AbstractContextManager[None]:
+    """Context in which JAX keeps 64 bits if the dtype has them, and 32 otherwise; a thread does not inherit it."""
+    return jax.enable_x64(dtype == "float64")
+
+
 def to_bytes(weights: Weights | Layers, dtype: str = "float32") -> bytes:
     """The variables in Flax's msgpack form, which `flax.serialization` and --start read back."""
-    with jax.enable_x64(dtype == "float64"):
+    with precision(dtype):
         return flax.serialization.to_bytes(jax.tree.map(np.asarray, to_params(weights, dtype)))

@@ -6,20 +6,18 @@ that the prediction is exact and any difference is an error.
 
 import concurrent.futures
 import dataclasses
-import functools
 import os
 import threading
 from collections.abc import Iterator
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from idjax.data import prescribed
 from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import fit
-from idjax.nn.model import from_params, start_weights, to_params
-from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs
+from idjax.nn.descent import Descent, put_on_device
+from idjax.nn.model import from_params, start_weights
+from idjax.nn.step import Rows
 from idjax.prediction.predict import steps_to_loss
 from idjax.prediction.problem import max_learning_rate, quadratic_problem
 from idjax.published.experiments import VarianceScan
@@ -100,18 +98,12 @@ def _measure(case: _Case, scan: VarianceScan, stop: threading.Event) -> ScanPoin
 
 def _descend(case: _Case, steps: int) -> Iterator[tuple[Weights, np.ndarray]]:
     """Trains `steps` steps at a time: the weights after them, and the loss before each."""
-    with jax.enable_x64(True):
-        plan = plan_for(case.settings, autoencoder=True, outputs=case.x.shape[1])
-        hyper = hyper_for(case.settings)
-        fitted = jax.tree.map(jnp.asarray, fit(case.settings.normalize, moments_of(case.x)))
-        state = initial_state(plan, hyper, to_params(case.start, "float64"))
-        rows = Rows(jnp.asarray(case.x), None)
-        advance = functools.partial(train_epochs, plan, hyper, fitted)
+    rows = Rows(case.x, None)
+    prepared = put_on_device(case.settings, rows, fit(case.settings.normalize, moments_of(case.x)))
+    descent = Descent(prepared, [case.settings], [(case.start,)])
     while True:
-        with jax.enable_x64(True):
-            state, losses, _, _ = advance(state, rows, None, None, repeats=steps)
-            reached = from_params(state.params), np.asarray(losses)[:, 0]
-        yield reached
+        losses = descent.epochs(steps).batches[0, :, 0]
+        yield from_params(descent.params(0)), losses
 
 
 def _train_to_level(case: _Case, stop: threading.Event) -> float:

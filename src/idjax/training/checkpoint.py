@@ -1,4 +1,4 @@
-"""Checkpoints of one long training, with orbax: a run that was stopped goes on bit for bit where it was.
+"""CheckpointFolder of one long training, with orbax: a run that was stopped goes on bit for bit where it was.
 
 A checkpoint holds the weights, the optimizer's state and the record of the epochs; the order of the batches is drawn
 again from the seed. Orbax writes each into a folder of its own and renames it when it is whole; the older one is
@@ -25,7 +25,7 @@ from idjax.training.train import Snapshot
 from idjax.types import IdjaxError
 
 
-class Checkpoints:
+class CheckpointFolder:
     """Keeps a training in a folder: every so many seconds, and once more when it is interrupted.
 
     As a context it takes Ctrl-C and SIGTERM: the training is kept after the compiled call that is under way, and then
@@ -40,7 +40,7 @@ class Checkpoints:
         self._interrupted = False
         self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "Checkpoints":
+    def __enter__(self) -> "CheckpointFolder":
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._handlers[number] = signal.signal(number, self._interrupt)
@@ -78,15 +78,15 @@ class Checkpoints:
             f"{self._folder}: it keeps a training on other data or settings; give those, or leave --resume away"
         )
 
-    def reached(self, held: Snapshot) -> None:
+    def reached(self, snapshot: Snapshot) -> None:
         """Keeps the run if it is time to; KeyboardInterrupt once it is kept, if it was interrupted."""
         if not self._interrupted and time.monotonic() - self._last < self._seconds:
             return
         from orbax import checkpoint as orbax
 
-        leaves = orbax.args.StandardSave(_leaves(held))
+        leaves = orbax.args.StandardSave(_leaves(snapshot))
         self._orbax().save(
-            held.done, args=orbax.args.Composite(told=orbax.args.JsonSave(self._told), leaves=leaves), force=True
+            snapshot.done, args=orbax.args.Composite(told=orbax.args.JsonSave(self._told), leaves=leaves), force=True
         )
         self._orbax().wait_until_finished()
         self._last = time.monotonic()
@@ -113,12 +113,12 @@ class Checkpoints:
         return self._manager
 
 
-def _leaves(held: Snapshot) -> dict[str, np.ndarray]:
+def _leaves(snapshot: Snapshot) -> dict[str, np.ndarray]:
     """The arrays of a run by their number, in NumPy: its dtypes then do not depend on JAX's."""
-    return {f"{number:04d}": np.asarray(_plain(leaf)) for number, leaf in enumerate(jax.tree.leaves(held))}
+    return {f"{number:04d}": np.asarray(_plain(leaf)) for number, leaf in enumerate(jax.tree.leaves(snapshot))}
 
 
-def _like(held: Snapshot, leaves: dict[str, np.ndarray]) -> Snapshot:
+def _like(snapshot: Snapshot, leaves: dict[str, np.ndarray]) -> Snapshot:
     """The run with these arrays; keys of random numbers are made from their data again."""
 
     def restored(leaf: Any, value: np.ndarray) -> Any:
@@ -127,7 +127,7 @@ def _like(held: Snapshot, leaves: dict[str, np.ndarray]) -> Snapshot:
         return int(value) if isinstance(leaf, int) else np.asarray(value)
 
     values = [leaves[name] for name in sorted(leaves)]
-    return jax.tree.unflatten(jax.tree.structure(held), map(restored, jax.tree.leaves(held), values))
+    return jax.tree.unflatten(jax.tree.structure(snapshot), map(restored, jax.tree.leaves(snapshot), values))
 
 
 def _plain(leaf: Any) -> Any:

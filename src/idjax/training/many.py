@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import jax
-
 from idjax.data import Dataset, as_dataset
+from idjax.nn.descent import PreparedData
 from idjax.settings import STACKED, Settings
-from idjax.training.train import PreparedData, prepare, train_group
+from idjax.training.block_sgd import InBlocks
+from idjax.training.train import prepare, train_group
 from idjax.types import Curve, Progress
 
 MOST_COLUMNS = 384
@@ -58,17 +58,16 @@ def train_many(
     with ThreadPoolExecutor(THREADS) as pool:
         for members in groups.values():
             first = settings[members[0]]
-            with jax.enable_x64(first.dtype == "float64"):
-                ground = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
-            stacks = _stacks(ground, settings, members)
-            train_stack = functools.partial(_train_stack, ground, settings, on_epoch, threading.Lock(), stop_at)
+            prepared = prepare(as_dataset(dataset, None, first.data_dtype), first, len(members))
+            stacks = _stacks(prepared, settings, members)
+            train_stack = functools.partial(_train_stack, prepared, settings, on_epoch, threading.Lock(), stop_at)
             for stack, trained in zip(stacks, pool.map(train_stack, stacks), strict=True):
                 curves.update(zip(stack, trained, strict=True))
     return [curves[index] for index in range(len(settings))]
 
 
 def _train_stack(
-    ground: PreparedData,
+    prepared: PreparedData,
     settings: Sequence[Settings],
     on_epoch: Callable[[int, Progress], None] | None,
     lock: threading.Lock,
@@ -80,16 +79,15 @@ def _train_stack(
             with lock:
                 on_epoch(stack[run], progress)
 
-    with jax.enable_x64(ground.plan.dtype == "float64"):  # a thread does not inherit it
-        return train_group(ground, [settings[index] for index in stack], heard, stop_at)
+    return train_group(prepared, [settings[index] for index in stack], heard, stop_at)
 
 
-def _stacks(ground: PreparedData, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
+def _stacks(prepared: PreparedData, settings: Sequence[Settings], members: Sequence[int]) -> list[list[int]]:
     """The members of a group, in stacks of the width that is fastest; in blocks those of a seed by themselves."""
     by_seed: dict[int, list[int]] = {}
     for index in members:
-        by_seed.setdefault(settings[index].seed if ground.in_blocks else 0, []).append(index)
-    width = most_runs(ground)
+        by_seed.setdefault(settings[index].seed if isinstance(prepared.updates, InBlocks) else 0, []).append(index)
+    width = most_runs(prepared)
     return [alike[begin : begin + width] for alike in by_seed.values() for begin in range(0, len(alike), width)]
 
 
@@ -99,11 +97,12 @@ def _program(settings: Settings) -> Hashable:
     return (*fixed, settings.momentum > 0)
 
 
-def most_runs(ground: PreparedData) -> int:
+def most_runs(prepared: PreparedData) -> int:
     """How many runs are worth stacking."""
-    q = ground.plan.outputs
-    if ground.in_blocks:
+    q = prepared.plan.outputs
+    if isinstance(prepared.updates, InBlocks):
         most = MOST_COLUMNS // q
     else:
-        most = MOST_NUMBERS // max(ground.training.x.size, len(ground.judged.x) * q)
+        judged = prepared.judged or prepared.training
+        most = MOST_NUMBERS // max(prepared.training.x.size, len(judged.x) * q)
     return min(MOST_RUNS, 2 ** max(most.bit_length() - 1, 0))
