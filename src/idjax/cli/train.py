@@ -54,7 +54,9 @@ def train(
     except NoTheoryError as error:
         reason = str(error)
         say(reason)
-    checkpointer = CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
+    checkpointer = (
+        CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
+    )
     try:
         with checkpointer or contextlib.nullcontext():
             trained = idjax.train(

@@ -10,11 +10,11 @@ from idjax.moments.moments import MomentSet, measure
 from idjax.moments.normalize import fold
 from idjax.nn import learned
 from idjax.nn.model import start_layers
+from idjax.nn.step import Rows
 from idjax.prediction.dynamics import (
     FullBatchTrajectory,
     NoTheoryError,
     RunSpec,
-    Sample,
     Trajectory,
     UndefinedTrajectory,
     bands_of,
@@ -68,8 +68,8 @@ def predict(
     samples = settings.normalize == "sample"
     train = measure(x[:rows], None if y is None else y[:rows], samples)
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
-    sample = Sample(x[:rows], None if y is None else y[:rows])
-    held_out = Sample(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
+    sample = Rows(x[:rows], None if y is None else y[:rows])
+    held_out = Rows(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
     spec = run_spec(train, validation, settings, sample=sample, held_out=held_out)._replace(progress=progress)
     return predict_run(spec, band=band, details=True, begin=begin)
 
@@ -80,8 +80,8 @@ def run_spec(
     settings: Settings,
     *,
     problem: QuadraticProblem | None = None,
-    sample: Sample | None = None,
-    held_out: Sample | None = None,
+    sample: Rows | None = None,
+    held_out: Rows | None = None,
 ) -> RunSpec:
     """The run that these settings make of training and validation rows, known by their moments.
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
 from idjax.moments.moments import measure
-from idjax.prediction.dynamics import Sample
+from idjax.nn.step import Rows
 from idjax.prediction.predict import predict_run, run_spec
 from idjax.settings import Settings
 from idjax.sweeps.axes import Gaussian, Point
@@ -46,7 +46,7 @@ def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> l
     rows = training_rows(len(x), settings[0].validation_split, settings[0].batch_size)
     samples = settings[0].normalize == "sample"
     train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
-    known = (run_spec(train, validation, run, sample=Sample(x[:rows], None)) for run in settings)
+    known = (run_spec(train, validation, run, sample=Rows(x[:rows], None)) for run in settings)
     return [predict_run(spec, undefined=True) for spec in known]
 
 

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.prediction.dynamics import Sample, rows_seen
+from idjax.nn.step import Rows
+from idjax.prediction.dynamics import rows_seen
 from idjax.prediction.precision import in_float64
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
@@ -41,7 +42,7 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
     """
     x, y = context.sample
     problem = context.problem_of(settings)
-    sample = Sample(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
+    sample = Rows(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
     judged, shares = problem.on_judged, problem.judged_shares
     rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
     first = first_steps(

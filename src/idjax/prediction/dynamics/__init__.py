@@ -4,7 +4,7 @@ from idjax.prediction.dynamics.bands import bands_of
 from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.dynamics.fastest_rate import fastest_rate
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
-from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, floor_of
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, SampledTrajectory, Trajectory, UndefinedTrajectory
 
@@ -13,7 +13,6 @@ __all__ = [
     "Losses",
     "NoTheoryError",
     "RunSpec",
-    "Sample",
     "SampledTrajectory",
     "Trajectory",
     "UndefinedTrajectory",

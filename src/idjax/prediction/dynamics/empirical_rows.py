@@ -8,9 +8,10 @@ from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
 from idjax.prediction import budget
+from idjax.nn.step import Rows
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.other_starts import from_other_starts
-from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, Sample, beyond_quadratic
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory
 from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
@@ -124,7 +125,7 @@ def _require_affordable(spec: RunSpec, kinds: int) -> None:
         )
 
 
-def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Sample) -> EmpiricalRows:
+def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Rows) -> EmpiricalRows:
     """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
 
     The sample may be some of the rows that the problem was problem_of for.

@@ -11,8 +11,8 @@ from jaxtyping import Array, Float
 
 from idjax.moments.normalize import encode, fit
 from idjax.nn.model import ACTIVATIONS, RANGES, layers_of, to_params
-from idjax.nn.step import Plan
-from idjax.prediction.dynamics.run_spec import RunSpec, Sample
+from idjax.nn.step import Plan, Rows
+from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.types import Layers, Weights
 
 NAMED = 8
@@ -80,7 +80,7 @@ def _deep(plan: Plan, layers: Layers) -> Network:
     return Network(flat[None], jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0])))
 
 
-def seen(spec: RunSpec, sample: Sample) -> Seen:
+def seen(spec: RunSpec, sample: Rows) -> Seen:
     """The rows in the network's units."""
     problem = spec.problem
     fitted = problem.fold_with or fit("none", problem.shape_moments)

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float
 
+from idjax.nn.step import Rows
 from idjax.prediction.problem import QuadraticProblem, mode_groups
 from idjax.settings import Settings
 from idjax.theory import quadratic
@@ -17,13 +18,6 @@ class NoTheoryError(IdjaxError):
     """These settings can be trained, but no theory here predicts them."""
 
 
-class Sample(NamedTuple):
-    """The training rows; y is None for an autoencoder."""
-
-    x: Float[np.ndarray, "N p"]
-    y: Float[np.ndarray, "N q"] | None
-
-
 class RunSpec(NamedTuple):
     """A run to be predicted: the problem, its start, and how its epochs are cut into updates."""
 
@@ -31,12 +25,12 @@ class RunSpec(NamedTuple):
     start: Weights
     settings: Settings
     rows: int
-    sample: Sample | None = None
+    sample: Rows | None = None
     beyond: bool = True
     """Whether the time to learn is asked for, which may lie far beyond the run."""
     layers: Layers = ()
     """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
-    held_out: Sample | None = None
+    held_out: Rows | None = None
     """The validation rows, which activations need."""
     progress: OnProgress = silent
 
