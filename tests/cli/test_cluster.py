@@ -42,7 +42,7 @@ def reference(tmp_path_factory):
 EIGHT = """
 import sys
 import jax, numpy as np
-from idjax.training import sharding
+from idjax.nn import sharding
 from idjax.data import as_dataset
 from idjax.settings import Settings
 from idjax.training.many import train_many
