@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
-from idjax.prediction import budget
 from idjax.nn.step import Rows
+from idjax.prediction import budget
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
