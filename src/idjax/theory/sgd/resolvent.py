@@ -14,6 +14,9 @@ from idjax.theory.sgd.minibatch import Pairs, Second, Updates, kick, packed, pai
 Array = Any
 """Real or complex NumPy arrays: pyright knows no .real of them."""
 
+NUMBERS_IN_CACHE = 2**14
+"""Pairs of modes, times nodes of the transform, that are worked on at once."""
+
 
 def _applied(forms: Array, values: Array) -> Array:
     """Real forms (*s, k, P) on complex values (N, P), (*s, k, N), as real products."""
@@ -77,7 +80,15 @@ def transform_of_forms(
 def transform_of_state(
     rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
 ) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
-    """The z-transform of the whole state from any start, and z - 1."""
+    """The z-transform of the whole state from any start, and z - 1: a few nodes at a time, which stay in the cache."""
+    parts = np.array_split(exponent, -(-len(exponent) * rule.eigenvalues.size**2 // NUMBERS_IN_CACHE))
+    moments, distances = zip(*(_state_at(rule, state, noise, part, sign) for part in parts if len(part)), strict=True)
+    return np.concatenate(moments, axis=1), np.concatenate(distances)
+
+
+def _state_at(
+    rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
+) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
     z, distance = _circle(exponent, sign)
     pairs = pairs_of(rule)
     diagonal = np.flatnonzero(pairs.diagonal)
