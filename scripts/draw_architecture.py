@@ -9,6 +9,7 @@ An arrow goes from a package to one that it imports; those that follow from othe
 import html
 import itertools
 import pathlib
+import re
 import sys
 import tomllib
 
@@ -33,7 +34,7 @@ def layers() -> list[list[str]]:
     """The layers of the import contract, from the top, each a list of packages."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     [rows] = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
-    return [[name.strip().removeprefix("idjax.") for name in row.split("|")] for row in rows]
+    return [[name.strip().removeprefix("idjax.") for name in re.split(r"[|:]", row)] for row in rows]
 
 
 def arrows(packages: list[str]) -> set[tuple[str, str]]:

@@ -51,7 +51,7 @@ def diagnose(
     budget:
         Epochs that training may take; --epochs if not given. Fractions are fine.
     prove:
-        Train the settings as given and the best three prescriptions under the same budget.
+        Train the settings as given and the best three prescriptions.
     select:
         Only the findings of these codes, with commas.
     ignore:
@@ -66,16 +66,15 @@ def diagnose(
     output = _Output(out, json, quiet)
     if model is not None:
         return _diagnose_model(model, settings, select, ignore, output)
-    from idjax.diagnosis.data import EXPLANATIONS
-    from idjax.diagnosis.data import diagnose as look
+    from idjax.diagnosis import data as diagnosis
     from idjax.report.diagnosis import render
     from idjax.report.terminal import diagnosis_text
     from idjax.results.store import diagnosis_object
 
-    codes = _selected(select, ignore, EXPLANATIONS)
-    asked = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
+    asked: Any = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
+    asked["codes"] = _selected(select, ignore, diagnosis.EXPLANATIONS)
     with output.progress() as progress:
-        found = look(data, settings, target=target, codes=codes, progress=progress, **asked)  # type: ignore[arg-type]
+        found = diagnosis.diagnose(data, settings, target=target, progress=progress, **asked)
     output.show(diagnosis_object(found), functools.partial(render, found), diagnosis_text(found))
     return 1 if found.causes else 0
 

@@ -4,10 +4,16 @@ import contextlib
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import idjax
 from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, sayer
+from idjax.settings import Settings
 from idjax.types import IdjaxError
+
+if TYPE_CHECKING:
+    from idjax.data import Dataset
+    from idjax.types import Curve
 
 
 def train(
@@ -34,9 +40,7 @@ def train(
     quiet:
         Print no line per epoch.
     """
-    from idjax.nn.model import to_bytes
-    from idjax.prediction.predict import NoTheoryError
-    from idjax.report.comparison import prediction_error, progress_line, verdict
+    from idjax.report.comparison import progress_line
     from idjax.results import store
     from idjax.training.checkpoint import CheckpointFolder
 
@@ -47,54 +51,61 @@ def train(
     folder = store.check_folder(out) if out else None
     dataset = idjax.load(data, target, settings.data_dtype)
     say = sayer(quiet)
-    predicted, reason = None, None
-    try:
-        # Training waits for bands that take a moment, no longer.
-        predicted = idjax.predict(dataset, settings, band=settings.optimizer == "sgd" and settings.epochs <= 10_000)
-    except NoTheoryError as error:
-        reason = str(error)
+    predicted, reason = _predicted(dataset, settings)
+    if reason:
         say(reason)
-    checkpointer = (
-        CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
-    )
+    kept = CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
     try:
-        with checkpointer or contextlib.nullcontext():
+        with kept or contextlib.nullcontext():
             trained = idjax.train(
-                dataset,
-                settings,
-                on_epoch=lambda progress: say(progress_line(progress, predicted)),
-                checkpointer=checkpointer,
+                dataset, settings, on_epoch=lambda news: say(progress_line(news, predicted)), checkpointer=kept
             )
     except KeyboardInterrupt:
-        if checkpointer is None:
+        if kept is None:
             raise
         print(f"\nidjax: interrupted; the training is kept in {out}: add --resume to go on", file=sys.stderr)
         return 130
+    about = {"data": dataset.source, "settings": settings, "no_prediction": reason}
+    _show(about, predicted, trained, folder, json)
+    if kept:
+        kept.clear()
+    return 0
+
+
+def _predicted(dataset: "Dataset", settings: Settings) -> "tuple[Curve | None, str | None]":
+    """The predicted curve, or the reason why there is none."""
+    from idjax.prediction.predict import NoTheoryError
+
+    try:
+        # Training waits for bands that take a moment, no longer.
+        return idjax.predict(dataset, settings, band=settings.optimizer == "sgd" and settings.epochs <= 10_000), None
+    except NoTheoryError as error:
+        return None, str(error)
+
+
+def _show(about: dict[str, Any], predicted: "Curve | None", trained: "Curve", folder: Path | None, json: bool) -> None:
+    """Writes the weights, the figure and the JSON, and prints the verdict or the JSON."""
+    from idjax.report.comparison import prediction_error, verdict
+    from idjax.results import store
+
+    settings: Settings = about["settings"]
     outcome = verdict(trained, predicted, settings.learned_at)
-    text = store.to_json(
-        {
-            "data": dataset.source,
-            "settings": settings,
-            "measured": store.curve_object(trained),
-            "predicted": store.curve_object(predicted) if predicted else None,
-            "no_prediction": reason,
-            "verdict": outcome,
-            "provenance": store.provenance(),
-        }
-    )
-    weights = to_bytes(trained.layers or trained.weights, settings.data_dtype)
+    curves = {
+        "measured": store.curve_object(trained),
+        "predicted": store.curve_object(predicted) if predicted else None,
+    }
+    text = store.to_json({**about, **curves, "verdict": outcome, "provenance": store.provenance()})
     if folder:
+        from idjax.nn.model import to_bytes
         from idjax.report.curves import curve_figure
         from idjax.report.drawing import to_png
 
+        weights = to_bytes(trained.layers or trained.weights, settings.data_dtype)
         figure = to_png(curve_figure(predicted, trained))
         store.write(folder, {"training.json": text, "weights.msgpack": weights, "curve.png": figure})
-    if checkpointer:
-        checkpointer.clear()
     if json:
         print(text, end="")
-    else:
-        print(outcome)
-        if predicted and math.isfinite(error := prediction_error(trained, predicted)):
-            print(f"trained against predicted loss: within {error:.2%} at every epoch ({predicted.how})")
-    return 0
+        return
+    print(outcome)
+    if predicted and math.isfinite(error := prediction_error(trained, predicted)):
+        print(f"trained against predicted loss: within {error:.2%} at every epoch ({predicted.how})")

@@ -32,7 +32,7 @@ class EpochLosses(NamedTuple):
 
 
 @runtime_checkable
-class Updates(Protocol):
+class Updater(Protocol):
     """How the updates of runs are computed: one by one, or by blocks."""
 
     def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
@@ -64,7 +64,7 @@ class PreparedData(NamedTuple):
     rows: int
     varies: bool
     deviation: jax.Array
-    updates: Updates
+    updates: Updater
 
     @property
     def steps(self) -> int:
@@ -114,7 +114,7 @@ def put_on_device(
     judged: Rows | None = None,
     *,
     rows: int | None = None,
-    updates: Updates = ONE_BY_ONE,
+    updates: Updater = ONE_BY_ONE,
 ) -> PreparedData:
     """Rows and the normaliser's statistics on the device, in the dtype of the settings.
 

@@ -80,7 +80,7 @@ def _batches_in_a_block(batch_size: int) -> int:
 
 
 class InBlocks:
-    """Updates of runs that share rows and order, solved in blocks: an `Updates` of `nn.descent`."""
+    """Updates of runs that share rows and order, solved in blocks: an `Updater` of `nn.descent`."""
 
     def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
         """The motion of the runs at rest."""

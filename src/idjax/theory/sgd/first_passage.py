@@ -67,23 +67,25 @@ def first_steps(
 ) -> Float[Array, " r"]:
     """The first step after which each run's loss is at most `level`; inf if it diverges, or not within `most` steps.
 
-    Epochs are shuffled; rows that do not fill a batch at the end of one are left out of it. Runs differ by the orders
-    of the rows alone. A step costs 2 r B n q products.
+    Epochs are shuffled, and the last batch of one holds the rows that are left. Runs differ by the orders of the rows
+    alone. A step costs 2 r B n q products.
     """
     count, (n, q) = len(rows.inputs), start.shape
-    steps = count // batch_size
+    steps = -(-count // batch_size)
 
     def shuffled(key: Array) -> Array:
-        return jax.vmap(lambda each: jax.random.permutation(each, count))(jax.random.split(key, runs))
+        orders = jax.vmap(lambda each: jax.random.permutation(each, count))(jax.random.split(key, runs))
+        return jnp.pad(orders, ((0, 0), (0, steps * batch_size - count)))
 
     def update(state: _DrawnRuns) -> _DrawnRuns:
         key, use = jax.random.split(state.key)
         within = state.step % steps
         order = jax.lax.cond(within == 0, lambda: shuffled(use), lambda: state.order)
         chosen = jax.lax.dynamic_slice(order, (0, within * batch_size), (runs, batch_size))
+        held = within * batch_size + jnp.arange(batch_size) < count
         inputs = rows.inputs[chosen]
-        off = inputs @ state.error - rows.residuals[chosen]
-        gradient = jnp.swapaxes(inputs, 1, 2) @ off / batch_size
+        off = jnp.where(held[:, None], inputs @ state.error - rows.residuals[chosen], 0.0)
+        gradient = jnp.swapaxes(inputs, 1, 2) @ off / jnp.sum(held)
         velocity = rule.momentum * state.velocity + gradient
         ahead = jnp.where(rule.nesterov, rule.momentum * velocity + gradient, velocity)
         error = state.error - rule.rates * ahead
@@ -94,7 +96,7 @@ def first_steps(
 
     initial = jnp.broadcast_to(start, (runs, n, q))
     there = judge.loss(initial) <= level
-    order = jnp.zeros((runs, count), shuffled(jax.random.key(0)).dtype)
+    order = jnp.zeros((runs, steps * batch_size), shuffled(jax.random.key(0)).dtype)
     state = _DrawnRuns(
         jnp.asarray(0), jax.random.key(seed), order, initial, jnp.zeros_like(initial),
         jnp.where(there, 0.0, jnp.inf), ~there,
