@@ -49,10 +49,9 @@ def arrows(packages: list[str]) -> set[tuple[str, str]]:
         for imported in graph.find_modules_directly_imported_by(module)
         if home.get(imported, name) != name
     }
-    reached: dict[str, set[str]] = {}
-    for name in reversed(packages):  # layers below come first, so that theirs are known
-        below = {to for at, to in found if at == name}
-        reached[name] = below.union(*(reached[each] for each in below))
+    reached = {name: {to for at, to in found if at == name} for name in packages}
+    for _ in packages:  # far more often than there are layers
+        reached = {name: below.union(*(reached[each] for each in below)) for name, below in reached.items()}
     return {(at, to) for at, to in found if not any(to in reached[via] for a, via in found if a == at and via != to)}
 
 
