@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from idjax.prediction.predict import predict
+from idjax.results.curve import Curve
 from idjax.settings import Settings
 from idjax.training.train import train
-from idjax.types import Curve
 
 EPOCH_STEPS = 500
 MOST_STEPS, LEAST_STEPS = 12_000, 3000

@@ -6,7 +6,7 @@ import numpy as np
 
 from idjax import Settings
 from idjax.data import prescribed
-from idjax.types import Band
+from idjax.results.curve import Band
 
 
 def rows(mean: float, deviation: float, inputs: int = 8, seed: int = 5) -> np.ndarray:

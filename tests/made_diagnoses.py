@@ -10,9 +10,10 @@ from rich.console import Console
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.report.diagnosis import render
 from idjax.report.terminal import diagnosis_text
+from idjax.results.curve import Curve
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.settings import Settings
-from idjax.types import Curve, Weights
+from idjax.types import Weights
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=alert(1)> [bold]a[/bold]\u202eevil\x1b[31m"
 

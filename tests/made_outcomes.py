@@ -6,9 +6,10 @@ import numpy as np
 
 from idjax.published.experiments import Claim, Experiment, PublishedLoss, Run, VarianceScan
 from idjax.published.outcomes import Checked, ExperimentOutcome, RunOutcome, ScanOutcome, ScanPoint
+from idjax.results.curve import Band, Curve, LearningRates
 from idjax.results.diagnosis import Samples
 from idjax.settings import Settings
-from idjax.types import Band, Curve, LearningRates, Weights
+from idjax.types import Weights
 
 HOSTILE = "<script>alert('x')</script><img src=x onerror=alert(1)>"
 

@@ -30,6 +30,7 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.prediction.compare import what_differs as what_differs
     from idjax.prediction.grid import predict_grid as predict_grid
     from idjax.prediction.predict import predict as predict
+    from idjax.results.curve import Curve as Curve
     from idjax.results.diagnosis import Diagnosis as Diagnosis
     from idjax.results.program import ModelDiagnosis as ModelDiagnosis
     from idjax.settings import DiagnosisSettings as DiagnosisSettings
@@ -37,7 +38,6 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.settings import Settings as Settings
     from idjax.training.many import train_many as train_many
     from idjax.training.train import train as train
-    from idjax.types import Curve as Curve
     from idjax.types import IdjaxError as IdjaxError
     from idjax.types import Moments as Moments
     from idjax.types import Spectrum as Spectrum

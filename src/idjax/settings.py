@@ -6,8 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
-from idjax.limits import NOT_NEGATIVE, POSITIVE, SHARE, Limit, check_fields, instance_of, limited, whole
-from idjax.types import IdjaxError, Value
+from idjax.types import NOT_NEGATIVE, POSITIVE, SHARE, IdjaxError, Limit, Value, check_fields, limited, of_type, whole
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh"]
@@ -89,7 +88,7 @@ class Settings:
       idjax.types.IdjaxError: learning_rate is -1.0: give a positive number, such as 0.01
     """
 
-    start: str = limited("glorot", instance_of(str, "give glorot, lecun, identity or the name of a file"), stacked=True)
+    start: str = limited("glorot", of_type(str, "give glorot, lecun, identity or the name of a file"), stacked=True)
     """Where training starts: glorot, lecun (Flax's own), identity, or a FILE with a kernel and a bias (.npz, .npy or
     .msgpack)."""
     hidden: tuple[int, ...] = limited((), _WIDTHS)
@@ -114,7 +113,7 @@ class Settings:
     """Step size; Keras's default if not given (0.01 for sgd, 0.001 for the others)."""
     momentum: float = limited(0.0, SHARE, stacked=True)
     """Momentum of sgd or rmsprop."""
-    nesterov: bool = limited(False, instance_of(bool, "give True or False"))
+    nesterov: bool = limited(False, of_type(bool, "give True or False"))
     """Nesterov momentum, with sgd only."""
     beta_1: float | None = limited(None, SHARE.optional, stacked=True)
     """Decay of the mean of the gradients in adam and its relatives; Keras's 0.9 if not given."""
@@ -127,7 +126,7 @@ class Settings:
     weight_decay: float | None = limited(None, NOT_NEGATIVE.optional, stacked=True)
     """Decoupled weight decay of adamw; Keras's 0.004 if not given."""
     schedule: Schedule = limited(
-        Schedule(), instance_of(Schedule, "give an idjax.Schedule, such as Schedule('cosine', warmup=2)")
+        Schedule(), of_type(Schedule, "give an idjax.Schedule, such as Schedule('cosine', warmup=2)")
     )
     """Learning rate over time."""
     batch_size: int = limited(32, whole(1, math.inf, "give a whole number of rows, at least 1"))

@@ -1,17 +1,18 @@
-"""The nouns that the whole library shares. NumPy only: importing this file does not import JAX.
+"""The types that the whole library shares, and limits of the fields of settings. No JAX inside.
 
 Shapes: p inputs, q outputs, n = p + 1 inputs with the bias, E epochs. All losses are means over rows *and* over
 the q outputs, as Keras has them.
 """
 
 import dataclasses
-import enum
+import functools
 import math
+import operator
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 Vector = Float[np.ndarray, " n"]
 
@@ -130,125 +131,60 @@ class Spectrum:
         return float(self.eigenvalues[0] / self.eigenvalues[self.rank - 1]) if self.rank else float("nan")
 
 
-@dataclasses.dataclass(frozen=True)
-class Band:
-    """A 95% band and its median, one value an epoch; over says what is random: starts, orders of the rows, or both;
-    and how many runs were followed, if it is made of these.
-    """
+class Limit(NamedTuple):
+    """A condition on a value (an error of its type counts as unmet), and the remedy where it is not met."""
 
-    low: Float[np.ndarray, " E"]
-    median: Float[np.ndarray, " E"]
-    high: Float[np.ndarray, " E"]
-    over: str = "starts"
-
-
-@dataclasses.dataclass(frozen=True)
-class LearningRates:
-    """The learning rates that the data allow, for updates Θ ← Θ - η ∇L with the 1/q of the loss inside ∇L.
-
-    full_batch_max:  2/h₁ (2 (1 + β)/h₁ with momentum β), beyond which full-batch descent diverges.
-    full_batch_best: 2/(h₁ + h_n), the fastest single rate.
-    max, best:       the same in mean square with minibatches (equal to the above for a full batch).
-    critical_batch:  the batch size that allows half of full_batch_max: larger ones hardly buy fewer steps.
-    momentum:        the heavy-ball momentum that learns fastest with the full batch, at momentum_rate.
-    """
-
-    full_batch_max: float
-    full_batch_best: float
-    max: float
-    best: float
-    critical_batch: float = float("nan")
-    momentum: float = float("nan")
-    momentum_rate: float = float("nan")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModeGroup:
-    """Modes that learn alike: mean, slow, bias or null.
-
-    modes: how many.  share: of the loss at the start.  steps: updates until all but 1% (1 - learned_at) of their loss
-    is gone; inf if noise or the lack of a gradient keeps it.
-    """
-
-    name: str
-    modes: int
-    share: float
-    steps: float
-
-
-class FastestRate(NamedTuple):
-    """The learning rate that is predicted to learn in the fewest updates within the run, and how many (inf: not)."""
-
-    learning_rate: float
-    steps: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Stall:
-    """Where rounding ends learning: the last update that moves a weight stored in `dtype`, and the loss left there."""
-
-    dtype: str
-    steps: float
-    loss: float
-
-
-class Status(enum.StrEnum):
-    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, or no theory."""
-
-    VALID = "valid"
-    DIVERGES = "diverges"
-    OUTSIDE_RANGE = "outside_range"
-    NO_THEORY = "no_theory"
-
-
-@dataclasses.dataclass(frozen=True)
-class Curve:
-    """The loss of a run epoch by epoch: the result of both `predict` and `train`.
-
-    epoch:               from 1, as Keras counts.
-    train:               row-weighted mean over the epoch of the batch losses, each before its update.
-    validation:          loss on the validation rows at the epoch's end (NaN without a split).
-    explained_variance:  1 - MSE / mean_j Var(y_j), original units, epoch's end, validation rows (training rows
-                         without a split).
-    shape_correlation:   mean over rows of the correlation across features of output and target, at the end.
-    steps_to_learn:      updates until the explained variance above reaches the asked level; inf if it does not.
-    weights:             the kernel and bias at the end: those of the whole map where there are hidden linear layers,
-                         NaN where hidden layers are not linear.
-    layers:              every layer's own, where there are hidden ones and they are known.
-    how:                 how the curve was made, in words, for people alone.
-    status:              whether the run diverges, or lies outside the range of its theory.
-    seconds:             wall time that it took.
-    notes:               what else there is to know, a sentence each.
-    kernel_drift:        how far the tangent kernel has moved from its start at the epoch's end, relative, where the
-                         prediction rests on its standing still.
-
-    A prediction also carries what the data allow: the condition number of the layer's curvature, the learning
-    rates, the 95% bands of the two losses, where rounding ends learning, and for adaptive optimizers the fastest rate.
-    """
-
-    epoch: Int[np.ndarray, " E"]
-    train: Float[np.ndarray, " E"]
-    validation: Float[np.ndarray, " E"]
-    explained_variance: Float[np.ndarray, " E"]
-    shape_correlation: float
-    steps_per_epoch: int
-    steps_to_learn: float
-    weights: Weights
-    how: str
-    seconds: float
-    status: Status = Status.VALID
-    condition_number: float | None = None
-    learning_rates: LearningRates | None = None
-    train_band: Band | None = None
-    validation_band: Band | None = None
-    mode_groups: tuple[ModeGroup, ...] = ()
-    stall: Stall | None = None
-    fastest: FastestRate | None = None
-    layers: Layers = ()
-    notes: tuple[str, ...] = ()
-    kernel_drift: Float[np.ndarray, " E"] | None = None
+    holds: Callable[[Any], bool]
+    remedy: str
 
     @property
-    def epochs_to_learn(self) -> float:
-        """Steps to learn in epochs, fractional."""
-        return self.steps_to_learn / self.steps_per_epoch
+    def optional(self) -> "Limit":
+        """The limit of a field that can be None as well."""
+        return Limit(lambda value: value is None or self.holds(value), self.remedy)
+
+
+def limited(default: Any, limit: Limit | None = None, **metadata: Any) -> Any:
+    """A dataclass field with its default, its limit, and what else is to be known of it."""
+    return dataclasses.field(default=default, metadata={"limit": limit, **metadata})
+
+
+def check_fields(given: Any) -> None:
+    """Holds each field of a dataclass against its limit, or against the words of its `Literal` type.
+
+    Raises:
+      IdjaxError: with the field, its value and the remedy.
+    """
+    for name, holds, remedy in _limits(type(given)):
+        value = getattr(given, name)
+        try:
+            met = holds(value)
+        except (TypeError, ValueError):  # of another type
+            met = False
+        if not met:
+            shown = repr(value) if isinstance(value, str) else value
+            raise IdjaxError(f"{name} is {shown}: {remedy}")
+
+
+@functools.cache
+def _limits(kind: Any) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
+    words = {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
+    choices = {
+        name: Limit(frozenset(some).__contains__, f"give one of {', '.join(some)}") for name, some in words.items()
+    }
+    found = {field.name: field.metadata.get("limit") or choices.get(field.name) for field in dataclasses.fields(kind)}
+    return tuple((name, limit.holds, limit.remedy) for name, limit in found.items() if limit)
+
+
+def whole(low: int, high: int | float, remedy: str) -> Limit:
+    """Whole numbers between two, both included."""
+    return Limit(lambda value: low <= operator.index(value) <= high, remedy)
+
+
+def of_type(kind: type, remedy: str) -> Limit:
+    """Values of a type."""
+    return Limit(lambda value: isinstance(value, kind), remedy)
+
+
+SHARE = Limit(lambda value: 0 <= value < 1, "give a number from 0 up to, not including, 1")
+POSITIVE = Limit(lambda value: 0 < value < math.inf, "give a positive number, such as 0.01")
+NOT_NEGATIVE = Limit(lambda value: 0 <= value < math.inf, "give zero or a positive number")

@@ -15,8 +15,9 @@ from idjax.published.outcomes import ScanOutcome
 from idjax.published.variance_scan import run_scan
 from idjax.report import comparison as compare
 from idjax.report.formatting import ending
+from idjax.results.curve import Status
 from idjax.training.train import train
-from idjax.types import IdjaxError, Status
+from idjax.types import IdjaxError
 
 
 def experiment(name: str) -> Experiment:

@@ -13,7 +13,7 @@ from idjax import IdjaxError, Schedule, Settings, predict, train
 from idjax.cli import app as cli
 from idjax.moments.moments import measure
 from idjax.prediction.predict import NoTheoryError, predict_from_moments
-from idjax.types import Curve, Status
+from idjax.results.curve import Curve, Status
 
 ROWS = 75
 TRAINED = 60

@@ -18,10 +18,11 @@ from idjax.moments.spectrum import spectrum_of
 from idjax.nn.model import start_weights
 from idjax.prediction.predict import NoTheoryError, predict, predict_from_moments
 from idjax.prediction.problem import learning_rates, quadratic_problem
+from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.theory.sgd import minibatch
 from idjax.training.train import train
-from idjax.types import Status, Weights
+from idjax.types import Weights
 
 EXACT = 1e-8
 

@@ -6,8 +6,8 @@ import pytest
 from made_diagnoses import prescription, proof
 
 from idjax.report import formatting as words
+from idjax.results.curve import Status
 from idjax.settings import Settings
-from idjax.types import Status
 
 
 @pytest.mark.parametrize(

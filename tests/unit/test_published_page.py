@@ -16,8 +16,9 @@ from idjax.published import page
 from idjax.published.figures import attempts_figure, loss_figure, samples_figure
 from idjax.published.tables import HEADER, summary_rows
 from idjax.report import formatting as words
+from idjax.results.curve import Status
 from idjax.results.diagnosis import Samples
-from idjax.types import Status, Weights
+from idjax.types import Weights
 
 
 def render(*outcomes) -> tuple[str, dict[str, bytes]]:

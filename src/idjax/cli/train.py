@@ -13,7 +13,7 @@ from idjax.types import IdjaxError
 
 if TYPE_CHECKING:
     from idjax.data import Dataset
-    from idjax.types import Curve
+    from idjax.results.curve import Curve
 
 
 def train(

@@ -25,8 +25,9 @@ from idjax.prediction.dynamics import (
 from idjax.prediction.dynamics.bands import Bands
 from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
+from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
-from idjax.types import Curve, LearningRates, ModeGroup, OnProgress, Status, Weights, end_to_end, silent
+from idjax.types import OnProgress, Weights, end_to_end, silent
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "run_spec", "steps_to_loss"]
 

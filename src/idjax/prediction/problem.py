@@ -8,11 +8,12 @@ import numpy as np
 from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import Normalizer, encode_moments, fit, lost_variance, zca_to_pca
 from idjax.moments.spectrum import largest_eigenvalue, spectrum_of
+from idjax.results.curve import LearningRates
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch import momentum as momenta
 from idjax.theory.sgd import mean_square, minibatch, stability
-from idjax.types import LearningRates, Moments, Spectrum, Weights
+from idjax.types import Moments, Spectrum, Weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

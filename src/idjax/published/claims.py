@@ -9,7 +9,7 @@ import numpy as np
 from idjax.published.experiments import Claim, PublishedLoss
 from idjax.published.outcomes import Checked
 from idjax.report.comparison import prediction_error, training_error
-from idjax.types import Curve
+from idjax.results.curve import Curve
 
 
 class Evidence(NamedTuple):

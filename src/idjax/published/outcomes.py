@@ -5,9 +5,9 @@ import math
 from typing import Literal
 
 from idjax.published.experiments import Claim, Experiment, Run, VarianceScan
+from idjax.results.curve import Curve
 from idjax.results.diagnosis import Samples
 from idjax.settings import Settings
-from idjax.types import Curve
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,11 +15,12 @@ from idjax.published.experiments import Experiment, Run, VarianceScan
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.variance_scan import run_scan
 from idjax.report.comparison import verdict
+from idjax.results.curve import Curve
 from idjax.results.diagnosis import Samples
 from idjax.results.store import curve_object
 from idjax.settings import Settings
 from idjax.training.train import train
-from idjax.types import Curve, IdjaxError, OnProgress, Progress, silent
+from idjax.types import IdjaxError, OnProgress, Progress, silent
 
 ORDER = (
     "identity_start",

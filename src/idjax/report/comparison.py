@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from idjax.types import Curve, Progress, Status
+from idjax.results.curve import Curve, Status
+from idjax.types import Progress
 
 
 def progress_line(progress: Progress, predicted: Curve | None) -> str:

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from idjax.report.drawing import BLUE, GREEN, GREY, draw_losses, finite, frame_losses, marks, tidy, whole_epochs
-from idjax.types import Curve
+from idjax.results.curve import Curve
 
 
 def curve_figure(predicted: Curve | None, trained: Curve | None) -> Figure:

@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from idjax.report.drawing import BLUE, GREEN, GREY, MOST_MARKS, RED, finite, say, tidy
 from idjax.report.formatting import epochs_words, explained, number, sentence
+from idjax.results.curve import Status
 from idjax.results.diagnosis import Diagnosis, Samples
-from idjax.types import Status
 
 COLORS = (BLUE, GREEN, "#CC79A7", "#B8860B", "#56B4E9")
 """Of the prescriptions; the settings as given are red."""

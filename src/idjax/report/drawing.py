@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from idjax.types import Curve
+from idjax.results.curve import Curve
 
 # Okabe and Ito's palette: told apart by every kind of colour vision.
 BLUE, GREEN, RED, GREY = "#0072B2", "#009E73", "#D55E00", "#5f5f5f"

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from idjax.results.curve import Curve, Status
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription
 from idjax.results.program import LayerFinding
 from idjax.settings import Settings
-from idjax.types import Curve, Status
 
 NORMALIZERS = {
     "none": "raw",

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from idjax.data import Dataset
 from idjax.report.formatting import explained
+from idjax.results.curve import Curve, ModeGroup
 from idjax.settings import Settings
-from idjax.types import Curve, ModeGroup
 
 WIDTH = 100
 ROWS = 8

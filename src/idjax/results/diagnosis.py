@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from idjax.results.curve import Curve
 from idjax.settings import Settings
-from idjax.types import Curve
 
 
 @dataclasses.dataclass(frozen=True)

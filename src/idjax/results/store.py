@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from idjax.results.curve import Curve
 from idjax.results.diagnosis import Diagnosis, Prescription, Proof
 from idjax.settings import Settings, plain
-from idjax.types import Curve, IdjaxError
+from idjax.types import IdjaxError
 
 
 def check_folder(path: str | os.PathLike[str]) -> pathlib.Path:

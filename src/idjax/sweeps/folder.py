@@ -21,10 +21,11 @@ import numpy as np
 
 from idjax.data.errors import import_extra, reading_errors
 from idjax.results import store
+from idjax.results.curve import Status
 from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard
-from idjax.types import IdjaxError, Status
+from idjax.types import IdjaxError
 
 try:
     import fcntl

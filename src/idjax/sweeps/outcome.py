@@ -7,7 +7,8 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float
 
-from idjax.types import Status, Value
+from idjax.results.curve import Status
+from idjax.types import Value
 
 Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
 

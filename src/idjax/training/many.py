@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from idjax.data import Dataset, as_dataset
 from idjax.nn.descent import PreparedData
+from idjax.results.curve import Curve
 from idjax.settings import STACKED, Settings
 from idjax.training.block_sgd import InBlocks
 from idjax.training.train import prepare, train_group
-from idjax.types import Curve, Progress
+from idjax.types import Progress
 
 MOST_COLUMNS = 384
 """Columns of weights in a stack of runs in blocks: with more they leave a core's cache, residuals and all."""

@@ -15,8 +15,9 @@ from idjax.nn.model import start_weights
 from idjax.prediction.dynamics import RunSpec
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
+from idjax.results.curve import Curve, ModeGroup
 from idjax.settings import Schedule, Settings
-from idjax.types import Curve, ModeGroup, Weights
+from idjax.types import Weights
 
 TUNED = 0.2
 """Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""

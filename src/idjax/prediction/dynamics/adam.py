@@ -16,10 +16,11 @@ from idjax.prediction.dynamics.trajectory import (
     UndefinedTrajectory,
     undefined_by_rounding,
 )
+from idjax.results.curve import Status
 from idjax.theory.adam import forecast, mean_dominated
 from idjax.theory.adam.recursion import AdamForm, AdamInputs, AdamRate, AdamRule
 from idjax.theory.full_batch.stepped import Watched
-from idjax.types import Progress, Status
+from idjax.types import Progress
 
 FORMS: dict[str, AdamForm] = {"adam": "adam", "adamw": "adam", "nadam": "nadam", "rmsprop": "rmsprop"}
 DOMINANCE = 5e3

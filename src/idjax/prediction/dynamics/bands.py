@@ -12,7 +12,8 @@ from idjax.prediction.dynamics import simulate
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
-from idjax.types import Band, Progress, Weights, end_to_end, silent
+from idjax.results.curve import Band
+from idjax.types import Progress, Weights, end_to_end, silent
 
 MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""

@@ -6,7 +6,7 @@ from idjax.prediction.dynamics.rounded import with_rounding
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import Trajectory, UndefinedTrajectory
 from idjax.prediction.problem import is_stable, max_learning_rate
-from idjax.types import Status
+from idjax.results.curve import Status
 
 RARE = 0.3
 """Share of the largest stable learning rate from which rare runs carry the expected loss; docs/theory.md, section 5."""

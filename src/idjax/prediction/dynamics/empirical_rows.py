@@ -14,10 +14,11 @@ from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory
 from idjax.prediction.problem import QuadraticProblem
+from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import EmpiricalRows, Epochs
-from idjax.types import IdjaxError, Progress, Status, Weights
+from idjax.types import IdjaxError, Progress, Weights
 
 LARGEST_PULL = 1.0
 """What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""

@@ -9,7 +9,7 @@ import scipy.optimize
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
-from idjax.types import FastestRate
+from idjax.results.curve import FastestRate
 
 REACH = 2.5
 """Decades up and down from the rate given that are searched."""

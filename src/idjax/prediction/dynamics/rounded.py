@@ -12,8 +12,9 @@ from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
+from idjax.results.curve import Stall, Status
 from idjax.theory import finite_precision
-from idjax.types import Stall, Status, Weights
+from idjax.types import Weights
 
 UNSLOWED = 0.999
 """Share of the descent that has to pass for rounding to be left out."""

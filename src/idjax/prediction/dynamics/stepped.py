@@ -11,10 +11,10 @@ from jaxtyping import Array
 from idjax.nn import optimizers, schedules
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
+from idjax.results.curve import Stall
 from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
-from idjax.types import Stall
 
 AT_ONCE = 1024
 """Epochs in one call."""

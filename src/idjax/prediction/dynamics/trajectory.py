@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from idjax.nn.learned import crossing
 from idjax.prediction.dynamics.run_spec import RunSpec
+from idjax.results.curve import Stall, Status
 from idjax.theory import quadratic
-from idjax.types import Layers, Stall, Status, Weights
+from idjax.types import Layers, Weights
 
 
 class Losses(NamedTuple):
