@@ -17,7 +17,7 @@ import numpy as np
 from sklearn import datasets
 from statsmodels.datasets import elnino
 
-from idjax.nn.model import start_weights
+from idjax.nn.starts import start_weights
 from idjax.theory.sgd import fourth_moment, mean_square, minibatch
 from idjax.theory.sgd.fourth_moment import EmpiricalRows, LinearUpdate, MomentState
 

@@ -19,6 +19,14 @@ Vector = Float[np.ndarray, " n"]
 Value = bool | int | float | str | None
 """What an axis of a sweep sets."""
 
+ACTIVATION_RANGES = {
+    "relu": (0.0, math.inf),
+    "tanh": (-1.0, 1.0),
+    "sigmoid": (0.0, 1.0),
+    "gelu": (-0.16997121, math.inf),
+}
+"""The least and the most that each activation can be, where it is bounded."""
+
 
 class Progress(NamedTuple):
     """An event of long work: how much is done, of how much, and what is being done.
@@ -108,6 +116,18 @@ def end_to_end(layers: Layers) -> Weights:
     for weight, shift in layers[1:]:
         kernel, bias = kernel @ weight, bias @ weight + shift
     return Weights(kernel, bias)
+
+
+class Rows(NamedTuple):
+    """Inputs (N, p) and targets (N, q), None for an autoencoder, of NumPy or of JAX."""
+
+    x: Any
+    y: Any
+
+    @property
+    def target(self) -> Any:
+        """The targets, (N, q): y, or x for an autoencoder."""
+        return self.x if self.y is None else self.y
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,8 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 from idjax import Curve, Schedule, predict, train_many
 from idjax.data import as_dataset
 from idjax.moments.moments import measure
-from idjax.nn.model import start_layers, start_weights, to_bytes
+from idjax.nn.model import to_bytes
+from idjax.nn.starts import start_layers, start_weights
 from idjax.prediction.dynamics import simulate as followed
 from idjax.prediction.predict import predict_from_moments
 from idjax.theory.sgd import fluctuation, order_spread
@@ -107,7 +108,6 @@ def test_the_spread_over_orders_of_the_rows(x, y, changes, tmp_path, monkeypatch
     assert 0.5 < spreads.ratio() < 1.5
     draw_batches_afresh(monkeypatch)
     assert spreads.ratio() > 1.5
-    fluctuation.variances.clear_cache()
 
 
 def test_a_rate_that_changes_within_an_epoch_keeps_noise_from_cancelling(tmp_path, monkeypatch):

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idjax.nn.model import start_layers, to_bytes
+from idjax.nn.model import to_bytes
+from idjax.nn.starts import start_layers
 from idjax.nn.step import plan_for
 from idjax.prediction.dynamics import network
 from idjax.prediction.predict import NoTheoryError, predict

@@ -15,7 +15,7 @@ from idjax.data import prescribed
 from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import encode, fit, undo, zca_to_pca
 from idjax.moments.spectrum import spectrum_of
-from idjax.nn.model import start_weights
+from idjax.nn.starts import start_weights
 from idjax.prediction.predict import NoTheoryError, predict, predict_from_moments
 from idjax.prediction.problem import learning_rates, quadratic_problem
 from idjax.results.curve import Status

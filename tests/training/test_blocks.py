@@ -10,13 +10,14 @@ import pytest
 from jax import export
 
 from idjax.data import from_arrays
-from idjax.nn.model import start_weights, to_params
-from idjax.nn.step import Rows, hyper_for
+from idjax.nn.model import to_params
+from idjax.nn.starts import start_weights
+from idjax.nn.step import hyper_for
 from idjax.settings import Schedule, Settings
 from idjax.training import block_sgd as blocks
 from idjax.training.block_sgd import InBlocks, goes_in_blocks, train_in_blocks
 from idjax.training.train import prepare, train
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Rows
 
 RATES = np.array([0.05, 0.1, 0.02, 0.3])
 MOMENTA = np.array([0.0, 0.5, 0.9, 0.99])

@@ -14,12 +14,13 @@ from idjax.moments.moments import moments_of
 from idjax.moments.normalize import fit
 from idjax.nn.losses import BY_NAME, activity_penalty
 from idjax.nn.metrics import shape_correlation
-from idjax.nn.model import DenseModel, start_weights, to_bytes, to_params
-from idjax.nn.step import Rows, hyper_for, initial_state, plan_for, train_epochs, train_step
+from idjax.nn.model import DenseModel, to_bytes, to_params
+from idjax.nn.starts import start_weights
+from idjax.nn.step import hyper_for, initial_state, plan_for, train_epochs, train_step
 from idjax.settings import Settings
 from idjax.training import train as training
 from idjax.training.train import train
-from idjax.types import IdjaxError, Weights
+from idjax.types import IdjaxError, Rows, Weights
 
 
 def data(rows=103, p=5, seed=0):

@@ -67,7 +67,6 @@ def diagnose(
     if model is not None:
         return _diagnose_model(model, settings, select, ignore, output)
     from idjax.diagnosis import data as diagnosis
-    from idjax.report.diagnosis import render
     from idjax.report.terminal import diagnosis_text
     from idjax.results.store import diagnosis_object
 
@@ -75,8 +74,14 @@ def diagnose(
     asked["codes"] = _selected(select, ignore, diagnosis.EXPLANATIONS)
     with output.progress() as progress:
         found = diagnosis.diagnose(data, settings, target=target, progress=progress, **asked)
-    output.show(diagnosis_object(found), functools.partial(render, found), diagnosis_text(found))
+    output.show(diagnosis_object(found), functools.partial(_page, found), diagnosis_text(found))
     return 1 if found.causes else 0
+
+
+def _page(found: Any, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:
+    from idjax.report.diagnosis import render  # figures, which only a page needs
+
+    return render(found, provenance)
 
 
 def _diagnose_model(name: str, settings: Settings, select: str | None, ignore: str | None, output: "_Output") -> int:

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.moments.normalize import Normalizer
-from idjax.nn.model import precision, start_layers, to_params
+from idjax.nn.model import precision, to_params
 from idjax.nn.sharding import spread
-from idjax.nn.step import Hyper, Plan, Rows, hyper_for, initial_state, plan_for, train_epochs, train_runs
+from idjax.nn.starts import start_layers
+from idjax.nn.step import Hyper, Plan, hyper_for, initial_state, plan_for, train_epochs, train_runs
 from idjax.settings import Settings
-from idjax.types import Layers
+from idjax.types import Layers, Rows
 
 
 class EpochLosses(NamedTuple):

@@ -1,7 +1,8 @@
 """Learning rates that change over a run, as functions of the count of updates made so far."""
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
-import optax
 from jax.typing import ArrayLike
 from jaxtyping import Array
 
@@ -10,7 +11,7 @@ from idjax.settings import Schedule
 
 def build(
     schedule: Schedule, learning_rate: float | Array, steps_per_epoch: int, epochs: int
-) -> optax.ScalarOrSchedule:
+) -> Array | Callable[[ArrayLike], Array]:
     """The learning rate at a count t of updates made; the number itself where it does not change.
 
     With T updates in the run, S in an epoch and w in the warm-up: η t/w while t < w, and from then on η for constant,

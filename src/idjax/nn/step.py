@@ -18,6 +18,7 @@ from idjax.nn.losses import unit_penalty
 from idjax.nn.model import DenseModel, kernels_of
 from idjax.nn.rounding import State
 from idjax.settings import Schedule, Settings
+from idjax.types import Rows
 
 
 class Plan(NamedTuple):
@@ -72,18 +73,6 @@ class Hyper(NamedTuple):
     activity_l2: Float[Array, ""]
     numbers: tuple[Float[Array, ""], ...] = ()
     hidden_l2: tuple[Float[Array, " h"], ...] = ()
-
-
-class Rows(NamedTuple):
-    """Inputs (N, p) and targets (N, q), None for an autoencoder."""
-
-    x: Any
-    y: Any
-
-    @property
-    def target(self) -> Any:
-        """The targets, (N, q): y, or x for an autoencoder."""
-        return self.x if self.y is None else self.y
 
 
 def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int = 0) -> Plan:

@@ -9,8 +9,7 @@ from idjax.data import Dataset, as_dataset, training_rows
 from idjax.moments.moments import MomentSet, measure
 from idjax.moments.normalize import fold
 from idjax.nn import learned
-from idjax.nn.model import start_layers
-from idjax.nn.step import Rows
+from idjax.nn.starts import start_layers
 from idjax.prediction.dynamics import (
     FullBatchTrajectory,
     NoTheoryError,
@@ -23,11 +22,10 @@ from idjax.prediction.dynamics import (
     trajectory_for,
 )
 from idjax.prediction.dynamics.bands import Bands
-from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
 from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
-from idjax.types import OnProgress, Weights, end_to_end, silent
+from idjax.types import OnProgress, Rows, Weights, end_to_end, silent
 
 __all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "run_spec", "steps_to_loss"]
 
@@ -103,7 +101,7 @@ def predict_from_moments(
     return predict_run(run_spec(train, validation, settings), band=band, details=details)
 
 
-@in_float64
+@np.errstate(over="ignore", invalid="ignore")
 def predict_run(
     spec: RunSpec, *, band: bool = False, details: bool = False, undefined: bool = False, begin: float | None = None
 ) -> Curve:
@@ -159,19 +157,19 @@ def predict_run(
     )
 
 
-@in_float64
+@np.errstate(over="ignore", invalid="ignore")
 def epochs_to_learn(spec: RunSpec) -> float:
     """The epochs to learn of `predict_run`, without the curve."""
     return _steps_to_learn(spec, trajectory_for(spec)) / spec.steps
 
 
-@in_float64
+@np.errstate(over="ignore", invalid="ignore")
 def times_of_groups(spec: RunSpec) -> tuple[ModeGroup, ...]:
     """The times of the groups of modes of `predict_run`, without the curve."""
     return _mode_groups(spec, trajectory_for(spec)) if spec.settings.linear else ()
 
 
-@in_float64
+@np.errstate(over="ignore", invalid="ignore")
 def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings, level: float) -> float:
     """The first step at which the training loss of the full batch is at most `level`; inf if never."""
     spec = RunSpec(problem, problem.enter(start), settings, problem.train.count)

@@ -16,14 +16,14 @@ from idjax.data import prescribed
 from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import fit
 from idjax.nn.descent import Descent, put_on_device
-from idjax.nn.model import from_params, start_weights
-from idjax.nn.step import Rows
+from idjax.nn.model import from_params
+from idjax.nn.starts import start_weights
 from idjax.prediction.predict import steps_to_loss
 from idjax.prediction.problem import max_learning_rate, quadratic_problem
 from idjax.published.experiments import VarianceScan
 from idjax.published.outcomes import ScanOutcome, ScanPoint
 from idjax.settings import Normalize, Settings
-from idjax.types import OnProgress, Progress, Weights, silent
+from idjax.types import OnProgress, Progress, Rows, Weights, silent
 
 CHUNK = 5000
 """Steps of one compiled call."""

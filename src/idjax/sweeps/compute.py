@@ -7,7 +7,6 @@ from jaxtyping import Float
 
 from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
 from idjax.moments.moments import measure
-from idjax.nn.step import Rows
 from idjax.prediction.predict import predict_run, run_spec
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
@@ -15,6 +14,7 @@ from idjax.sweeps.axes import Gaussian, Point
 from idjax.sweeps.outcome import Agreement, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.training.many import train_many
+from idjax.types import Rows
 
 EXACT = {"float64": 1e-8, "float32": 1e-3}
 """The relative difference that passes where no batches are drawn: rounding alone is left."""

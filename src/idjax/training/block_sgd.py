@@ -31,8 +31,9 @@ from jaxtyping import Array, Float
 
 from idjax.moments.normalize import Normalizer, encode
 from idjax.nn.descent import PreparedData
-from idjax.nn.step import Hyper, Plan, Rows, evaluate
+from idjax.nn.step import Hyper, Plan, evaluate
 from idjax.settings import Settings
+from idjax.types import Rows
 
 ROWS_IN_A_BLOCK = 32
 """Measured: 64 and 128 rows are no faster, alone or side by side, and take two and four times as long to compile."""

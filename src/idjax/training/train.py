@@ -16,11 +16,11 @@ from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put_on_device
 from idjax.nn.learned import crossing, explained_variance
 from idjax.nn.model import from_params, layers_of, precision
-from idjax.nn.step import Rows, shape_correlation
+from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
 from idjax.training.block_sgd import InBlocks, goes_in_blocks
-from idjax.types import IdjaxError, Progress, silent
+from idjax.types import IdjaxError, Progress, Rows, silent
 
 ROWS_PER_CALL = 200_000
 """A compiled call trains at least about this many rows, so that small data do not drown in calls."""

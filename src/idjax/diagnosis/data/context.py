@@ -11,7 +11,7 @@ from idjax.diagnosis.data.tails import FourthMoment, fourth_moment_of
 from idjax.moments.columns import ColumnStats
 from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import encode, fit
-from idjax.nn.model import start_weights
+from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics import RunSpec
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem

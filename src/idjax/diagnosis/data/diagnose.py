@@ -13,8 +13,6 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings import EXPLANATIONS, find_all
 from idjax.diagnosis.data.labels import labels_note, probe_of
 from idjax.diagnosis.data.measure import measure
-from idjax.diagnosis.data.recommend import BEST, recommend
-from idjax.diagnosis.data.verify import prove
 from idjax.diagnosis.explanation import known_codes
 from idjax.moments.normalize import fold
 from idjax.prediction.problem import mode_groups
@@ -78,12 +76,19 @@ def diagnose(
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         findings = find_all(context, wanted) if context.varies else ()
-        recommended = recommend(context, progress) if findings and (prescriptions or proven) else ()
+        recommended = _recommended(context, progress) if findings and (prescriptions or proven) else ()
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
     facts |= {"findings": findings, "prescriptions": recommended, "proof": proof}
     return Shown(**facts, verdict=_verdict(context, findings), seconds=time.perf_counter() - begin)
+
+
+def _recommended(context: Context, progress: OnProgress) -> tuple[Prescription, ...]:
+    # Runs are drawn with JAX, which healthy data need not wait for.
+    from idjax.diagnosis.data.recommend import recommend
+
+    return recommend(context, progress)
 
 
 def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
@@ -147,6 +152,9 @@ def _verify(
     rows: Stream, context: Context, prescriptions: tuple[Prescription, ...], progress: OnProgress
 ) -> tuple[Proof, tuple[Prescription, ...]]:
     """Proofs of the settings as given and of the best three prescriptions, by training each within the budget."""
+    from idjax.diagnosis.data.recommend import BEST
+    from idjax.diagnosis.data.verify import prove
+
     raw = context.moments.raw
     width = raw.inputs + (0 if raw.autoencoder else raw.outputs)
     if raw.count * width * 8 <= MOST_IN_MEMORY:

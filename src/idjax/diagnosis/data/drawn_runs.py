@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.nn.step import Rows
-from idjax.prediction.dynamics import rows_seen
+from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.precision import in_float64
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
+from idjax.types import Rows
 
 RUNS = 64
 """Orders of the rows: the mean of them is known to an eighth of what one run strays."""

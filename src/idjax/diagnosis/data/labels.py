@@ -3,7 +3,6 @@
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.prediction.probe import NORMALIZERS, predict_probe
 from idjax.results.diagnosis import Probe
 from idjax.types import OnProgress, Progress
 
@@ -20,6 +19,8 @@ def labels_note(context: Context, classes: int) -> str:
 
 def probe_of(context: Context, classes: int, progress: OnProgress) -> Probe:
     """A linear probe on the sample's features: the same labels under softmax cross-entropy."""
+    from idjax.prediction.probe import NORMALIZERS, predict_probe  # races are JAX's, which few diagnoses need
+
     progress(Progress(0, 1, "racing learning rates of a linear probe"))
     settings = context.settings
     x, codes = context.sample

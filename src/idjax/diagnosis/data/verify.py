@@ -10,10 +10,9 @@ from idjax.moments.moments import Moments
 from idjax.moments.normalize import fit
 from idjax.nn.descent import Descent, PreparedData, put_on_device
 from idjax.nn.learned import crossing
-from idjax.nn.step import Rows
 from idjax.results.diagnosis import Proof
 from idjax.settings import Settings
-from idjax.types import OnProgress, Progress, silent
+from idjax.types import OnProgress, Progress, Rows, silent
 
 LOOKS = 200
 """Times that the explained variance is looked at, on a scale of steps that grows."""

@@ -1,7 +1,6 @@
 """How the loss moves along a training run: one module for each theory, all with the same face (`Trajectory`)."""
 
 from idjax.prediction.dynamics.bands import bands_of
-from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.dynamics.fastest_rate import fastest_rate
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
@@ -19,6 +18,5 @@ __all__ = [
     "bands_of",
     "fastest_rate",
     "floor_of",
-    "rows_seen",
     "trajectory_for",
 ]

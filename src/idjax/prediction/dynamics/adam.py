@@ -9,6 +9,7 @@ from jaxtyping import Float
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
 from idjax.prediction import budget
+from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import (
     SampledTrajectory,
@@ -16,6 +17,7 @@ from idjax.prediction.dynamics.trajectory import (
     UndefinedTrajectory,
     undefined_by_rounding,
 )
+from idjax.prediction.precision import in_float64
 from idjax.results.curve import Status
 from idjax.theory.adam import forecast, mean_dominated
 from idjax.theory.adam.recursion import AdamForm, AdamInputs, AdamRate, AdamRule
@@ -57,6 +59,7 @@ def applies(spec: RunSpec) -> str | None:
     return beyond_quadratic(settings)
 
 
+@in_float64
 def build(spec: RunSpec) -> Trajectory:
     """The loss in expectation over fresh Gaussian batches, v being what is expected of it; docs/theory.md, section 12.
 
@@ -89,6 +92,7 @@ def build(spec: RunSpec) -> Trajectory:
     return trajectory
 
 
+@in_float64
 def products(spec: RunSpec) -> float:
     """About the products that a prediction takes."""
     if in_scalars(spec):
@@ -116,7 +120,7 @@ def _adam_run(spec: RunSpec) -> tuple[_AdamRun, Float[np.ndarray, " k"]]:
     rate = schedules.build(settings.schedule, settings.step_size, spec.steps, settings.epochs)
     rate = cast(AdamRate, rate if callable(rate) else settings.step_size)
     steps = np.arange(1.0, settings.epochs + 1) * spec.steps
-    watched, constants = spec.watched()
+    watched, constants = watched_of(spec)
     return _AdamRun(rule, _inputs(spec), rate, steps, watched), constants
 
 
@@ -133,6 +137,7 @@ def _inputs(spec: RunSpec) -> AdamInputs:
     )
 
 
+@in_float64
 def in_scalars(spec: RunSpec) -> bool:
     """Whether the mean of the inputs dominates, so that Adam is followed in a few scalars for each output."""
     train = spec.problem.train

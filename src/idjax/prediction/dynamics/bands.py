@@ -6,9 +6,8 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
-from idjax.nn.model import INITIALIZERS, start_layers
+from idjax.nn.starts import INITIALIZERS, start_layers
 from idjax.prediction import budget
-from idjax.prediction.dynamics import simulate
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
@@ -69,6 +68,8 @@ def _beside(spec: RunSpec, band: Band, predicted: float) -> tuple[str, ...]:
 
 def _on_rows(spec: RunSpec, drawn: bool) -> list[Losses] | None:
     """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget."""
+    from idjax.prediction.dynamics import simulate
+
     if simulate.products(spec, FEW) > budget.FOLLOWED:
         return None
     spec.progress(Progress(0, 1, f"the band, from {FEW} runs on the rows"))

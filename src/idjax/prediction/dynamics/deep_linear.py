@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.nn.step import Plan, hyper_for, plan_for
+from idjax.prediction.dynamics.on_moments import layer_of, watched_of
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_layers, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
+from idjax.prediction.precision import in_float64
 from idjax.theory.networks import deep_linear
 from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
@@ -31,6 +33,7 @@ def products(spec: RunSpec) -> float:
     return spec.settings.epochs * spec.steps * (5e4 + 10 * each)
 
 
+@in_float64
 def build(spec: RunSpec) -> SampledTrajectory:
     """Deep linear layers from any start, with any optimizer and schedule; docs/deep.md (D6).
 
@@ -40,8 +43,8 @@ def build(spec: RunSpec) -> SampledTrajectory:
     outputs = problem.train.outputs
     rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=spec.rows))
     hyper = hyper_for(settings)
-    single = spec.layer()
-    watched, constants = spec.watched()
+    single = layer_of(spec)
+    watched, constants = watched_of(spec)
     layers = jax.tree.map(jnp.asarray, spec.layers)
     state = deep_linear.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))

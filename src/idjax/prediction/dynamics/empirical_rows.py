@@ -7,18 +7,19 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
-from idjax.nn.step import Rows
 from idjax.prediction import budget
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory
+from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.theory.sgd import fourth_moment
 from idjax.theory.sgd.fourth_moment import EmpiricalRows, Epochs
-from idjax.types import IdjaxError, Progress, Weights
+from idjax.types import IdjaxError, Progress, Rows, Weights
 
 LARGEST_PULL = 1.0
 """What a batch may change, in all, of the error that its largest row sees: the theory expands in it."""
@@ -39,6 +40,7 @@ def applies(spec: RunSpec) -> str | None:
     return beyond_quadratic(settings)
 
 
+@in_float64
 def build(spec: RunSpec) -> "EmpiricalRowsTrajectory":
     """Every epoch in steps; docs/theory.md, "Data that are not Gaussian" in section 11.
 
@@ -47,7 +49,7 @@ def build(spec: RunSpec) -> "EmpiricalRowsTrajectory":
     settings, problem = spec.settings, spec.problem
     if spec.sample is None:
         raise IdjaxError("--moments data needs the rows: predict from the data, not from their moments")
-    watched, constants = spec.watched()
+    watched, constants = watched_of(spec)
     vectors, forms = problem.spectrum.eigenvectors, watched.forms
     forms = np.einsum("ni,knm,mj->kij", vectors, forms, vectors, optimize=True)
     slopes = np.einsum("ni,knq->kiq", vectors, watched.slopes)

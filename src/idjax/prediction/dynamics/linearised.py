@@ -13,6 +13,7 @@ from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
+from idjax.prediction.precision import in_float64
 from idjax.theory.networks import tangent
 from idjax.types import Progress
 
@@ -54,6 +55,7 @@ def products(spec: RunSpec) -> float:
     return 2e9 + 1.5 * groups * (outputs * weights * modes + 2 * modes**3 + updates * (modes if rotated else modes**2))
 
 
+@in_float64
 def build(spec: RunSpec) -> SampledTrajectory:
     """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
 

@@ -10,10 +10,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from idjax.moments.normalize import encode, fit
-from idjax.nn.model import ACTIVATIONS, RANGES, layers_of, to_params
-from idjax.nn.step import Plan, Rows
+from idjax.nn.model import ACTIVATIONS, layers_of, to_params
+from idjax.nn.step import Plan
 from idjax.prediction.dynamics.run_spec import RunSpec
-from idjax.types import Layers, Weights
+from idjax.types import ACTIVATION_RANGES, Layers, Rows, Weights
 
 NAMED = 8
 """Units that are named one by one."""
@@ -93,9 +93,9 @@ def seen(spec: RunSpec, sample: Rows) -> Seen:
 def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
     """Targets outside the range of the output's activation, and the loss that they leave."""
     activation = spec.settings.activation
-    if activation not in RANGES:
+    if activation not in ACTIVATION_RANGES:
         return []
-    low, high = RANGES[activation]
+    low, high = ACTIVATION_RANGES[activation]
     beyond = np.maximum(low - np.asarray(rows.target), 0) + np.maximum(np.asarray(rows.target) - high, 0)
     if not beyond.any():
         return []

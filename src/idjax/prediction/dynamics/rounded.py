@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from idjax.prediction import budget
-from idjax.prediction.dynamics import stepped
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
@@ -47,6 +46,8 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
     if isinstance(trajectory, FullBatchTrajectory):
         stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
         if settings.dtype == "bfloat16" or stall < end:
+            from idjax.prediction.dynamics import stepped
+
             return stepped.build(spec)
         return StallingTrajectory(spec, stall) if stall < learned else trajectory
     last = max(learned, end) if np.isfinite(learned) else end

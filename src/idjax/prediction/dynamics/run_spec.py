@@ -1,17 +1,15 @@
 """A run that is to be predicted: its problem, its start and its updates, and what theories ask of them."""
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.nn.step import Rows
-from idjax.prediction.problem import QuadraticProblem, mode_groups
+from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory import quadratic
-from idjax.theory.full_batch.stepped import LinearLayer, Watched
 from idjax.theory.sgd import minibatch
-from idjax.types import IdjaxError, Layers, OnProgress, Weights, silent
+from idjax.types import IdjaxError, Layers, OnProgress, Rows, Weights, silent
 
 
 class NoTheoryError(IdjaxError):
@@ -98,32 +96,6 @@ class RunSpec(NamedTuple):
         return quadratic.quadratic_form(
             problem.on_validation, self.coefficients, problem.output_weights, problem.groups
         )
-
-    def layer(self) -> LinearLayer:
-        """The layer as it is stepped on the moments of the data."""
-        problem = self.problem
-        train = problem.train
-        numbers = train.covariance_xx, train.mean_x, train.weight, problem.reference.stacked, problem.output_shares
-        return LinearLayer(*(cast(Any, np.asarray(number)) for number in numbers))
-
-    def watched(self) -> tuple[Watched, Float[np.ndarray, " k"]]:
-        """The quadratic forms recorded of a run that is followed step by step, and their values at the optimum.
-
-        Validation loss, judged error and the loss of every group of modes, as forms of the error in the inputs'
-        coordinates.
-        """
-        problem = self.problem
-        vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
-        projected = [problem.on_validation or problem.on_train, problem.on_judged]
-        rows_shares = [problem.output_shares, problem.judged_shares]
-        masks = [mask for _, mask in mode_groups(problem)]
-        forms = [vectors @ part.gram @ vectors.T for part in projected]
-        forms += [(vectors * (mask * eigenvalues)) @ vectors.T for mask in masks]
-        slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(self.coefficients) for _ in masks]
-        shares = rows_shares + [problem.output_shares for _ in masks]
-        constants = [float(part.residual @ share) for part, share in zip(projected, rows_shares, strict=True)]
-        watched = Watched(*(cast(Any, np.stack(part)) for part in (forms, shares, slopes)))
-        return watched, np.array(constants + [0.0] * len(masks))
 
     def power(self) -> Float[np.ndarray, "g n"]:
         """The training loss that each mode holds at the start."""

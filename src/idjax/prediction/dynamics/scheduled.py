@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from idjax.nn import schedules
 from idjax.prediction import budget
+from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
@@ -21,6 +22,7 @@ from idjax.prediction.dynamics.trajectory import (
     Trajectory,
     undefined_by_rounding,
 )
+from idjax.prediction.precision import in_float64
 from idjax.theory.sgd import horizons, minibatch, order_spread
 from idjax.types import Weights
 
@@ -39,6 +41,7 @@ def applies(spec: RunSpec) -> str | None:
     return beyond_quadratic(settings)
 
 
+@in_float64
 def build(spec: RunSpec) -> Trajectory:
     """Every epoch in steps, or in pieces whose learning rate is held at its mean; docs/theory.md, section 11."""
     if undefined := undefined_by_rounding(spec):
@@ -47,7 +50,7 @@ def build(spec: RunSpec) -> Trajectory:
     rate = schedules.build(settings.schedule, 1.0, spec.steps, settings.epochs)
     assert callable(rate)
     shape = np.asarray(rate(jnp.arange(float(settings.epochs * spec.steps)))).reshape(settings.epochs, spec.steps)
-    watched, constants = spec.watched()
+    watched, constants = watched_of(spec)
     vectors = problem.spectrum.eigenvectors
     forms = np.einsum("ni,knm,mj->kij", vectors, watched.forms, vectors, optimize=True)
     noise = problem.on_train.residual

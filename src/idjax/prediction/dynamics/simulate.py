@@ -10,9 +10,11 @@ from idjax.nn.descent import Descent, Shuffle, put_on_device
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import Losses
+from idjax.prediction.precision import in_float64
 from idjax.types import Layers
 
 
+@in_float64
 def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
     """The losses of the run from each of these starts, its rows shuffled anew in every epoch, as training has them."""
     settings, problem, sample = spec.settings, spec.problem, spec.sample

@@ -9,8 +9,10 @@ import optax
 from jaxtyping import Array
 
 from idjax.nn import optimizers, schedules
+from idjax.prediction.dynamics.on_moments import layer_of, watched_of
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
+from idjax.prediction.precision import in_float64
 from idjax.results.curve import Stall
 from idjax.settings import Settings
 from idjax.theory import finite_precision
@@ -41,6 +43,7 @@ def products(spec: RunSpec) -> float:
     return spec.settings.epochs * spec.steps * 10 * n**2 * outputs
 
 
+@in_float64
 def build(spec: RunSpec) -> SampledTrajectory:
     """Every update taken on the moments of the data, weights stored as they are in training; docs/theory.md, section
     13. The gradient is exact, as that of training is but for the rounding of its sums.
@@ -48,9 +51,9 @@ def build(spec: RunSpec) -> SampledTrajectory:
     settings, problem = spec.settings, spec.problem
     # Programs are compiled for a transformation, which starts and seeds share.
     transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), spec.steps)
-    layer = spec.layer()
+    layer = layer_of(spec)
     errors = jnp.asarray(spec.start.stacked - problem.reference.stacked)
-    watched, constants = spec.watched()
+    watched, constants = watched_of(spec)
     state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"

@@ -5,23 +5,15 @@ nothing but "" where the run is of another kind; `build(spec)`; and where other 
 `products(spec)`, what one of them costs.
 """
 
+import importlib
+from collections.abc import Iterator
 from types import ModuleType
 
-from idjax.prediction.dynamics import adam, constant_rate, deep_linear, empirical_rows, linearised, scheduled, stepped
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.dynamics.trajectory import Trajectory
 
-THEORIES: tuple[ModuleType, ...] = (
-    deep_linear,
-    linearised,
-    empirical_rows,
-    adam,
-    stepped,
-    scheduled,
-    constant_rate,
-)
-"""In the order in which they are asked."""
-
+THEORIES = ("constant_rate", "adam", "scheduled", "stepped", "empirical_rows", "deep_linear", "linearised")
+"""In the order in which they are asked; a module is imported when it is, for most need JAX and the first does not."""
 
 COVERED = (
     "predict covers linear layers with the mse loss (and an L2 activity penalty), any optimizer on the full batch, "
@@ -39,9 +31,11 @@ def theory_for(spec: RunSpec) -> ModuleType:
     Raises:
       NoTheoryError: with the reasons, for settings that cannot be predicted yet.
     """
-    reasons = [theory.applies(spec) for theory in THEORIES]
-    if None in reasons:
-        return THEORIES[reasons.index(None)]
+    reasons = []
+    for theory in _theories():
+        reasons.append(theory.applies(spec))
+        if reasons[-1] is None:
+            return theory
     what = " and ".join(dict.fromkeys(reason for reason in reasons if reason))
     raise NoTheoryError(
         f"no theory predicts {what}: {COVERED_LAYERS if spec.layers else COVERED}; idjax train runs it all the same"
@@ -60,3 +54,7 @@ def trajectory_for(spec: RunSpec) -> Trajectory:
 def products_of(spec: RunSpec) -> float:
     """About the products that following the run costs; inf where its theory follows none."""
     return getattr(theory_for(spec), "products", lambda _: float("inf"))(spec)
+
+
+def _theories() -> Iterator[ModuleType]:
+    return (importlib.import_module(f"idjax.prediction.dynamics.{name}") for name in THEORIES)

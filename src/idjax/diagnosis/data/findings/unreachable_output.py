@@ -17,9 +17,9 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
-from idjax.nn.model import RANGES
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
+from idjax.types import ACTIVATION_RANGES
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
@@ -27,9 +27,9 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The targets' distance from the activation's range alone is more than may be left."""
     activation = context.settings.activation
-    if activation not in RANGES:
+    if activation not in ACTIVATION_RANGES:
         return None
-    low, high = RANGES[activation]
+    low, high = ACTIVATION_RANGES[activation]
     targets = context.normalized_targets()
     beyond = np.maximum(low - targets, 0) + np.maximum(targets - high, 0)
     variance = float(np.mean(np.var(targets, axis=0)))
