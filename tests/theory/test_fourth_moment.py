@@ -168,12 +168,9 @@ class Case(NamedTuple):
             modes, mean, self.batch, self.rate, self.momentum, self.nesterov, float(self.epoch_steps)
         )
         noise = float(jnp.sum(self.rows.residuals**2)) / len(self.rows.inputs)
-        start = minibatch.at_start(self.error @ self.error.T)
-        return np.asarray(
-            minibatch.expected(updates, start, noise, jnp.diag(self.rows.eigenvalues)[None], EPOCHS * self.epoch_steps)[
-                1
-            ]
-        )[:, 0]
+        start = minibatch.at_start(np.asarray(self.error @ self.error.T))
+        _, losses = minibatch.expected(updates, start, noise, np.diag(modes)[None], EPOCHS * self.epoch_steps)
+        return losses[:, 0]
 
 
 def case(seed: int) -> Case:

@@ -8,6 +8,7 @@ the error after t steps is the first component of Kᵗ (e₀, 0). See docs/theor
 Nesterov 1983; Lessard, Recht and Packard 2016 for the best Nesterov rate on a quadratic.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -61,8 +62,12 @@ def shrink_factors(
 
 
 def max_learning_rate(rates: Float[np.ndarray, "*n"], momentum: float, nesterov: bool) -> float:
-    """2 (1 + β)/h₁, and 2 (1 + β)/((1 + 2 β) h₁) for Nesterov: beyond it full-batch descent diverges."""
-    limit = float(2 * (1 + momentum) / np.max(rates))
+    """2 (1 + β)/h₁, and 2 (1 + β)/((1 + 2 β) h₁) for Nesterov: beyond it full-batch descent diverges.
+
+    inf where nothing moves.
+    """
+    fastest = float(np.max(rates))
+    limit = 2 * (1 + momentum) / fastest if fastest > 0 else math.inf
     return limit / (1 + 2 * momentum) if nesterov else limit
 
 
