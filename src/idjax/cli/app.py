@@ -8,6 +8,7 @@ import cyclopts
 from cyclopts import App
 
 import idjax
+from idjax.cli.cache import keep_compiled
 from idjax.cli.diagnose import diagnose, explain
 from idjax.cli.flags import in_flags
 from idjax.cli.predict import predict
@@ -43,6 +44,7 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
 
 def main(argv: list[str] | None = None) -> None:
     """Runs a command; exits 0, 1 where a published claim does not hold, 2 on bad input, 130 on Ctrl-C."""
+    keep_compiled()
     try:
         status = app(
             sys.argv[1:] if argv is None else argv,
