@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
-from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, first_values, unpacked
+from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, unpacked
 from idjax.theory.sgd.resolvent import transform_of_forms, transform_of_state
 
 NUMBERS_AT_ONCE = 2**14
@@ -108,12 +108,9 @@ class Expectation:
     def _iterated(self, count: int) -> np.ndarray:
         """The first steps of every start, (s, k, at least count)."""
         if self._direct.shape[-1] < count:
-            forms, starts = self._packed
-            if len(starts) > 1:
-                self._direct = first_values(self._rule, starts, self._noise, forms[2:], count)
-            else:
-                values = expected(self._rule, at_start(self._starts[0]), self._noise[0], self._forms, count)[1]
-                self._direct = values.T[None]
+            runs = zip(self._starts, self._noise, strict=True)
+            values = [expected(self._rule, at_start(start), noise, self._forms, count)[1].T for start, noise in runs]
+            self._direct = np.stack(values)
         return self._direct
 
     def _invert(

@@ -15,9 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-NUMBERS_AT_ONCE = 2**22
-"""Numbers of forms that are held at once on their way back."""
-
 
 class Updates(NamedTuple):
     """Numbers of an update rule: λ (n,), μ = √w̄ [m; 1] in the eigenbasis (n,), ν (n, n), η', β and the rule.
@@ -216,38 +213,3 @@ def expected(
         else:  # without momentum the velocity is the last gradient, and moves nothing
             moments[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
     return unpacked(moments, modes.size), values
-
-
-def first_values(
-    rule: Updates,
-    starts: Float[np.ndarray, "s P"],
-    noise: Float[np.ndarray, " s"],
-    forms: Float[np.ndarray, "k P"],
-    steps: int,
-) -> Float[np.ndarray, "s k steps"]:
-    """tr(Q E) of many starts without velocity before each of the first `steps` updates.
-
-    starts and forms are packed as pairs, forms with the weight 2 off the diagonal. The forms are taken back by the
-    transposed map rather than the starts forward: they are fewer.
-    """
-    pairs, modes = pairs_of(rule), rule.eigenvalues
-    diagonal, weighted = np.flatnonzero(pairs.diagonal), -2 * pairs.twice * pairs.focus
-    units = np.eye(4)[:, :, None] * np.ones(len(pairs.first))
-    maps, kicks = np.stack([moved(rule, pairs, 0.0, unit) for unit in units]), kick(rule, pairs)
-    seen = np.zeros((len(forms), *kicks.shape))
-    seen[:, 0] = forms
-    size = max(1, NUMBERS_AT_ONCE // forms.size)
-    values, made = np.empty((len(starts), len(forms), steps)), np.empty((len(forms), steps))
-    for begin in range(0, steps, size):
-        part = np.empty((min(size, steps - begin), *forms.shape))
-        for index in range(len(part)):
-            part[index] = seen[:, 0]
-            kicked = np.einsum("kap,ap->kp", seen, kicks)
-            made[:, begin + index] = level = kicked[:, diagonal] @ modes
-            seen = np.einsum("bap,kap->kbp", maps, seen)
-            seen[:, 0] += (kicked @ pairs.focus)[:, None] * weighted
-            seen[:, 0, diagonal] += level[:, None] * modes
-        read = (starts @ part.reshape(-1, forms.shape[1]).T).reshape(len(starts), len(part), len(forms))
-        values[..., begin : begin + len(part)] = read.swapaxes(1, 2)
-    # The label noise of every earlier update, seen through the forms taken back to it.
-    return values + noise[:, None, None] * (np.cumsum(made, axis=1) - made)
