@@ -30,12 +30,12 @@ class Projected(NamedTuple):
 
 
 class Quadratic(NamedTuple):
-    """A loss along the path: constant, linear (g, n), shape (g, n) and matrix (n, n)."""
+    """A loss along the path, or along one from each of k starts: constant, linear, shape and matrix."""
 
     constant: Float[np.ndarray, ""]
-    linear: Float[np.ndarray, "g n"]
-    shape: Float[np.ndarray, "g n"]
-    matrix: Float[np.ndarray, "n n"]
+    linear: Float[np.ndarray, "*k g n"]
+    shape: Float[np.ndarray, "*k g n"]
+    matrix: Float[np.ndarray, "*k n n"]
 
 
 def optimum(moments: Moments) -> Weights:
@@ -78,7 +78,7 @@ def project(
 
 def quadratic_form(
     rows: Projected,
-    coefficients: Float[np.ndarray, "n q"],
+    coefficients: Float[np.ndarray, "*k n q"],
     output_weights: Float[np.ndarray, " q"],
     groups: int,
 ) -> Quadratic:
@@ -90,17 +90,17 @@ def quadratic_form(
     share = output_weights / len(output_weights)
     weighted = coefficients * share
     if groups == 1:
-        matrix = rows.gram * (weighted @ coefficients.T)
-        linear = np.sum(rows.slopes * weighted, axis=1)[None]
+        matrix = rows.gram * (weighted @ coefficients.swapaxes(-1, -2))
+        linear = np.sum(rows.slopes * weighted, axis=-1)[..., None, :]
         shape = np.ones_like(linear)
     else:
         matrix = rows.gram
-        linear = (rows.slopes * weighted).T
-        shape = (coefficients * np.sqrt(share)).T
+        linear = (rows.slopes * weighted).swapaxes(-1, -2)
+        shape = (coefficients * np.sqrt(share)).swapaxes(-1, -2)
     return Quadratic(np.asarray(rows.residual @ share), linear, shape, matrix)
 
 
-def evaluate(form: Quadratic, factors: Float[np.ndarray, "*t g n"]) -> Float[np.ndarray, "*t"]:
-    """The loss at the given shrink factors d."""
+def evaluate(form: Quadratic, factors: Float[np.ndarray, "*t g n"]) -> Float[np.ndarray, "*s"]:
+    """The loss at the given shrink factors d: (t,), or (k, t) for a form of coefficients (k, 1, n, q)."""
     shaped = factors * form.shape
     return np.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1)) + form.constant

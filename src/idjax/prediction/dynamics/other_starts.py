@@ -8,7 +8,8 @@ from jaxtyping import Float
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, evaluate
-from idjax.theory.quadratic import Quadratic
+from idjax.prediction.problem import QuadraticProblem
+from idjax.theory.quadratic import Projected, quadratic_form
 from idjax.types import Weights
 
 Means = Callable[[Float[np.ndarray, " E"]], tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]]
@@ -30,14 +31,20 @@ def from_other_starts(
     modes, count = spec.problem.rates.size, len(starts) * spec.settings.epochs
     if count > budget.LOSSES or count * modes * (spec.problem.spectrum.eigenvalues.size + 2) > budget.ENSEMBLE:
         return NoEnsemble.BEYOND_BUDGET
+    problem, epochs = spec.problem, spec.epochs
     size = max(1, budget.NUMBERS_AT_ONCE // modes)
-    parts = [means(spec.epochs[first : first + size]) for first in range(0, spec.settings.epochs, size)]
-    there = [_of_means(spec._replace(start=start), parts) for start in starts]
+    parts = [means(epochs[first : first + size]) for first in range(0, len(epochs), size)]
+    ends, squares = map(np.concatenate, zip(*parts, strict=True))
+    size = max(1, size // (len(epochs) + problem.spectrum.eigenvalues.size))
+    there = [
+        each
+        for first in range(0, len(starts), size)
+        for each in _of_means(problem, starts[first : first + size], ends, squares)
+    ]
     if own is None or losses_of is None:
         return [Losses(*map(np.add, *pair)) for pair in there]
-    optimum = spec._replace(start=spec.problem.reference)
-    here = _of_means(spec, parts)
-    noise = [a - line for a, line in zip(losses_of(optimum), _of_means(optimum, parts)[0], strict=True)]
+    here, optimum = _of_means(problem, [spec.start, problem.reference], ends, squares)
+    noise = [a - line for a, line in zip(losses_of(spec._replace(start=problem.reference)), optimum[0], strict=True)]
     share = [_over(a - line - b, square) for a, b, line, square in zip(own, noise, *here, strict=True)]
     return [
         Losses(*(line + square * by + b for line, square, by, b in zip(*one, share, noise, strict=True)))
@@ -49,16 +56,26 @@ def _over(a: Float[np.ndarray, " E"], b: Float[np.ndarray, " E"]) -> Float[np.nd
     return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
-def _of_means(spec: RunSpec, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Losses, Losses]:
-    """The part of the losses that the mean of the weights makes: constant, linear and square."""
-    ends = np.concatenate([end for end, _ in parts])
-    train = np.concatenate([squares.reshape(len(squares), -1) @ spec.power().ravel() for _, squares in parts])
+def _of_means(
+    problem: QuadraticProblem,
+    starts: Sequence[Weights],
+    ends: Float[np.ndarray, "E g n"],
+    squares: Float[np.ndarray, "E g n"],
+) -> list[tuple[Losses, Losses]]:
+    """The part of the losses that the mean of the weights makes, from each start: constant with linear, and square."""
+    coefficients = np.stack([problem.coefficients(start) for start in starts])
+    powers = problem.spectrum.eigenvalues[:, None] * coefficients**2 * problem.output_shares
+    powers = powers.sum(axis=2) if problem.groups == 1 else powers.swapaxes(1, 2)
+    train = powers.reshape(len(starts), -1) @ squares.reshape(len(squares), -1).T
 
-    def split(form: Quadratic | None) -> tuple[np.ndarray, np.ndarray]:
-        if form is None:
+    def split(rows: Projected | None, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if rows is None:
             return np.full_like(train, np.nan), np.full_like(train, np.nan)
-        line = np.asarray(form.constant) + 2 * np.einsum("gn,egn->e", np.asarray(form.linear), ends)
-        return line, np.asarray(evaluate(form, ends)) - line
+        form = quadratic_form(rows, coefficients[:, None], weights, problem.groups)
+        line = form.constant + 2 * np.einsum("kgn,egn->ke", form.linear[:, 0], ends)
+        return line, evaluate(form, ends) - line
 
-    lines, squares = zip(*map(split, (spec.validation(), spec.judged())), strict=True)
-    return Losses(np.zeros_like(train), *lines), Losses(train, *squares)
+    validation = split(problem.on_validation, problem.output_weights)
+    judged = split(problem.on_judged, problem.judged_weights)
+    lines = map(Losses, np.zeros_like(train), validation[0], judged[0])
+    return list(zip(lines, map(Losses, train, validation[1], judged[1]), strict=True))

@@ -106,7 +106,7 @@ def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "c n"], at: Epoch)
 
 def _uncancelled(values: Float[np.ndarray, "c ..."], at: Epoch) -> Float[np.ndarray, "c ..."]:
     """The departure of values from their mean over an epoch, which noise that adds up to nothing meets."""
-    return values - np.tensordot(at.lengths, values, 1) / at.steps
+    return values - (at.lengths @ values.reshape(len(values), -1)).reshape(values.shape[1:]) / at.steps
 
 
 def log_kept(pull: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

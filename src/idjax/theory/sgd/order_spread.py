@@ -17,7 +17,7 @@ from idjax.theory.sgd.minibatch import Updates
 
 MOST_RECORDS = 12
 """Epochs whose spread is worked out; others lie between them."""
-GROWTH = 1.5
+GROWTH = 2.0
 """Distance of a step (or an epoch) from the end that it is near to, over that of the one before."""
 
 
