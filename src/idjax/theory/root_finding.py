@@ -1,14 +1,17 @@
 """The end of the interval in which a condition holds, by Brent's method on a margin smooth at its zero."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import scipy.optimize
 
+TINY = float(np.finfo(np.float64).tiny)
+
 
 def signed(holds: bool, size: float) -> float:
     """A margin of this size, positive where the condition holds; never 0 nor infinite, whatever the size."""
-    size = float(np.clip(np.nan_to_num(abs(size)), np.finfo(np.float64).tiny, 1e300))
+    size = TINY if math.isnan(size) else min(max(abs(float(size)), TINY), 1e300)
     return size if holds else -size
 
 

@@ -57,10 +57,11 @@ def _margin(
     spread = noise * np.sum(eigenvalues**2 / diagonal)
     overlap = noise * np.sum(eigenvalues * centre / diagonal)
     focus = noise * (centre @ (1 / gap) @ centre)
-    negative = np.count_nonzero(np.linalg.eigvalsh([[1 - spread, -overlap], [-overlap, -0.5 - focus]]) < 0)
     # tr(M S) = level/determinant: its own part, and what the two couplings add.
     level = np.sum(eigenvalues / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
+    # -2 times that of [[1 - spread, -overlap], [-overlap, -1/2 - focus]], whose negative eigenvalues count.
+    negative = 1 if determinant > 0 else 2 * (0.5 - spread - focus < 0)
     return signed(bool(above + negative == 1), float(determinant / level))
 
 
