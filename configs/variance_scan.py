@@ -15,7 +15,8 @@ experiment = VarianceScan(
     marked=PUBLISHED,
     normalizers=("none", "center", "feature", "sample"),
     learning_rate=0.01,
-    most_steps=2e6,
+    most_steps=1e5,
+    full_steps=2e6,
     smallest_measured=1e-5,
     tolerance=0.02,
 )

@@ -63,8 +63,8 @@ def outcome(name="narrow_normal", label="run", value=0.5, runs=1, **changes) -> 
 def scan_outcome() -> ScanOutcome:
     scan = VarianceScan(
         name="variance_scan", title="Scan", question="What?", mean=1.1, inputs=84, rows=96, ratios=(1e-6, 1e-3, 1.0),
-        marked=1e-3, normalizers=("none", "center", "feature", "sample"), learning_rate=0.01, most_steps=2e6,
-        smallest_measured=1e-5, tolerance=0.02,
+        marked=1e-3, normalizers=("none", "center", "feature", "sample"), learning_rate=0.01, most_steps=1e5,
+        full_steps=2e6, smallest_measured=1e-5, tolerance=0.02,
     )  # fmt: skip
     kinds = {1e-6: "beyond float64", 1e-3: "extrapolated", 1.0: "trained"}
     points = tuple(

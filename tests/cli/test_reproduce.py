@@ -1,6 +1,9 @@
 """The published experiments: their files and claims, and the published log inside the predicted band."""
 
 import dataclasses
+import functools
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,11 +16,12 @@ from idjax.published.claims import METRICS, Evidence, check_claim
 from idjax.published.experiments import Claim, Experiment, VarianceScan
 from idjax.published.outcomes import ScanOutcome
 from idjax.published.variance_scan import run_scan
+from idjax.published.workers import PARTS, Task, run_tasks
 from idjax.report import comparison as compare
 from idjax.report.formatting import ending
 from idjax.results.curve import Status
 from idjax.training.train import train
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Progress
 
 
 def experiment(name: str) -> Experiment:
@@ -123,6 +127,57 @@ def test_the_other_experiments_hold(name):
     assert outcome.holds, [(run.run.label, run.checks) for run in outcome.runs if not run.holds]
 
 
+def test_the_long_trainings_are_behind_full():
+    attempts = experiment("attempts")
+    assert reproduce.at_length(attempts, full=False) == attempts
+    assert {run.settings.epochs for run in attempts.runs} == {20}
+    assert {run.settings.epochs for run in reproduce.at_length(attempts, full=True).runs} == {200}
+    whole = reproduce.load_experiment("variance_scan")
+    steps = [reproduce.at_length(whole, full).most_steps for full in (False, True)]
+    assert steps == [1e5, 2e6]
+
+
+def test_tasks_keep_their_order_and_tell_progress_as_one():
+    heard, results = [], []
+
+    def work(index, progress):
+        progress(Progress(1, 2, f"half of {index}"))
+        return index
+
+    tasks = [Task(f"task {index}", functools.partial(work, index), cost=index + 1.0) for index in range(5)]
+    assert run_tasks(tasks, heard.append, lambda name, result: results.append((name, result))) == list(range(5))
+    assert sorted(results) == [(f"task {index}", index) for index in range(5)]
+    done = [event.done for event in heard]
+    assert done == sorted(done)
+    assert {event.total for event in heard} == {PARTS}
+    assert done[-1] >= PARTS - 1
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, ValueError])
+def test_where_one_fails_the_others_end(kind):
+    """Ctrl-C in the waiting thread, or an error in a task: the rest end at their next event."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(progress):
+        begun.set()
+        try:
+            while True:
+                progress(Progress(0, 1, "on and on"))
+                time.sleep(0.001)
+        finally:
+            ended.set()
+
+    def short(progress):
+        return begun.wait(10)
+
+    def interrupted(name, result):
+        raise kind
+
+    with pytest.raises(kind):
+        run_tasks([Task("short", short, 1.0), Task("endless", endless, 1.0)], on_result=interrupted)
+    assert ended.wait(10)
+
+
 def scan(**changes) -> ScanOutcome:
     found = reproduce.load_experiment("variance_scan")
     assert isinstance(found, VarianceScan)
@@ -156,7 +211,7 @@ def test_a_scan_whose_prediction_is_off_does_not_hold(monkeypatch):
 
 @pytest.mark.slow
 def test_the_whole_variance_scan_agrees():
-    assert scan().worst < 0.02
+    assert scan(most_steps=2e6).worst < 0.02
 
 
 def test_prediction_error_counts_every_epoch(uniform):

@@ -1,7 +1,9 @@
 """`idjax reproduce`: the published question replayed, with a table and a report."""
 
+import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,27 +27,26 @@ def reproduce(
     out:
         Folder for report.html, results.json and the figures.
     full:
-        Train the attempts 200 epochs rather than 20.
+        With the long trainings: the attempts for 200 epochs rather than 20, and points of the variance scan to their
+        end that need up to 2 million steps rather than 100,000.
     quiet:
-        Print no progress.
+        Print no progress, and no results before the table.
     json:
         Print results.json on standard output, and nothing else there.
     """
-    from idjax.published import page
     from idjax.published.reproduce import ORDER, load_experiment, outcome_object
-    from idjax.published.reproduce import reproduce as run
-    from idjax.report.progress import progress_bar
     from idjax.results import store
 
     folder = store.check_folder(out)
     for name in names:
         load_experiment(name)
     begin = time.perf_counter()
-    with progress_bar(quiet) as progress:
-        outcomes = run(names or ORDER, full=full, progress=progress)
+    outcomes = _replay(names or ORDER, full, quiet)
     seconds = time.perf_counter() - begin
+    from idjax.published import page  # it brings Matplotlib, for which no run should wait
+
     provenance = store.provenance()
-    html, figures = page.render(outcomes, provenance, seconds)
+    html, figures = page.render(outcomes, provenance, seconds, full)
     results = store.to_json(
         {
             "provenance": provenance,
@@ -63,6 +64,32 @@ def reproduce(
         _print_table(outcomes)
         print(f"\nThe report: {folder / 'report.html'}   ({seconds:.0f} s)")
     return 0 if all(outcome.holds for outcome in outcomes) else 1
+
+
+def _replay(names: Sequence[str], full: bool, quiet: bool) -> "list[Outcome]":
+    """Outcomes of the experiments, with progress and each result on standard error; Ctrl-C ends the process at once."""
+    from idjax.published.reproduce import reproduce as run
+    from idjax.report.progress import progress_bar
+
+    try:
+        with progress_bar(quiet) as progress:
+            return run(names, full=full, progress=progress, on_result=_ignore if quiet else _print_result)
+    except KeyboardInterrupt:
+        # A thread in a compiled program or a prediction hears nothing: the process ends without waiting for it.
+        print("\nidjax: interrupted; nothing was written", file=sys.stderr, flush=True)
+        os._exit(130)
+
+
+def _ignore(_name: str, _result: object) -> None:
+    pass
+
+
+def _print_result(name: str, result: object) -> None:
+    from idjax.published.outcomes import RunOutcome
+    from idjax.published.tables import result_line
+
+    if isinstance(result, RunOutcome):
+        print(f"idjax: {result_line(name, result)}", file=sys.stderr, flush=True)
 
 
 def _print_table(outcomes: "list[Outcome]") -> None:

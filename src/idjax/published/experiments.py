@@ -66,8 +66,8 @@ class VarianceScan:
     """Full-batch descent on Gaussian rows of one mean and ever smaller deviation, for several normalisers.
 
     ratios are deviation over mean; the learning rate is min(learning_rate, half the largest stable one). Points
-    predicted under `most_steps` are trained to the end; others, down to `smallest_measured`, have the decay rate of
-    their slow modes measured; below, float64 itself cannot show it.
+    predicted under `most_steps` (`full_steps` with `--full`) are trained to the end; others, down to
+    `smallest_measured`, have the decay rate of their slow modes measured; below, float64 itself cannot show it.
     """
 
     name: str
@@ -81,5 +81,6 @@ class VarianceScan:
     normalizers: tuple[Normalize, ...]
     learning_rate: float
     most_steps: float
+    full_steps: float
     smallest_measured: float
     tolerance: float

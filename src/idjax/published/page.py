@@ -18,14 +18,22 @@ MANY = 6
 """Experiments of more runs than this share one figure and one table."""
 
 
-def render(outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: float) -> tuple[str, dict[str, bytes]]:
-    """The page, and its figures as named PNG files."""
+def render(
+    outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: float, full: bool = False
+) -> tuple[str, dict[str, bytes]]:
+    """The page, and its figures as named PNG files; full says that nothing long was left out."""
     pictures: dict[str, bytes] = {}
     sections = [_section(outcome, pictures) for outcome in outcomes]
     runs = {outcome.experiment.name: outcome.runs for outcome in outcomes if isinstance(outcome, ExperimentOutcome)}
     page = templates(pictures).get_template("published/page.html.jinja")
     return page.render(
-        sections=sections, outcomes=outcomes, runs=runs, provenance=provenance, seconds=seconds
+        sections=sections,
+        outcomes=outcomes,
+        runs=runs,
+        provenance=provenance,
+        seconds=seconds,
+        full=full,
+        shortened=[] if full else [words for outcome in outcomes if (words := _left_to_full(outcome))],
     ), pictures
 
 
@@ -60,6 +68,16 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         "foretold": any(run.long_run is not None for run in outcome.runs),
         "reasons": sorted({run.no_prediction for run in outcome.runs if run.predicted is None and run.no_prediction}),
     }  # fmt: skip
+
+
+def _left_to_full(outcome: Outcome) -> str:
+    """What `--full` would train longer, in words."""
+    if isinstance(outcome, ScanOutcome):
+        scan = outcome.scan
+        longer = f"more than {scan.most_steps:,.0f} and up to {scan.full_steps:,.0f} steps"
+        return f"{scan.name}, points of {longer} trained to the end, not extrapolated"
+    epochs = outcome.experiment.full_epochs
+    return f"{outcome.experiment.name}, {epochs} epochs of each" if epochs else ""
 
 
 def _shared(outcome: ExperimentOutcome) -> list[str]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import functools
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -13,7 +15,8 @@ from idjax.prediction.predict import NoTheoryError, predict
 from idjax.published.claims import Evidence, check_claim
 from idjax.published.experiments import Experiment, Run, VarianceScan
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
-from idjax.published.variance_scan import run_scan
+from idjax.published.variance_scan import scan_outcome, scan_tasks
+from idjax.published.workers import OnResult, Task, run_tasks
 from idjax.report.comparison import verdict
 from idjax.results.curve import Curve
 from idjax.results.diagnosis import Samples
@@ -35,6 +38,11 @@ ORDER = (
 """The experiments in the order in which they tell the story."""
 
 SAMPLE_ROWS = 3
+COMPILING = 1e5
+"""What a run costs before its first update, in updates."""
+
+_rows = functools.lru_cache(4)(load)
+"""Experiments on the same data share its rows."""
 
 
 def load_experiment(name: str) -> Experiment | VarianceScan:
@@ -55,27 +63,71 @@ def reproduce(
     *,
     full: bool = False,
     progress: OnProgress = silent,
+    on_result: OnResult = lambda *_: None,
 ) -> list[Outcome]:
-    """Outcomes of the experiments of these names, run in turn; `full` trains the attempts longer."""
-    experiments = [load_experiment(name) for name in names]
+    """Outcomes of the experiments of these names, whose runs are independent and share the cores of the machine.
+
+    Args:
+      names: of `ORDER`, in the order in which the outcomes are wanted.
+      full: with the long trainings too.
+      on_result: hears of each run and point as soon as it is there, in any order.
+
+    Example:
+      >>> [outcome] = reproduce(["identity_start"])
+      >>> outcome.holds
+      True
+    """
+    experiments = [at_length(load_experiment(name), full) for name in names]
+    tasks = [_tasks(experiment) for experiment in experiments]
+    results = iter(run_tasks([task for group in tasks for task in group], progress, on_result))
     return [
-        run_scan(experiment, progress)
-        if isinstance(experiment, VarianceScan)
-        else run_experiment(experiment, full=full, progress=progress)
-        for experiment in experiments
+        _outcome(experiment, list(itertools.islice(results, len(group))))
+        for experiment, group in zip(experiments, tasks, strict=True)
     ]
 
 
-def run_experiment(experiment: Experiment, *, full: bool = False, progress: OnProgress = silent) -> ExperimentOutcome:
+def at_length(experiment: Experiment | VarianceScan, full: bool) -> Experiment | VarianceScan:
+    """The experiment with its long trainings where all is wanted, else without them."""
+    if isinstance(experiment, VarianceScan):
+        return dataclasses.replace(experiment, most_steps=experiment.full_steps) if full else experiment
+    if not full or experiment.full_epochs is None:
+        return experiment
+    runs = tuple(
+        dataclasses.replace(run, settings=dataclasses.replace(run.settings, epochs=experiment.full_epochs))
+        for run in experiment.runs
+    )
+    return dataclasses.replace(experiment, runs=runs)
+
+
+def run_experiment(experiment: Experiment, *, progress: OnProgress = silent) -> ExperimentOutcome:
     """An experiment's outcome: every run predicted and trained."""
-    data = load(experiment.data)
-    return ExperimentOutcome(experiment, tuple(_run(experiment, run, data, full, progress) for run in experiment.runs))
+    return ExperimentOutcome(experiment, tuple(run_tasks(_tasks(experiment), progress)))
 
 
-def _run(experiment: Experiment, run: Run, data: Dataset, full: bool, progress: OnProgress) -> RunOutcome:
+def _tasks(experiment: Experiment | VarianceScan) -> list[Task]:
+    """What can be done independently: runs, or points of a scan. A run costs its updates, and more by Adam's like."""
+    if isinstance(experiment, VarianceScan):
+        return scan_tasks(experiment)
+    data = _rows(experiment.data)
+    return [
+        Task(
+            f"{experiment.name} · {run.label}",
+            functools.partial(_run, experiment, run, data),
+            COMPILING + run.settings.epochs * len(data.x) / run.settings.batch_size
+            * (1 if run.settings.optimizer == "sgd" else 3),
+        )
+        for run in experiment.runs
+    ]  # fmt: skip
+
+
+def _outcome(experiment: Experiment | VarianceScan, results: list) -> Outcome:
+    if isinstance(experiment, VarianceScan):
+        return scan_outcome(experiment, results)
+    return ExperimentOutcome(experiment, tuple(results))
+
+
+def _run(experiment: Experiment, run: Run, data: Dataset, progress: OnProgress) -> RunOutcome:
     settings = run.settings
-    if full and experiment.full_epochs:
-        settings = dataclasses.replace(settings, epochs=experiment.full_epochs)
     data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
     predicted, long_run, reason = None, None, ""
     title = f"{experiment.name} · {run.label}"

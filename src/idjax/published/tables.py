@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from idjax.published.outcomes import Outcome, ScanOutcome
+from idjax.published.outcomes import Outcome, RunOutcome, ScanOutcome
 from idjax.report.formatting import ending
 
 HEADER = ("experiment", "predicted", "trained", "published", "verdict", "")
@@ -21,6 +21,11 @@ def summary_rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
             published = outcome.experiment.published_words if index == 0 else ""
             rows.append((title, ending(run.predicted), ending(run.trained), published, run.verdict, _mark(run.holds)))
     return rows
+
+
+def result_line(name: str, run: RunOutcome) -> str:
+    """One run in one line, for those who wait for the table."""
+    return f"{name}: predicted {ending(run.predicted)}; trained {ending(run.trained)}; {_mark(run.holds)}"
 
 
 def _scan_row(outcome: ScanOutcome) -> tuple[str, ...]:

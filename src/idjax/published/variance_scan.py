@@ -4,11 +4,9 @@ Full-batch gradient descent in float64 on Gaussian rows whose own sample moments
 that the prediction is exact and any difference is an error.
 """
 
-import concurrent.futures
 import dataclasses
-import os
-import threading
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +20,7 @@ from idjax.prediction.predict import steps_to_loss
 from idjax.prediction.problem import max_learning_rate, quadratic_problem
 from idjax.published.experiments import VarianceScan
 from idjax.published.outcomes import ScanOutcome, ScanPoint
+from idjax.published.workers import Task, run_tasks
 from idjax.settings import Normalize, Settings
 from idjax.types import OnProgress, Progress, Rows, Weights, silent
 
@@ -29,28 +28,28 @@ CHUNK = 5000
 """Steps of one compiled call."""
 SETTLED = 2000
 """Steps after which the mode of the mean, the only fast one, is gone."""
+POINT_COST = 3e4
+"""What a point costs on average, in updates of a run on the published data."""
 
 
 def run_scan(scan: VarianceScan, progress: OnProgress = silent) -> ScanOutcome:
-    """Predicts and measures every point; the longest trainings first, side by side on the machine's cores."""
-    cases = [_pose(scan, ratio, normalize) for ratio in scan.ratios for normalize in scan.normalizers]
-    cases.sort(key=lambda case: -case.predicted if case.predicted <= scan.most_steps else 0.0)
-    points = []
-    stop = threading.Event()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        waiting = [pool.submit(_measure, case, scan, stop) for case in cases]
-        try:
-            for done in concurrent.futures.as_completed(waiting):
-                point = done.result()
-                points.append(point)
-                progress(Progress(len(points), len(cases), f"{scan.name}: {_describe(point)}"))
-        except BaseException:
-            # Ctrl-C reaches this thread alone: the others are told, and end within a call.
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    points.sort(key=lambda point: (scan.normalizers.index(point.normalize), point.ratio))
-    return ScanOutcome(scan, tuple(points))
+    """Predicts and measures every point, side by side on the machine's cores."""
+    return scan_outcome(scan, run_tasks(scan_tasks(scan), progress))
+
+
+def scan_tasks(scan: VarianceScan) -> list[Task]:
+    """A task for each point, which returns it predicted and measured."""
+    return [
+        Task(f"{scan.name} · {normalize}, {ratio:.3g}", functools.partial(_point, scan, ratio, normalize), POINT_COST)
+        for ratio in scan.ratios
+        for normalize in scan.normalizers
+    ]
+
+
+def scan_outcome(scan: VarianceScan, points: Sequence[ScanPoint]) -> ScanOutcome:
+    """The measured points in the order of the scan's normalisers and ratios."""
+    order = sorted(points, key=lambda point: (scan.normalizers.index(point.normalize), point.ratio))
+    return ScanOutcome(scan, tuple(order))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,15 +84,15 @@ def _pose(scan: VarianceScan, ratio: float, normalize: Normalize) -> _Case:
     return _Case(ratio, settings, x, start, level, steps_to_loss(problem, start, settings, level))
 
 
-def _measure(case: _Case, scan: VarianceScan, stop: threading.Event) -> ScanPoint:
+def _point(scan: VarianceScan, ratio: float, normalize: Normalize, progress: OnProgress) -> ScanPoint:
+    case = _pose(scan, ratio, normalize)
     if case.predicted <= scan.most_steps:
-        measured, kind = _train_to_level(case, stop), "trained"
-    elif case.ratio >= scan.smallest_measured:
+        measured, kind = _train_to_level(case, progress), "trained"
+    elif ratio >= scan.smallest_measured:
         measured, kind = _extrapolate(case), "extrapolated"
     else:
         measured, kind = float("nan"), "beyond float64"
-    rate = case.settings.step_size
-    return ScanPoint(case.ratio, case.settings.normalize, rate, case.predicted, measured, kind)
+    return ScanPoint(ratio, normalize, case.settings.step_size, case.predicted, measured, kind)
 
 
 def _descend(case: _Case, steps: int) -> Iterator[tuple[Weights, np.ndarray]]:
@@ -106,15 +105,16 @@ def _descend(case: _Case, steps: int) -> Iterator[tuple[Weights, np.ndarray]]:
         yield from_params(descent.params(0)), losses
 
 
-def _train_to_level(case: _Case, stop: threading.Event) -> float:
-    """The first step whose loss is at most the level; inf if that takes twice as long as predicted, or if stopped."""
-    done = 0
+def _train_to_level(case: _Case, progress: OnProgress) -> float:
+    """The first step whose loss is at most the level; inf if that takes twice as long as predicted."""
+    done, what = 0, f"{case.predicted:,.0f} steps of gradient descent, {case.settings.normalize}"
     for _, losses in _descend(case, CHUNK):
-        reached = np.flatnonzero(losses <= case.level)
-        if len(reached):
-            return float(done + reached[0])
+        below = np.flatnonzero(losses <= case.level)
+        if len(below):
+            return float(done + below[0])
         done += len(losses)
-        if stop.is_set() or done > 2 * case.predicted + CHUNK:
+        progress(Progress(done, max(done, int(case.predicted)), what))
+        if done > 2 * case.predicted + CHUNK:
             return float("inf")
     raise AssertionError("descent ends only by returning")
 
@@ -134,10 +134,3 @@ def _extrapolate(case: _Case) -> float:
     decay = np.log(sizes[0] / sizes[-1]) / (2 * SETTLED)
     # The loss of the last step of the last call stands for the step before its end.
     return float(3 * SETTLED - 1 + np.log(losses[-1] / case.level) / (2 * decay))
-
-
-def _describe(point: ScanPoint) -> str:
-    found = f"predicted {point.predicted:.4g} steps"
-    if point.kind != "beyond float64":
-        found += f", {point.kind} {point.measured:.4g} ({point.error:+.3%})"
-    return f"{point.normalize}, std/mean {point.ratio:.3g}, learning rate {point.learning_rate:.3g}: {found}"
