@@ -71,7 +71,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
 
 
 def _left_to_full(outcome: Outcome) -> str:
-    """What `--full` would train longer, in words."""
+    """Words for the part of an experiment that `--full` trains longer."""
     if isinstance(outcome, ScanOutcome):
         scan = outcome.scan
         longer = f"more than {scan.most_steps:,.0f} and up to {scan.full_steps:,.0f} steps"

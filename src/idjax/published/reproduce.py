@@ -105,7 +105,7 @@ def run_experiment(experiment: Experiment, *, progress: OnProgress = silent) -> 
 
 
 def _tasks(experiment: Experiment | VarianceScan) -> list[Task]:
-    """What can be done independently: runs, or points of a scan. A run costs its updates, and more by Adam's like."""
+    """Independent tasks: runs, or points of a scan. A run costs its updates, thrice as many by other rules than SGD."""
     if isinstance(experiment, VarianceScan):
         return scan_tasks(experiment)
     data = _rows(experiment.data)

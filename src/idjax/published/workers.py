@@ -21,7 +21,7 @@ class Task(NamedTuple):
 
 
 OnResult = Callable[[str, Any], None]
-"""What hears of a task's name and result as soon as it is there."""
+"""Callback for a task's name and result, called as soon as the result is there."""
 
 
 class _StoppedError(Exception):
@@ -63,7 +63,7 @@ class _SharedProgress:
         self._lock = threading.Lock()
 
     def of(self, index: int) -> OnProgress:
-        """What hears of one task."""
+        """Callback for the progress of one task."""
 
         def hear(event: Progress) -> None:
             if self.stopped.is_set():
