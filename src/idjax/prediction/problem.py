@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class QuadraticProblem:
     penalty: tuple[float, float]
     lost: float = 0.0
     turned: bool = False
+    _known: dict[bytes, tuple[Weights, np.ndarray]] = dataclasses.field(default_factory=dict, repr=False)
 
     def enter(self, weights: Weights) -> Weights:
         """The model's weights in the coordinates of this problem."""
@@ -110,8 +112,22 @@ class QuadraticProblem:
         return quadratic.project(moments, self.reference, self.spectrum.eigenvectors)
 
     def coefficients(self, start: Weights) -> np.ndarray:
-        """Vᵀ(Θ_0 - Θ_ref), (n, q)."""
-        return self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked)
+        """Vᵀ(Θ_0 - Θ_ref), (n, q); of the last start they are known."""
+        return self._once(start, b"", lambda: self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked))
+
+    def second(self, start: Weights, outputs: slice, shares: np.ndarray) -> np.ndarray:
+        """Σ_j s_j e_j e_jᵀ of some outputs with shares s, e the coefficients of the start, (n, n)."""
+        errors, share = self.coefficients(start)[:, outputs], shares[outputs]
+        key = repr((outputs.start, outputs.stop)).encode() + share.tobytes()
+        return self._once(start, key, lambda: (errors * share) @ errors.T)
+
+    def _once(self, start: Weights, key: bytes, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """What was computed of this start before: searches and diagnoses predict many runs from one."""
+        if any(known is not start for known, _ in self._known.values()):
+            self._known.clear()
+        if key not in self._known:
+            self._known[key] = start, compute()
+        return self._known[key][1]
 
 
 def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: Settings) -> QuadraticProblem:

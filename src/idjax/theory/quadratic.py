@@ -30,12 +30,12 @@ class Projected(NamedTuple):
 
 
 class Quadratic(NamedTuple):
-    """A loss along the path, or along one from each of k starts: constant, linear, shape and matrix."""
+    """A loss along the path, or along one from each of k starts; a matrix of one row is the diagonal of one."""
 
     constant: Float[np.ndarray, ""]
     linear: Float[np.ndarray, "*k g n"]
     shape: Float[np.ndarray, "*k g n"]
-    matrix: Float[np.ndarray, "*k n n"]
+    matrix: Float[np.ndarray, "*k m n"]
 
 
 def optimum(moments: Moments) -> Weights:
@@ -90,7 +90,10 @@ def quadratic_form(
     share = output_weights / len(output_weights)
     weighted = coefficients * share
     if groups == 1:
-        matrix = rows.gram * (weighted @ coefficients.swapaxes(-1, -2))
+        if np.count_nonzero(rows.gram) == np.count_nonzero(np.diagonal(rows.gram)):
+            matrix = np.diagonal(rows.gram) * np.sum(weighted * coefficients, axis=-1)[..., None, :]
+        else:
+            matrix = rows.gram * (weighted @ coefficients.swapaxes(-1, -2))
         linear = np.sum(rows.slopes * weighted, axis=-1)[..., None, :]
         shape = np.ones_like(linear)
     else:
@@ -103,4 +106,5 @@ def quadratic_form(
 def evaluate(form: Quadratic, factors: Float[np.ndarray, "*t g n"]) -> Float[np.ndarray, "*s"]:
     """The loss at the given shrink factors d: (t,), or (k, t) for a form of coefficients (k, 1, n, q)."""
     shaped = factors * form.shape
-    return np.sum(2 * form.linear * factors + (shaped @ form.matrix) * shaped, axis=(-2, -1)) + form.constant
+    bent = form.matrix * shaped if form.matrix.shape[-2] == 1 else shaped @ form.matrix
+    return np.sum(2 * form.linear * factors + bent * shaped, axis=(-2, -1)) + form.constant

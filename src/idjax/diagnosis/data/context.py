@@ -7,10 +7,10 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from idjax.diagnosis.data.tails import FourthMoment, fourth_moment_of
+from idjax.diagnosis.data.tails import FourthMoment, WhiteRows, fourth_moment_of, power_of, white_rows
 from idjax.moments.columns import ColumnStats
 from idjax.moments.moments import MomentSet
-from idjax.moments.normalize import encode, fit
+from idjax.moments.normalize import Affine, encode, fit, standardize, standardize_samples
 from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics import RunSpec
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
@@ -59,6 +59,10 @@ class Context:
     _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
     _fourths: dict[str, FourthMoment] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
+    _starts: dict[QuadraticProblem, Weights] = dataclasses.field(default_factory=dict, repr=False)
+    _limits: dict[tuple[QuadraticProblem, int, float, bool], float] = dataclasses.field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def rows(self) -> int:
@@ -162,7 +166,9 @@ class Context:
             return error
 
     def _run(self, settings: Settings) -> RunSpec:
-        return run_spec(self.moments, None, settings, problem=self.problem_of(settings))
+        problem = self.problem_of(settings)
+        spec = run_spec(self.moments, None, settings, problem=problem)
+        return spec._replace(start=self._starts.setdefault(problem, spec.start))
 
     def _judged(self, settings: Settings) -> Settings:
         return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
@@ -183,8 +189,10 @@ class Context:
         """The largest stable learning rate with these changes, in mean square over the batches."""
         settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
         problem = self.problem_of(settings)
-        limit = max_learning_rate(problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
-        return limit * self.tails(settings)
+        key = (problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
+        if key not in self._limits:
+            self._limits[key] = max_learning_rate(*key)
+        return self._limits[key] * self.tails(settings)
 
     def tuned(self, **changes: object) -> dict[str, object]:
         """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
@@ -200,9 +208,24 @@ class Context:
         key = (settings.normalize, settings.batch_size)
         if key not in self._tails:
             if settings.normalize not in self._fourths:
-                self._fourths[settings.normalize] = fourth_moment_of(self._encoded(settings.normalize)[0])
+                self._fourths[settings.normalize] = self._fourth_moment(settings.normalize)
             self._tails[key] = self._fourths[settings.normalize].tails(settings.batch_size)
         return self._tails[key]
+
+    def _fourth_moment(self, normalize: str) -> FourthMoment:
+        x = self.sample[0]
+        if normalize == "sample":
+            return fourth_moment_of(white_rows(x, lambda rows: standardize_samples(rows)[0]))
+        if normalize in ("pca", "zca"):
+            return fourth_moment_of(self._white)
+        fitted, known = (fit(kind, self.moments.raw).inputs for kind in (normalize, "pca"))
+        assert isinstance(fitted, Affine)
+        return fourth_moment_of(self._white, power_of(x, fitted), self._white.again(known, fitted))
+
+    @functools.cached_property
+    def _white(self) -> WhiteRows:
+        fitted = fit("pca", self.moments.raw).inputs
+        return white_rows(self.sample[0], lambda rows: standardize(rows, fitted))
 
     def normalized_targets(self) -> Float[np.ndarray, "k q"]:
         """The sample's targets as the layer sees them."""

@@ -14,6 +14,9 @@ from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
 from idjax.types import Weights
 
+EVERY = slice(None)
+"""All outputs."""
+
 
 class FullBatchTrajectory(Trajectory):
     """Every mode shrinks by a factor of its own a step; docs/theory.md (12), and (52) with momentum."""
@@ -91,10 +94,13 @@ class FullBatchTrajectory(Trajectory):
             ]
         )
 
-    def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
-        """The stacked weights before the updates of these steps."""
-        coefficients = np.swapaxes(self.factors(steps), 1, 2) * self._spec.coefficients
-        return self._spec.problem.reference.stacked + self._spec.problem.spectrum.eigenvectors @ coefficients
+    def weights_along(self, steps: Float[np.ndarray, " t"], outputs: slice = EVERY) -> Float[np.ndarray, "t n q"]:
+        """The stacked weights of some outputs before the updates of these steps."""
+        problem = self._spec.problem
+        factors = np.swapaxes(self.factors(steps), 1, 2)
+        factors = factors if problem.groups == 1 else factors[:, :, outputs]
+        coefficients = factors * self._spec.coefficients[:, outputs]
+        return problem.reference.stacked[:, outputs] + problem.spectrum.eigenvectors @ coefficients
 
     def weights(self, step: float) -> Weights:
         """The weights."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.full_batch import EVERY, FullBatchTrajectory
 from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
@@ -17,7 +17,6 @@ from idjax.theory.sgd import minibatch
 from idjax.theory.sgd.horizons import Expectation, moments_at
 from idjax.types import Weights
 
-TRAIN, VALIDATION, JUDGED = range(3)
 _GAUSS = np.polynomial.legendre.leggauss(12)
 NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 2
 """Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
@@ -41,9 +40,12 @@ class MinibatchTrajectory(Trajectory):
     def __init__(self, spec: RunSpec):
         self._spec, self._mean = spec, FullBatchTrajectory(spec)
         problem = spec.problem
-        grams = [np.diag(problem.spectrum.eigenvalues)]
-        grams += [rows.gram for rows in (problem.on_validation or problem.on_train, problem.on_judged)]
-        noise, coefficients = problem.on_train.residual, spec.coefficients
+        # One form for rows that serve for several.
+        seen = [problem.on_train, problem.on_validation or problem.on_train, problem.on_judged]
+        forms = list(dict.fromkeys(map(id, seen)))
+        self._train, self._validation, self._judged = (forms.index(id(rows)) for rows in seen)
+        grams = np.stack([next(rows.gram for rows in seen if id(rows) == form) for form in forms])
+        noise = problem.on_train.residual
         settings, eigenvalues = spec.settings, problem.spectrum.eigenvalues
         # Twice where the error is judged with other weights of the outputs than the loss has.
         kinds = [problem.output_shares, problem.judged_shares]
@@ -51,14 +53,12 @@ class MinibatchTrajectory(Trajectory):
         self._parts = []
         in_the_run = (spec.steps - 1.0, float(spec.steps * settings.epochs))
         for rate, outputs in zip(spec.group_rates, problem.output_groups, strict=True):
-            shares = [kind[outputs] for kind in kinds[: 1 + self._judged_from]]
-            seconds = [(coefficients[:, outputs] * share) @ coefficients[:, outputs].T for share in shares]
-            kicks = [float(share @ noise[outputs]) for share in shares]
+            shares = kinds[: 1 + self._judged_from]
+            seconds = [problem.second(spec.start, outputs, share) for share in shares]
+            kicks = [float(share[outputs] @ noise[outputs]) for share in shares]
             decay = rate / (1 - settings.momentum) * eigenvalues * spec.steps
             unseen = minibatch.unseen_rows(decay, rate, eigenvalues, spec.mean_batch, spec.rows)
-            expectation = Expectation(
-                spec.updates(rate), np.stack(seconds), np.array(kicks), np.stack(grams), in_the_run
-            )
+            expectation = Expectation(spec.updates(rate), np.stack(seconds), np.array(kicks), grams, in_the_run)
             self._parts.append(_GroupMoments(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
         self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
@@ -68,8 +68,8 @@ class MinibatchTrajectory(Trajectory):
         steps, last_share = self._spec.steps, self._spec.last_share
         end, train = epochs * steps, np.zeros(len(epochs))
         for expectation, noise, unseen in self._parts:
-            until_last = expectation.mean(end - steps, steps - 1)[0, TRAIN]
-            mean = (1 - last_share) * until_last + last_share * expectation.at(end - 1)[0, TRAIN]
+            until_last = expectation.mean(end - steps, steps - 1)[0, self._train]
+            mean = (1 - last_share) * until_last + last_share * expectation.at(end - 1)[0, self._train]
             train += mean + unseen * (mean + noise)
         return self.at(end)._replace(train=train)
 
@@ -77,9 +77,9 @@ class MinibatchTrajectory(Trajectory):
         """All losses before the updates of these steps."""
         second = np.sum([part.expectation.at(steps) for part in self._parts], axis=0)
         return Losses(
-            second[0, TRAIN],
-            self._mean.linear_validation(steps) + second[0, VALIDATION],
-            self._mean.linear_judged(steps) + second[self._judged_from, JUDGED],
+            second[0, self._train],
+            self._mean.linear_validation(steps) + second[0, self._validation],
+            self._mean.linear_judged(steps) + second[self._judged_from, self._judged],
         )
 
     def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
@@ -132,9 +132,9 @@ class MinibatchTrajectory(Trajectory):
             ]
         )
 
-    def weights_along(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n q"]:
-        """The expected stacked weights before the updates of these steps."""
-        return self._mean.weights_along(steps)
+    def weights_along(self, steps: Float[np.ndarray, " t"], outputs: slice = EVERY) -> Float[np.ndarray, "t n q"]:
+        """The expected stacked weights of some outputs before the updates of these steps."""
+        return self._mean.weights_along(steps, outputs)
 
     def weights(self, step: float) -> Weights:
         """The expected weights."""

@@ -15,6 +15,7 @@ from idjax.results.curve import Stall, Status
 from idjax.theory import finite_precision
 from idjax.types import Weights
 
+NOTHING_LOST = 1 - 1e-10
 UNSLOWED = 0.999
 """Share of the descent that has to pass for rounding to be left out."""
 CLOCKED, TIMED = 0.9, 0.5
@@ -25,6 +26,8 @@ STALLED = 0.01
 """Share of the descent that passes where a run with batches counts as stalled."""
 MOST_NOISE = 0.05
 """Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
+MOST_WEIGHTS = 2**16
+"""Weights from which those of evenly spaced outputs stand for all."""
 FOREVER = 1e18
 NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
@@ -177,34 +180,47 @@ def _passed(
     spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: Float[np.ndarray, " t"]
 ) -> Float[np.ndarray, " t"]:
     """The share of the descent that rounding lets pass at these steps; docs/theory.md (122) and (123)."""
-    size = max(1, budget.NUMBERS_AT_ONCE // spec.start.kernel.size)
+    size = max(1, budget.NUMBERS_AT_ONCE // min(spec.start.kernel.size, MOST_WEIGHTS))
     return np.concatenate([_part_passed(spec, trajectory, steps[i : i + size]) for i in range(0, len(steps), size)])
 
 
 def _part_passed(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: np.ndarray) -> np.ndarray:
-    settings, problem = spec.settings, spec.problem
-    before, after = np.split(trajectory.weights_along(np.concatenate([steps, steps + 1])), 2)
+    settings, problem, outputs = spec.settings, spec.problem, _looked_at(spec)
+    before, after = np.split(trajectory.weights_along(np.concatenate([steps, steps + 1]), outputs), 2)
     updates = after - before
-    noise = np.zeros_like(before)
-    if isinstance(trajectory, MinibatchTrajectory):
+    share = finite_precision.descent_passed(before, updates, np.zeros_like(before), settings.dtype)
+    # The loss is dear, and where hardly any of the descent is lost noise has nothing to carry.
+    helped = share < NOTHING_LOST
+    if isinstance(trajectory, MinibatchTrajectory) and helped.any():
+        steps, before, updates = steps[helped], before[helped], updates[helped]
         # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
-        rate = 2 * settings.step_size * problem.output_shares
+        rate = 2 * settings.step_size * problem.output_shares[outputs]
         left = trajectory.at(steps).train + floor_of(problem) - problem.penalty[0]
         power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
         noise = np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
-    share = finite_precision.descent_passed(before, updates, noise, settings.dtype)
+        share[helped] = finite_precision.descent_passed(before, updates, noise, settings.dtype)
     return np.nan_to_num(share, nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
+
+
+def _looked_at(spec: RunSpec) -> slice:
+    """The outputs whose weights tell what rounding does: all, or of very many weights evenly spaced ones."""
+    return slice(None, None, -(-spec.start.kernel.size // MOST_WEIGHTS))
 
 
 def _noise_warning(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, end: float) -> str:
     """Says where what rounding adds to the loss is not small."""
     settings, problem = spec.settings, spec.problem
     rate = settings.step_size / (1 - settings.momentum)
-    added = finite_precision.noise_after(trajectory.weights(end).stacked, problem.rates, rate, end, settings.dtype)
+    outputs = _looked_at(spec)
+    weights, count = trajectory.weights_along(np.array([end]), outputs)[0], spec.start.kernel.shape[1]
+    added = finite_precision.noise_after(weights, problem.rates, rate, end, settings.dtype)
+    added *= count / weights.shape[1]
     if settings.rounding == "stochastic":
         added *= 2  # up or down at random is off by u²/6, to nearest by u²/12
     variance = problem.train.weight * float(np.diagonal(problem.train.covariance_yy) @ problem.output_shares)
-    loss = trajectory.excess(end) + floor_of(problem)
-    if added > MOST_NOISE * max(loss, (1 - settings.learned_at) * variance):
+    # The loss at the end is dear: it is looked at where it decides.
+    if added <= MOST_NOISE * (1 - settings.learned_at) * variance:
+        return ""
+    if added > MOST_NOISE * (trajectory.excess(end) + floor_of(problem)):
         return f"; outside its range at the end: rounding to {settings.dtype} adds about {added:.2g} to the loss"
     return ""

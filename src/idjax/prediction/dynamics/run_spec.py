@@ -80,8 +80,9 @@ class RunSpec(NamedTuple):
 
     def counted(self, outputs: slice) -> tuple[Float[np.ndarray, "n n"], float]:
         """Σ_j s_j e_j e_jᵀ at the start and Σ_j s_j σ_j² of some outputs, each by its share s_j of the loss."""
-        errors, shares = self.coefficients[:, outputs], self.problem.output_shares[outputs]
-        return (errors * shares) @ errors.T, float(shares @ self.problem.on_train.residual[outputs])
+        shares = self.problem.output_shares
+        noise = float(shares[outputs] @ self.problem.on_train.residual[outputs])
+        return self.problem.second(self.start, outputs, shares), noise
 
     def judged(self) -> quadratic.Quadratic:
         """The squared error in original units as a quadratic form along the trajectory."""

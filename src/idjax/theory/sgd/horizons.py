@@ -11,11 +11,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
-from idjax.theory.sgd.minibatch import Second, Updates, at_start, expected, unpacked
-from idjax.theory.sgd.resolvent import transform_of_forms, transform_of_state
+from idjax.theory.sgd.minibatch import (
+    Second,
+    Updates,
+    expected,
+    iterated,
+    pairs_of,
+    pairs_read,
+    unpacked,
+)
+from idjax.theory.sgd.resolvent import TransformOfForms, transform_of_state
 
-NUMBERS_AT_ONCE = 2**14
-"""Complex numbers of the transform worked on at once: 256 KiB of them stay in the cache, which halves its time."""
 STEPS_AT_ONCE = 10_000
 """Horizons read at once."""
 MOST_DIRECT = 100_000
@@ -44,12 +50,11 @@ class Expectation:
         forms: Float[np.ndarray, "k n n"],
         foretold: tuple[float, float] | None = None,
     ):
-        self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
-        pairs = np.triu_indices(starts.shape[-1])
-        twice = np.where(pairs[0] == pairs[1], 1.0, 2.0)
-        level = np.diag(np.asarray(rule.eigenvalues))[None]
-        focus = np.outer(rule.mean, rule.mean)[None]
-        self._packed = np.concatenate([level, focus, forms])[:, *pairs] * twice, starts[:, *pairs]
+        self._rule, self._noise, self._starts = rule, noise, starts
+        self._pairs = pairs_of(rule, kept := pairs_read(rule.mean, forms))
+        level = np.where(self._pairs.diagonal, self._pairs.first, 0.0)
+        coupling = np.stack([level, self._pairs.twice * self._pairs.focus])
+        self._packed = np.concatenate([coupling, forms[:, *kept] * self._pairs.twice]), starts[:, *kept]
         self._shape = len(starts), len(forms)
         self._transforms: dict[Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
@@ -108,8 +113,9 @@ class Expectation:
     def _iterated(self, count: int) -> np.ndarray:
         """The first steps of every start, (s, k, at least count)."""
         if self._direct.shape[-1] < count:
-            runs = zip(self._starts, self._noise, strict=True)
-            values = [expected(self._rule, at_start(start), noise, self._forms, count)[1].T for start, noise in runs]
+            forms, starts = self._packed
+            each = zip(np.eye(4)[0][:, None] * starts[:, None], self._noise, strict=True)
+            values = [iterated(self._rule, self._pairs, *one, forms[2:], count)[1].T for one in each]
             self._direct = np.stack(values)
         return self._direct
 
@@ -127,19 +133,16 @@ class Expectation:
         exponent = window.nodes
         if window not in self._transforms:
             signs = (1.0, -1.0) if self._alternates else (1.0,)
-            self._transforms[window] = np.stack([self._transformed(exponent, sign) for sign in signs])
+            self._transforms[window] = np.stack([self._transform.at(exponent, sign) for sign in signs])
         for part in np.array_split(chosen, 1 + len(chosen) // STEPS_AT_ONCE):
             out[..., part] = 0.0
             for sign, transform in zip((1.0, -1.0), self._transforms[window], strict=False):
                 values = window.invert(transform * _running(exponent, sign, length), steps[part])
                 out[..., part] += values if sign > 0 else values * np.where(np.mod(steps[part], 2) == 0, -1.0, 1.0)
 
-    def _transformed(self, exponent: np.ndarray, sign: float) -> np.ndarray:
-        """The transform at the nodes, a few at a time where there are many pairs of modes."""
-        at_once = max(1, NUMBERS_AT_ONCE // self._packed[0].shape[1])
-        parts = [exponent[i : i + at_once] for i in range(0, len(exponent), at_once)]
-        found = [transform_of_forms(self._rule, *self._packed, self._noise, part, sign) for part in parts]
-        return np.concatenate(found, axis=-1)
+    @functools.cached_property
+    def _transform(self) -> TransformOfForms:
+        return TransformOfForms(self._rule, self._pairs, *self._packed, self._noise)
 
 
 def shortest_jump(rule: Updates) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.optimize
 
 from idjax.theory.root_finding import last_where, signed
-from idjax.theory.sgd.minibatch import Second, Updates, kick, pairs_of, unpacked
+from idjax.theory.sgd.minibatch import Second, Updates, kick, pairs_of, pairs_read, unpacked
 from idjax.theory.sgd.resolvent import resolvent
 
 CLOSE = 1e-12
@@ -44,7 +44,12 @@ def _is_positive(second: Second) -> bool:
     square = np.append(np.diagonal(ee), np.diagonal(vv))
     if not (square > 0).all():  # NaN is not, either
         return False
-    size = np.sqrt(square)
+    # Modes that no other one goes with are pairs of numbers.
+    alone = (np.count_nonzero(ee, axis=0) == 1) & (np.count_nonzero(ev, axis=0) <= 1)
+    if (np.diagonal(ev)[alone] ** 2 >= (np.diagonal(ee) * np.diagonal(vv))[alone]).any():
+        return False
+    some = np.ix_(~alone, ~alone)
+    ee, ev, vv, size = ee[some], ev[some], vv[some], np.sqrt(square[np.append(~alone, ~alone)])
     try:
         np.linalg.cholesky(np.block([[ee, ev], [ev.T, vv]]) / size[:, None] / size)
     except np.linalg.LinAlgError:
@@ -100,7 +105,8 @@ def settled(rule: Updates, noise: float) -> Second:
 
 def solve(rule: Updates, beyond: float, own: float, noise: float) -> Second:
     """The solution S of (1 + beyond - L) S = own · I + the kicks of label noise."""
-    pairs = pairs_of(rule)
+    kept = pairs_read(rule.mean, np.empty((0, 0, 0)))
+    pairs = pairs_of(rule, kept)
     diagonal, distance = np.flatnonzero(pairs.diagonal), np.array([beyond])
     alone = np.array([1.0, 0, 0, 1])[:, None] * own * pairs.diagonal
     right = np.stack([alone, kick(rule, pairs)], axis=1)
@@ -114,4 +120,4 @@ def solve(rule: Updates, beyond: float, own: float, noise: float) -> Second:
     reads[0, diagonal], reads[1] = rule.eigenvalues, pairs.twice * pairs.focus
     coupling = reads @ np.stack([kick_level[0], kick_centre[0]], axis=1)
     drive = np.linalg.solve(np.eye(2) - coupling, reads @ free[0])
-    return unpacked(free + drive[0] * kick_level + drive[1] * kick_centre, rule.eigenvalues.size)
+    return unpacked(free + drive[0] * kick_level + drive[1] * kick_centre, rule.eigenvalues.size, kept)

@@ -13,7 +13,7 @@ and 11.
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 
 class Updates(NamedTuple):
@@ -129,9 +129,25 @@ class Pairs(NamedTuple):
         return np.where(self.diagonal, 1.0, 2.0)
 
 
-def pairs_of(rule: Updates) -> Pairs:
-    """The pairs, in the order of `np.triu_indices`."""
-    i, k = np.triu_indices(rule.eigenvalues.size)
+Kept = tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]
+"""The first and the second modes i ≤ k of some pairs."""
+
+
+def pairs_read(mean: Float[np.ndarray, " n"], forms: Float[np.ndarray, "k n n"]) -> Kept:
+    """The pairs of modes whose second moments move others, or are seen by a form: all other ones can be left out.
+
+    tr(M E) has pairs of a mode with itself alone, and μᵀ E μ those of modes with μ: of centred inputs, one.
+    """
+    read = np.outer(mean, mean) != 0
+    for form in forms:
+        read |= (form != 0) | (form.T != 0)
+    np.fill_diagonal(read, True)
+    return np.nonzero(np.triu(read))  # type: ignore[return-value]
+
+
+def pairs_of(rule: Updates, kept: Kept | None = None) -> Pairs:
+    """The pairs that are kept; all, in the order of `np.triu_indices`, if it is not said which."""
+    i, k = np.triu_indices(rule.eigenvalues.size) if kept is None else kept
     modes, mean = rule.eigenvalues, rule.mean
     return Pairs(modes[i], modes[k], rule.batch_noise[i, k], mean[i] * mean[k], i == k)
 
@@ -148,10 +164,10 @@ def packed(state: Second) -> Float[np.ndarray, "4 P"]:
     return np.stack([state.ee[upper], state.ev[upper], state.ev.T[upper], state.vv[upper]])
 
 
-def unpacked(moments: Float[np.ndarray, "4 P"], n: int) -> Second:
-    """The second moments whose pairs these are."""
-    upper = np.triu_indices(n)
-    ee, ev, vv = np.empty((3, n, n))
+def unpacked(moments: Float[np.ndarray, "4 P"], n: int, kept: Kept | None = None) -> Second:
+    """The second moments whose pairs these are, those kept or all; others are 0."""
+    upper = np.triu_indices(n) if kept is None else kept
+    ee, ev, vv = np.zeros((3, n, n))
     for square, above, below in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
         square.T[upper] = moments[below]
         square[upper] = moments[above]
@@ -195,12 +211,26 @@ def expected(
 
     noise is Σ_j σ_j² over the outputs that the state is summed over; rates are those of every step, if they change.
     """
-    pairs, modes = pairs_of(rule), rule.eigenvalues
-    diagonal, upper = np.flatnonzero(pairs.diagonal), np.triu_indices(modes.size)
-    seen = np.stack([np.outer(rule.mean, rule.mean), *forms])
-    seen = np.where(pairs.diagonal, seen[:, *upper], seen[:, *upper] + seen.swapaxes(1, 2)[:, *upper])
+    pairs, (i, k) = pairs_of(rule), np.triu_indices(rule.eigenvalues.size)
+    seen = [np.where(pairs.diagonal, form[i, k], form[i, k] + form[k, i]) for form in forms]
+    moments, values = iterated(rule, pairs, packed(state), noise, np.array(seen).reshape(-1, len(i)), steps, rates)
+    return unpacked(moments, rule.eigenvalues.size), values
+
+
+def iterated(
+    rule: Updates,
+    pairs: Pairs,
+    moments: Float[np.ndarray, "4 P"],
+    noise: float,
+    forms: Float[np.ndarray, "k P"],
+    steps: int,
+    rates: Float[np.ndarray, " steps"] | None = None,
+) -> tuple[Float[np.ndarray, "4 P"], Float[np.ndarray, "steps k"]]:
+    """`expected` of packed pairs, all or those of `pairs_read`; forms have the weight 2 off the diagonal."""
+    modes, diagonal = rule.eigenvalues, np.flatnonzero(pairs.diagonal)
+    seen = np.stack([pairs.twice * pairs.focus, *forms])
     both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
-    moments, values = packed(state), np.empty((steps, len(forms)))
+    moments, values = moments.copy(), np.empty((steps, len(forms)))
     for index in range(steps):
         now = rule if rates is None else rule._replace(rate=float(rates[index]))
         ee = moments[0]
@@ -212,4 +242,4 @@ def expected(
             moments = moved(now, pairs, common, moments)
         else:  # without momentum the velocity is the last gradient, and moves nothing
             moments[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
-    return unpacked(moments, modes.size), values
+    return moments, values

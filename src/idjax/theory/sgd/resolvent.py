@@ -9,7 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Complex, Float
 
+from idjax.theory.sgd.cauchy_sums import CauchySums
 from idjax.theory.sgd.minibatch import Pairs, Second, Updates, kick, packed, pairs_of
+
+NUMBERS_AT_ONCE = 2**14
+"""Complex numbers of pairs at some z that are worked on at once: 256 KiB of them stay in the cache."""
 
 Array = Any
 """Real or complex NumPy arrays: pyright knows no .real of them."""
@@ -34,47 +38,77 @@ def _circle(exponent: Array, sign: float) -> tuple[Array, Array]:
     return z, np.expm1(exponent) if sign > 0 else z - 1
 
 
-def transform_of_forms(
-    rule: Updates,
-    forms: Float[np.ndarray, "k P"],
-    starts: Float[np.ndarray, "s P"],
-    noise: Float[np.ndarray, " s"],
-    exponent: Array,
-    sign: float,
-) -> Complex[np.ndarray, "s _ N"]:
-    """The z-transform of tr(Q E) at z = ± e^p, (s, k - 2, N), for the forms after the first two.
+class TransformOfForms:
+    """The z-transform of tr(Q E) of some starts (s, P), for the forms after the first two of (k, P), at any z = ± e^p.
 
-    forms and starts hold the upper triangle, forms with the weight 2 off the diagonal; the first two forms are
-    those that couple the modes, Λ and μμᵀ.
+    forms and starts hold pairs of modes, forms with the weight 2 off the diagonal; the first two forms are those that
+    couple the modes, Λ and μμᵀ.
     """
-    z, distance = _circle(exponent, sign)
-    pairs = pairs_of(rule)
-    # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
-    diagonal = np.flatnonzero(pairs.diagonal)
-    on_start = forms * starts[:, None]
-    on_diagonal = forms[:, diagonal] * rule.eigenvalues
-    on_focus = -2 * forms * pairs.focus
-    if rule.momentum:
-        own, kicked = _errors(rule, z, distance, pairs)
-        free, focus = _applied(on_start, own), _applied(on_focus, kicked)
-        spread = _applied(on_diagonal, kicked[:, diagonal])
-    else:
-        change = -rule.rate * (pairs.first + pairs.second)
-        change += rule.rate**2 * (1 + pairs.noise) * pairs.first * pairs.second
-        # 1/(distance - change) in real numbers, for its imaginary part belongs to the node alone.
-        real, imaginary = np.real(distance)[:, None] - change, np.imag(distance)
-        size = 1 / (real**2 + imaginary[:, None] ** 2)
-        kicks, own = rule.rate**2 * pairs.noise, real * size
 
-        def seen(rows: np.ndarray, own: np.ndarray, size: np.ndarray) -> np.ndarray:
-            return rows @ own.T - 1j * imaginary * (rows @ size.T)
+    def __init__(
+        self,
+        rule: Updates,
+        pairs: Pairs,
+        forms: Float[np.ndarray, "k P"],
+        starts: Float[np.ndarray, "s P"],
+        noise: Float[np.ndarray, " s"],
+    ):
+        self._rule, self._pairs, self._noise = rule, pairs, noise
+        # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
+        self._on_start = (forms * starts[:, None]).reshape(-1, len(pairs.first))
+        self._on_level = forms * np.where(pairs.diagonal, pairs.first, 0.0)
+        self._on_focus = -2 * forms * pairs.focus
+        self._sums: dict[float, _SumsOfRows] = {}
 
-        both = seen(np.concatenate([on_start.reshape(-1, forms.shape[1]), on_focus * kicks]), own, size)
-        free, focus = both[: -len(forms)].reshape(*on_start.shape[:2], -1), both[-len(forms) :]
-        spread = seen(on_diagonal * kicks[diagonal], own[:, diagonal], size[:, diagonal])
-    free = free + spread * (noise[:, None] / distance)[:, None]
-    level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
-    return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
+    def at(self, exponent: Complex[np.ndarray, " N"], sign: float) -> Complex[np.ndarray, "s _ N"]:
+        """The transform at z = ± e^p, (s, k - 2, N)."""
+        z, distance = _circle(exponent, sign)
+        seen = self._with_momentum(z, distance) if self._rule.momentum else self._plain(exponent, sign)
+        starts, count = len(self._noise), len(self._on_focus)
+        free, spread, focus = seen[: starts * count], seen[-2 * count : -count], seen[-count:]
+        free = free.reshape(starts, count, -1) + spread * (self._noise[:, None] / distance)[:, None]
+        level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
+        return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
+
+    def _plain(self, exponent: Array, sign: float) -> Array:
+        if sign not in self._sums:
+            rule, pairs = self._rule, self._pairs
+            change = -rule.rate * (pairs.first + pairs.second)
+            change += rule.rate**2 * (1 + pairs.noise) * pairs.first * pairs.second
+            kicked = np.concatenate([self._on_level, self._on_focus]) * (rule.rate**2 * pairs.noise)
+            # Seen from z = -1, where modes that alternate are, every step is turned round.
+            points = change if sign > 0 else -2 - change
+            self._sums[sign] = _SumsOfRows(sign * np.concatenate([self._on_start, kicked]), points)
+        return self._sums[sign].at(np.expm1(exponent))
+
+    def _with_momentum(self, z: Array, distance: Array) -> Array:
+        rows = np.concatenate([self._on_start, self._on_level, self._on_focus])
+        size, starts = max(1, NUMBERS_AT_ONCE // len(z)), len(self._on_start)
+        total = np.zeros((len(rows), len(z)), complex)
+        for first in range(0, rows.shape[1], size):
+            part = slice(first, first + size)
+            own, kicked = _errors(self._rule, z, distance, Pairs(*(each[part] for each in self._pairs)))
+            total[:starts] += _applied(rows[:starts, part], own)
+            total[starts:] += _applied(rows[starts:, part], kicked)
+        return total
+
+
+class _SumsOfRows:
+    """Σ w/(d - c) of rows of weights w, those with few pairs of modes apart."""
+
+    def __init__(self, rows: Float[np.ndarray, "k P"], points: Float[np.ndarray, " P"]):
+        few = np.count_nonzero(rows, axis=1) <= len(points) // 8
+        self._parts = []
+        for chosen in (few, ~few):
+            kept = np.flatnonzero(np.any(rows[chosen] != 0, axis=0))
+            self._parts.append((chosen, CauchySums(rows[np.ix_(chosen, kept)], points[kept])))
+
+    def at(self, places: Array) -> Array:
+        """The sums at these points d."""
+        total = np.empty((len(self._parts[0][0]), len(places)), complex)
+        for chosen, sums in self._parts:
+            total[chosen] = sums.at(places)
+        return total
 
 
 def transform_of_state(

@@ -43,20 +43,26 @@ def _margin(
     S has a pole at the Perron root and none at the poles of the pairs, so that this passes smoothly through 0.
     """
     pull = step * eigenvalues
-    # ρ' - (1 - η'(λi + λk) + η'²(1 + 1/B) λi λk), written so that 1 - 1 never rounds.
-    gap = np.add.outer(pull + beyond, pull) - np.multiply.outer((1 + 1 / batch_size) * pull, pull)
+
+    def gap_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """ρ' - (1 - η'(λi + λk) + η'²(1 + 1/B) λi λk), written so that 1 - 1 never rounds, and a step aside from 0."""
+        gap = first + beyond + second - (1 + 1 / batch_size) * first * second
+        return np.where(gap == 0, -1e-8, gap)
+
+    # A gap is linear in each of the two: among those of the outermost modes are at least two below 0 if any two are.
+    ends = pull if len(pull) <= 4 else pull[[0, 1, -2, -1]]
+    gap = gap_of(ends[:, None], ends)
     diagonal = np.diagonal(gap)
     above = (np.count_nonzero(gap <= 0) + np.count_nonzero(diagonal <= 0)) // 2
     if above > 1:  # the 2 by 2 matrix can take back one only
         return signed(False, 0.0)
-    if not gap.all():
-        gap = np.where(gap == 0, -1e-8, gap)  # step aside from the pole itself
-        diagonal = np.diagonal(gap)
+    diagonal = gap_of(pull, pull)
     noise = step**2 / batch_size
     centre = mean**2
     spread = noise * np.sum(eigenvalues**2 / diagonal)
     overlap = noise * np.sum(eigenvalues * centre / diagonal)
-    focus = noise * (centre @ (1 / gap) @ centre)
+    moved = centre != 0
+    focus = noise * (centre[moved] @ (1 / gap_of(pull[moved][:, None], pull[moved])) @ centre[moved])
     # tr(M S) = level/determinant: its own part, and what the two couplings add.
     level = np.sum(eigenvalues / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
