@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from idjax.theory.sgd import cauchy_sums
 from idjax.theory.sgd import inverse_z_transform as contour
 
 DECAYS = np.concatenate([[0.0], np.geomspace(1e-12, 0.5, 300)])
@@ -33,3 +34,20 @@ def test_windows_of_the_grid_hold_each_horizon_once():
     assert [window.first for window in windows] == sorted(window.first for window in windows)
     assert np.sum([window.holds(steps) for window in windows], axis=0).tolist() == [0, 1, 1, 2, 1, 1]
     assert list(contour.windows_of(steps[:1], 32.0)) == []
+
+
+@pytest.mark.parametrize("slowest", [1e-3, 1e-12])
+@pytest.mark.parametrize("window", [contour.Window(32.0), contour.Window(1e5), contour.window_over(32.0, 1e7)])
+def test_sums_by_moments_in_bins_are_those_of_every_pair(slowest, window):
+    """To 1e-14 where the transform is asked for; with a quarter of the terms they are not."""
+    pulls = np.geomspace(1.9, slowest, 160)
+    points = -np.add.outer(pulls, pulls)[np.triu_indices(160)] + np.outer(pulls, pulls)[np.triu_indices(160)]
+    weights = np.random.default_rng(0).normal(size=(2, len(points))) ** 2
+    places = np.expm1(window.nodes)
+    each = weights @ (1 / (places[:, None] - points)).T
+    size = weights @ (1 / np.abs(places[:, None] - points)).T
+    assert len(points) > cauchy_sums.FEW
+    sums = cauchy_sums.CauchySums(weights, points)
+    assert np.all(np.abs(sums.at(places) - each) < 1e-14 * size)
+    del sums._moments[cauchy_sums.TERMS // 4 :]
+    assert not np.all(np.abs(sums.at(places) - each) < 1e-14 * size)

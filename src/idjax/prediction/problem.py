@@ -122,7 +122,7 @@ class QuadraticProblem:
         return self._once(start, key, lambda: (errors * share) @ errors.T)
 
     def _once(self, start: Weights, key: bytes, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """What was computed of this start before: searches and diagnoses predict many runs from one."""
+        """A number array of a start, computed once: searches and diagnoses predict many runs from one start."""
         if any(known is not start for known, _ in self._known.values()):
             self._known.clear()
         if key not in self._known:

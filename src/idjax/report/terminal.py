@@ -35,6 +35,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         header = ("#", "settings", "predicted\nepochs", "measured\nepochs", "EV")
         parts.append(_table(header, formatting.prescription_rows(diagnosis.prescriptions), wide="settings"))
         parts.append(_text(formatting.predicted_words(diagnosis.prescriptions)))
+        if diagnosis.left_out:
+            parts.append(_text(formatting.stopped(diagnosis.left_out[:1].upper() + diagnosis.left_out[1:])))
     elif diagnosis.causes:
         parts += ["", _text("No settings were found that learn these data within the budget.")]
     return Group(*parts)

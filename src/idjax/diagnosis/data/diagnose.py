@@ -76,19 +76,21 @@ def diagnose(
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         findings = find_all(context, wanted) if context.varies else ()
-        recommended = _recommended(context, progress) if findings and (prescriptions or proven) else ()
+        tried = findings and (prescriptions or proven)
+        recommended, left_out = _recommended(context, progress) if tried else ((), "")
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
-    facts |= {"findings": findings, "prescriptions": recommended, "proof": proof}
+    facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
     return Shown(**facts, verdict=_verdict(context, findings), seconds=time.perf_counter() - begin)
 
 
-def _recommended(context: Context, progress: OnProgress) -> tuple[Prescription, ...]:
+def _recommended(context: Context, progress: OnProgress) -> tuple[tuple[Prescription, ...], str]:
     # Runs are drawn with JAX, which healthy data need not wait for.
-    from idjax.diagnosis.data.recommend import recommend
+    from idjax.diagnosis.data.recommend import left_out, recommend
 
-    return recommend(context, progress)
+    recommended = recommend(context, progress)
+    return recommended, left_out(context, recommended)
 
 
 def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:

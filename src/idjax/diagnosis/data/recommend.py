@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.recipes import flax_code, keras_code
@@ -21,6 +23,8 @@ BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
 MOST_OUTPUT_GROUPS = 64
 """Outputs that may learn at rates of their own before a loss in original units is left out: each is a problem."""
+MOST_COUPLED = 512
+"""Modes that the mean of the inputs may couple, in pairs, before momentum is left out: its pairs have no short sums."""
 MOMENTUM = 0.9
 KEPT = 12
 """Prescriptions that are listed."""
@@ -82,7 +86,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
         for batch in batches:
             changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
             yield dataclasses.replace(base, **context.tuned(**changes))
-        if space == "normalized" and normalize in (given.normalize, "feature"):
+        if space == "normalized" and normalize in (given.normalize, "feature") and not _coupled(context, normalize):
             changes = {"normalize": normalize, "loss_space": space, "momentum": MOMENTUM}
             yield dataclasses.replace(base, **context.tuned(**changes))
     if given.optimizer == "adam":
@@ -94,6 +98,26 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
                 raw = context.moments.raw
                 if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= budget.ADAM_TRIED:
                     yield dataclasses.replace(settings, epochs=max(1, math.ceil(context.budget)))
+
+
+def _coupled(context: Context, normalize: str) -> bool:
+    """Whether the mean of the inputs couples so many pairs of modes that momentum is too dear to be tried."""
+    mean = context.problem_of(dataclasses.replace(context.settings, normalize=normalize)).mean
+    return int(np.count_nonzero(mean)) > MOST_COUPLED
+
+
+def left_out(context: Context, prescriptions: tuple[Prescription, ...]) -> str:
+    """A sentence on what was not looked at because the data are wide; empty if nothing was left out."""
+    raw, parts = context.moments.raw, []
+    if not prescriptions or raw.inputs <= MOST_COUPLED:
+        return ""
+    if _coupled(context, context.settings.normalize):
+        parts.append("momentum without centring the inputs")
+    if raw.outputs > MOST_OUTPUT_GROUPS:
+        parts.append("losses in original units")
+    if not any(each.runs for each in prescriptions):
+        parts.append("runs drawn on the rows, so that epochs are those of the expected loss")
+    return f"left out for their cost on {raw.inputs:,} columns: {'; '.join(parts)}" if parts else ""
 
 
 def _places(context: Context) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ def settled(rule: Updates, noise: float) -> Second:
 
 def solve(rule: Updates, beyond: float, own: float, noise: float) -> Second:
     """The solution S of (1 + beyond - L) S = own · I + the kicks of label noise."""
-    kept = pairs_read(rule.mean, np.empty((0, 0, 0)))
+    kept = pairs_read(rule.mean)
     pairs = pairs_of(rule, kept)
     diagonal, distance = np.flatnonzero(pairs.diagonal), np.array([beyond])
     alone = np.array([1.0, 0, 0, 1])[:, None] * own * pairs.diagonal

@@ -133,7 +133,7 @@ Kept = tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]
 """The first and the second modes i ≤ k of some pairs."""
 
 
-def pairs_read(mean: Float[np.ndarray, " n"], forms: Float[np.ndarray, "k n n"]) -> Kept:
+def pairs_read(mean: Float[np.ndarray, " n"], forms: Float[np.ndarray, "k n n"] | tuple[()] = ()) -> Kept:
     """The pairs of modes whose second moments move others, or are seen by a form: all other ones can be left out.
 
     tr(M E) has pairs of a mode with itself alone, and μᵀ E μ those of modes with μ: of centred inputs, one.
