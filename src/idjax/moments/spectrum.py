@@ -8,6 +8,7 @@ dgejsv; docs/theory.md, section 7.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -139,17 +140,21 @@ def _decomposed_once(decompose: Callable[[np.ndarray], Triples]) -> Callable[[np
     Normalisers share covariances: centring changes none, and the principal axes are those of the centred inputs.
     """
     known: dict[bytes, Triples] = {}
+    lock = threading.Lock()  # predictions run side by side
 
     def once(matrix: np.ndarray) -> Triples:
         key = hashlib.blake2b(np.ascontiguousarray(matrix).data, digest_size=16).digest()
-        if key not in known:
-            found = decompose(matrix)
-            for part in found:
-                part.flags.writeable = False
+        with lock:
+            if key in known:
+                return known[key]
+        found = decompose(matrix)
+        for part in found:
+            part.flags.writeable = False
+        with lock:
             while len(known) >= REMEMBERED:
                 del known[next(iter(known))]
             known[key] = found
-        return known[key]
+        return found
 
     return once
 
