@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import resource
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -63,11 +64,10 @@ def measure(columns: int, outputs: int) -> dict[str, float]:
 
 def predict(path: str) -> dict[str, float]:
     """Seconds of the prediction of a file, and GiB at most."""
-    from idjax.cli.app import main
-
+    sys.argv = ["idjax", "predict", path, "--epochs", "10", "--batch-size", "256", "--learning-rate", "0.001"]
     begin, wall = time.process_time(), time.perf_counter()
     try:
-        main(["predict", path, "--epochs", "10", "--batch-size", "256", "--learning-rate", "0.001"])
+        runpy.run_module("idjax.cli", run_name="__main__")
     except SystemExit as end:
         if end.code:
             raise

@@ -43,7 +43,7 @@ def shape_correlation(
     together = centred_trace(cross, mean_out, mean_y)
     out = centred_trace(square, mean_out, mean_out)
     target = centred_trace(moments.covariance_yy, mean_y, mean_y)
-    return together / float(np.sqrt(out * target)) if out > 0 and target > 0 else float("nan")
+    return together / float(np.sqrt(out) * np.sqrt(target)) if out > 0 and target > 0 else float("nan")
 
 
 def crossing(steps: Float[np.ndarray, " t"], losses: Float[np.ndarray, " t"], level: float) -> float:
