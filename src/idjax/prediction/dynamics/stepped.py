@@ -40,7 +40,7 @@ def applies(spec: RunSpec) -> str | None:
 def products(spec: RunSpec) -> float:
     """About the products that a prediction takes; those of vectors are ten times as dear as those of matrices."""
     n, outputs = spec.start.stacked.shape
-    return spec.settings.epochs * spec.steps * 10 * n**2 * outputs
+    return 10.0 * spec.settings.epochs * spec.steps * n**2 * outputs
 
 
 @in_float64

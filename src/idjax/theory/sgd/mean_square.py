@@ -10,7 +10,7 @@ import scipy.optimize
 
 from idjax.theory.root_finding import last_where, signed
 from idjax.theory.sgd.minibatch import Second, Updates, kick, pairs_of, pairs_read, unpacked
-from idjax.theory.sgd.resolvent import resolvent
+from idjax.theory.sgd.resolvent import couple, resolvent
 
 CLOSE = 1e-12
 """Width to which the largest rate is found, as a share of the full batch's."""
@@ -119,5 +119,7 @@ def solve(rule: Updates, beyond: float, own: float, noise: float) -> Second:
     reads = np.zeros((2, len(pairs.first)))
     reads[0, diagonal], reads[1] = rule.eigenvalues, pairs.twice * pairs.focus
     coupling = reads @ np.stack([kick_level[0], kick_centre[0]], axis=1)
-    drive = np.linalg.solve(np.eye(2) - coupling, reads @ free[0])
-    return unpacked(free + drive[0] * kick_level + drive[1] * kick_centre, rule.eigenvalues.size, kept)
+    with np.errstate(divide="ignore", invalid="ignore"):  # infinite at a pole, which is no solution either
+        own_level, own_centre = reads @ free[0]
+        level, centre = couple(own_level, own_centre, coupling[:, 0], coupling[:, 1])
+        return unpacked(free + level * kick_level + centre * kick_centre, rule.eigenvalues.size, kept)

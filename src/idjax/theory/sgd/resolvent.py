@@ -67,7 +67,7 @@ class TransformOfForms:
         starts, count = len(self._noise), len(self._on_focus)
         free, spread, focus = seen[: starts * count], seen[-2 * count : -count], seen[-count:]
         free = free.reshape(starts, count, -1) + spread * (self._noise[:, None] / distance)[:, None]
-        level, centre = _couple(free[:, 0], free[:, 1], spread, focus)
+        level, centre = couple(free[:, 0], free[:, 1], spread, focus)
         return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
 
     def _plain(self, exponent: Array, sign: float) -> Array:
@@ -137,11 +137,11 @@ def _state_at(
         return np.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ (pairs.twice * pairs.focus)])
 
     own = read(free)
-    level, centre = _couple(own[0], own[1], read(spread), read(focus))
+    level, centre = couple(own[0], own[1], read(spread), read(focus))
     return free + spread * level[:, None] + focus * centre[:, None], distance
 
 
-def _couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
+def couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:
     """Solves level = level₀ + spread₀ level + focus₀ centre, centre = centre₀ + spread₁ level + focus₁ centre."""
     determinant = (1 - spread[0]) * (1 - focus[1]) - focus[0] * spread[1]
     return (
