@@ -158,3 +158,11 @@ def test_json_is_one_object_best_first():
 
 def test_bytes_repeat():
     assert render(diagnosis(), PROVENANCE) == render(diagnosis(), PROVENANCE)
+
+
+def test_what_was_left_out_is_said_on_the_page_and_in_json():
+    wide = dataclasses.replace(diagnosis(), left_out="left out for their cost: momentum")
+    assert "Left out for their cost: momentum." in render(wide, PROVENANCE)[0]
+    assert store.diagnosis_object(wide)["left_out"] == "left out for their cost: momentum"
+    assert "Left out for their cost" not in render(diagnosis(), PROVENANCE)[0]
+    assert store.diagnosis_object(diagnosis())["left_out"] is None

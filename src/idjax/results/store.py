@@ -118,6 +118,7 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
         **_proof_object(diagnosis.proof),
         "findings": [_fields(each, "code kind message evidence fix causes cost") for each in diagnosis.findings],
         "prescriptions": [_prescription_object(prescription) for prescription in diagnosis.prescriptions],
+        "left_out": diagnosis.left_out or None,
         "seconds": diagnosis.seconds,
     }
 
