@@ -126,7 +126,7 @@ def predict_run(
         trajectory = UndefinedTrajectory(str(error), Status.NO_THEORY)
     losses, weights = trajectory.losses(spec.epochs), trajectory.weights(float(settings.epochs * spec.steps))
     known = band and bool(np.isfinite(losses.train).any())
-    bands = bands_of(spec, trajectory) if known else Bands()
+    bands = bands_of(spec, trajectory, losses) if known else Bands()
     # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
     constant = settings.optimizer == "sgd" and not settings.schedule.changes
     rated = details and constant and not (spec.empirical_rows or spec.layers)

@@ -31,9 +31,9 @@ class Bands(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def bands_of(spec: RunSpec, trajectory: Trajectory) -> Bands:
-    """Bands of the losses about a trajectory's; none beyond the budget, or where nothing is random."""
-    own, spread = trajectory.losses(spec.epochs), trajectory.spread()
+def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
+    """Bands of the losses about a trajectory's own of every epoch; none beyond the budget, or if nothing is random."""
+    spread = trajectory.spread()
     drawn = spec.settings.start in (INITIALIZERS if spec.layers else ("glorot",))
     runs = _on_rows(spec, drawn) if spec.layers and not spec.full_batch else None
     found = runs or (_from_other_starts(spec, trajectory) if drawn else [own])

@@ -82,20 +82,24 @@ class MinibatchTrajectory(Trajectory):
             self._mean.linear_judged(steps) + second[self._judged_from, self._judged],
         )
 
+    @functools.cached_property
+    def _own(self) -> Losses:
+        """The losses of every epoch of the run."""
+        return self.losses(self._spec.epochs)
+
     def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
-        own = self.losses(self._spec.epochs)
         return from_other_starts(
-            self._spec, starts, self.means, own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
+            self._spec, starts, self.means, self._own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
         )
 
     def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
         """Shrink factors of the modes of the expected weights at the ends of epochs, and their mean squares within."""
         squares = [
-            weight * np.asarray(self._mean.factors((epochs - 1 + node) * self._spec.steps)) ** 2
+            weight * self._mean.factors((epochs - 1 + node) * self._spec.steps) ** 2
             for node, weight in zip(NODES, NODE_WEIGHTS, strict=True)
         ]
-        return np.asarray(self._mean.factors(epochs * self._spec.steps)), np.sum(squares, axis=0)
+        return self._mean.factors(epochs * self._spec.steps), np.sum(squares, axis=0)
 
     def spread(self, rows: Float[np.ndarray, "N n"] | None = None) -> Losses | None:
         """Relative standard deviations of the losses over the orders of the rows: Gaussian ones, or those given."""
@@ -105,7 +109,7 @@ class MinibatchTrajectory(Trajectory):
             moments = functools.partial(moments_at, spec.updates(rate), minibatch.at_start(start), kick)
             along.append(Along(np.full((spec.settings.epochs, 1), rate), moments))
         ends = self.at(spec.epochs * spec.steps).train
-        return spread_over_orders(spec, along, self.losses(spec.epochs).train, ends, rows)
+        return spread_over_orders(spec, along, self._own.train, ends, rows)
 
     def excess(self, step: float) -> float:
         """The expected training loss above its floor before the update of this step."""
