@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 
 import idjax
-from idjax.data import training_rows
+from idjax.data import keras_split
 from idjax.moments.moments import measure
 from idjax.prediction.predict import predict_run, run_spec
 
@@ -36,7 +36,7 @@ def main() -> None:
     arguments = parser.parse_args()
     data = idjax.load("narrow-normal")
     base = idjax.Settings(batch_size=8, epochs=arguments.epochs)
-    rows = training_rows(len(data.x), base.validation_split, base.batch_size)
+    rows = keras_split(len(data.x), base.validation_split)
     train, validation = measure(data.x[:rows]), measure(data.x[rows:])
     print(f"{'':<12}{'curve, s':>12}{'with time':>14}{'with details':>14}{'training, s':>13}{'ratio':>12}")
     for name, changes in {

@@ -160,7 +160,6 @@ BAD = {
     "zero rate": (["predict", "good.npy", "--learning-rate", "0"], "--learning-rate"),
     "nan rate": (["train", "good.npy", "--learning-rate", "nan"], "--learning-rate"),
     "infinite rate": (["train", "good.npy", "--learning-rate", "inf"], "--learning-rate"),
-    "large batch": (["train", "good.npy", "--batch-size", "15"], "14 training rows"),
     "no batch": (["train", "good.npy", "--batch-size", "0"], "--batch-size"),
     "no epochs": (["train", "good.npy", "--epochs", "0"], "--epochs"),
     "split": (["predict", "good.npy", "--validation-split", "1"], "--validation-split"),

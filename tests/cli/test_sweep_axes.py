@@ -45,7 +45,6 @@ def test_axes_have_the_values_that_they_say():
         (Grid("batch_size", (8.5,)), "axis batch_size: 8.5 is not a whole number"),
         (Grid("batch_size", (True,)), "axis batch_size: True is not a whole number"),
         (Grid("optimizer", ("sdg",)), "axis optimizer: 'sdg' is none of sgd, rmsprop"),
-        (Grid("batch_size", (49,)), "axis batch_size: --batch-size 49 is larger than the 48 training rows"),
         (Grid("deviation", (0.0,)), "axis deviation: deviation is 0.0: give a positive number"),
         (Grid("rows", (3,)), "axis rows: rows is 3: give at least 4"),
         (LogGrid("learning_rate", 0, 1, 3), "axis learning_rate: it goes from 0 to 1; give two positive numbers"),
@@ -63,11 +62,15 @@ def test_bad_axes_are_refused_with_their_name_and_the_reason(axis, reason):
         check_points(with_axes(axis))
 
 
-def test_batches_of_a_file_are_held_against_its_rows(tmp_path):
+def test_batches_of_more_than_the_rows_of_a_file_are_the_full_batch(tmp_path):
     np.save(tmp_path / "x.npy", np.random.default_rng(0).random((40, 3)))
     sweep = with_axes(Grid("batch_size", (8, 41)), data=str(tmp_path / "x.npy"))
-    with pytest.raises(IdjaxError, match="axis batch_size: --batch-size 41 is larger than the 40 training rows"):
-        check_points(sweep)
+    points = check_points(sweep)
+    assert [point.settings.batch_size for point in points] == [8, 40]
+    assert costs(sweep, points)[-1] == (
+        "batch_size is more than the training rows at 1 of 2 points: the full batch, as in Keras"
+    )
+    assert not any("Keras" in line for line in costs(sweep, points[:1]))
 
 
 def test_fields_of_gaussian_data_are_no_axes_of_a_file():

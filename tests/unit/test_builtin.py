@@ -160,13 +160,13 @@ def test_keras_split(rows, split, training):
 @pytest.mark.parametrize(
     ("rows", "split", "said"),
     [
-        (10, 0.9, "of 10 rows leaves none for training"),  # 10 * (1 - 0.9) is below 1 in floating point
+        (10, 0.9, "of 10 rows that leaves none for training"),  # 10 * (1 - 0.9) is below 1 in floating point
         (1, 0.5, "leaves none for training"),
         (3, 1e-20, "leaves none for validation"),
         (0, 0.0, "leaves none for training"),
-        (10, 1.0, "--validation-split is 1.0"),
-        (10, -0.1, "--validation-split is -0.1"),
-        (10, math.nan, "--validation-split is nan"),
+        (10, 1.0, "validation_split is 1.0"),
+        (10, -0.1, "validation_split is -0.1"),
+        (10, math.nan, "validation_split is nan"),
     ],
 )
 def test_bad_split(rows, split, said):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import idjax
-from idjax.cli.flags import DIAGNOSIS_DEFAULTS, Data, DiagnosisFlags, Json, Target
+from idjax.cli.flags import DIAGNOSIS_DEFAULTS, Data, DiagnosisFlags, Json, Target, told_in_flags
 from idjax.settings import Settings
 from idjax.types import IdjaxError, OnProgress
 
@@ -73,7 +73,7 @@ def diagnose(
     asked: Any = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
     asked["codes"] = _selected(select, ignore, diagnosis.EXPLANATIONS)
     with output.progress() as progress:
-        found = diagnosis.diagnose(data, settings, target=target, progress=progress, **asked)
+        found = told_in_flags(diagnosis.diagnose(data, settings, target=target, progress=progress, **asked))
     output.show(diagnosis_object(found), functools.partial(_page, found), diagnosis_text(found))
     return 1 if found.causes else 0
 

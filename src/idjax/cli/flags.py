@@ -5,10 +5,12 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter, Token
 
+from idjax.results.curve import Curve
+from idjax.results.diagnosis import Diagnosis
 from idjax.settings import DiagnosisSettings, Schedule, Settings, plain_value
 from idjax.types import IdjaxError
 
@@ -26,6 +28,8 @@ Target = Annotated[
     ),
 ]
 Json = Annotated[bool, Parameter(help="Print one JSON object on standard output, and nothing else there.")]
+
+Told = TypeVar("Told", Curve, Diagnosis)
 
 
 def sayer(quiet: bool) -> Callable[[str], None]:
@@ -125,7 +129,7 @@ TrainingFlags = Annotated[_TrainingTexts, Parameter(name="*")]
 DiagnosisFlags = Annotated[_DiagnosisTexts, Parameter(name="*")]
 DEFAULTS, DIAGNOSIS_DEFAULTS = _TrainingTexts(), _DiagnosisTexts()
 
-_NAMES = "|".join(field.name for field in dataclasses.fields(Settings))
+_NAMES = "|".join([*(field.name for field in dataclasses.fields(Settings)), "labels"])
 
 
 def in_flags(message: str) -> str:
@@ -135,14 +139,19 @@ def in_flags(message: str) -> str:
       >>> in_flags("hidden_activation is relu: there is no hidden layer; give `hidden=(32,)`")
       '--hidden-activation is relu: there is no hidden layer; give --hidden 32'
     """
-    about = re.match(rf"({_NAMES}) is ", message)
-    if not about:
-        return message
+    return _translated(message) if re.match(rf"({_NAMES}) is ", message) else message
 
+
+def told_in_flags(told: Told) -> Told:
+    """A curve or a diagnosis with its notes in the words of the command line."""
+    return dataclasses.replace(told, notes=tuple(map(_translated, told.notes)))
+
+
+def _translated(text: str) -> str:
     def flag(found: re.Match[str]) -> str:
         name, value = found.groups()
-        text = f" {plain_value(name, ast.literal_eval(value))}" if value else ""
+        text = f" {plain_value(name, ast.literal_eval(value))}" if value and value != "True" else ""
         return f"--{name.replace('_', '-')}{text}"
 
-    named = re.sub(rf"^({_NAMES})()(?= is )", flag, message)
+    named = re.sub(rf"^({_NAMES})()(?= is )", flag, text)
     return re.sub(rf"`({_NAMES})(?:=([^`]*))?`", flag, named)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import idjax
-from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags
+from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, told_in_flags
 
 
 def predict(
@@ -30,7 +30,7 @@ def predict(
     folder = store.check_folder(out) if out else None
     dataset = idjax.load(data, target, settings.data_dtype)
     with progress_bar(quiet) as progress:
-        curve = idjax.predict(dataset, settings, progress=progress)
+        curve = told_in_flags(idjax.predict(dataset, settings, progress=progress))
     text = store.to_json({"data": dataset.source, "settings": settings, **store.curve_object(curve)})
     if folder:
         from idjax.report.curves import curve_figure

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import idjax
-from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, sayer
+from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, sayer, told_in_flags
 from idjax.settings import Settings
 from idjax.types import IdjaxError
 
@@ -57,8 +57,10 @@ def train(
     kept = CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
     try:
         with kept or contextlib.nullcontext():
-            trained = idjax.train(
-                dataset, settings, on_epoch=lambda news: say(progress_line(news, predicted)), checkpointer=kept
+            trained = told_in_flags(
+                idjax.train(
+                    dataset, settings, on_epoch=lambda news: say(progress_line(news, predicted)), checkpointer=kept
+                )
             )
     except KeyboardInterrupt:
         if kept is None:
@@ -78,7 +80,8 @@ def _predicted(dataset: "Dataset", settings: Settings) -> "tuple[Curve | None, s
 
     try:
         # Training waits for bands that take a moment, no longer.
-        return idjax.predict(dataset, settings, band=settings.optimizer == "sgd" and settings.epochs <= 10_000), None
+        band = settings.optimizer == "sgd" and settings.epochs <= 10_000
+        return told_in_flags(idjax.predict(dataset, settings, band=band)), None
     except NoTheoryError as error:
         return None, str(error)
 
@@ -107,5 +110,7 @@ def _show(about: dict[str, Any], predicted: "Curve | None", trained: "Curve", fo
         print(text, end="")
         return
     print(outcome)
+    for note in trained.notes:
+        print(f"note: {note}")
     if predicted and math.isfinite(error := prediction_error(trained, predicted)):
         print(f"trained against predicted loss: within {error:.2%} at every epoch ({predicted.how})")

@@ -3,7 +3,7 @@
 from idjax.data.builtin import BUILTINS, prescribed
 from idjax.data.dataset import Dataset
 from idjax.data.loading import as_dataset, from_arrays, load, load_builtin
-from idjax.data.split import keras_split, training_rows
+from idjax.data.split import keras_split, notes_on, within
 from idjax.data.streaming import Stream, stream
 
 __all__ = [
@@ -15,7 +15,8 @@ __all__ = [
     "keras_split",
     "load",
     "load_builtin",
+    "notes_on",
     "prescribed",
     "stream",
-    "training_rows",
+    "within",
 ]

@@ -1,8 +1,22 @@
-"""The split into training rows and validation rows."""
+"""The split into training rows and validation rows, and what settings come to with so many and such rows."""
 
+import dataclasses
 import math
+from typing import TypeVar
 
+import numpy as np
+from jaxtyping import Float
+
+from idjax.settings import Settings
 from idjax.types import IdjaxError
+
+FEW = 20
+"""So many different whole numbers in a target may be class labels."""
+OFTEN = 5
+"""Times that each of them is there, on average."""
+LOOKED_AT = 20_000
+
+Given = TypeVar("Given", bound=Settings)
 
 
 def keras_split(rows: int, validation_split: float) -> int:
@@ -19,26 +33,55 @@ def keras_split(rows: int, validation_split: float) -> int:
       7
     """
     if not 0 <= validation_split < 1:
-        raise IdjaxError(f"--validation-split is {validation_split}: give a share from 0 up to, not including, 1")
+        raise IdjaxError(f"validation_split is {validation_split}: give a share from 0 up to, not including, 1")
     training = rows if validation_split == 0 else math.floor(rows * (1.0 - validation_split))
     if training == 0 or (validation_split > 0 and training == rows):
         empty = "training" if training == 0 else "validation"
         raise IdjaxError(
-            f"--validation-split {validation_split} of {rows} rows leaves none for {empty}: "
+            f"validation_split is {validation_split}: of {rows} rows that leaves none for {empty}; "
             "give more rows or another share (0 validates on none)"
         )
     return training
 
 
-def training_rows(rows: int, validation_split: float, batch_size: int) -> int:
-    """`keras_split`, held against the batch size.
+def within(settings: Given, rows: int) -> Given:
+    """The settings, with a batch of at most the training rows: one of more is the full batch, as in Keras.
 
-    Raises:
-      IdjaxError: as `keras_split`, or if a batch does not fit into the training rows.
+    Example:
+      >>> within(Settings(batch_size=32), rows=5).batch_size
+      5
     """
-    training = keras_split(rows, validation_split)
-    if batch_size > training:
-        raise IdjaxError(
-            f"--batch-size {batch_size} is larger than the {training} training rows: give at most {training}"
+    return settings if settings.batch_size <= rows else dataclasses.replace(settings, batch_size=rows)
+
+
+def notes_on(settings: Settings, rows: int, target: Float[np.ndarray, "N q"] | None) -> tuple[str, ...]:
+    """Notes on settings as given for so many training rows, and on their target, None if it is x.
+
+    Example:
+      >>> notes_on(Settings(batch_size=8), 5, None)
+      ('batch_size is 8, more than the 5 training rows: each update sees all 5 of them, as in Keras',)
+    """
+    notes = []
+    if settings.batch_size > rows:
+        notes.append(
+            f"batch_size is {settings.batch_size:,}, more than the {rows:,} training rows: each update sees all "
+            f"{rows:,} of them, as in Keras"
         )
-    return training
+    if target is not None and target.shape[1] == 1 and (held := _like_labels(target[:: -(-len(target) // LOOKED_AT)])):
+        notes.append(
+            f"the target holds only {held}, as class labels do, and is learned as a number: if these are classes, "
+            "diagnose with `labels=True`"
+        )
+    return tuple(notes)
+
+
+def _like_labels(target: Float[np.ndarray, "k 1"]) -> str:
+    """The few whole numbers that are there over and over, in words; empty if others are there."""
+    found = np.unique(target)
+    if not 2 <= len(found) <= min(FEW, len(target) / OFTEN) or not np.array_equal(found, np.round(found)):
+        return ""
+    return (
+        " and ".join(f"{value:g}" for value in found)
+        if len(found) == 2
+        else (f"{len(found)} whole numbers from {found[0]:g} to {found[-1]:g}")
+    )

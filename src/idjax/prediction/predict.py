@@ -1,11 +1,12 @@
 """Data + Settings → Curve, before training: chooses the theory, and says how the curve was made."""
 
+import dataclasses
 import time
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Dataset, as_dataset, training_rows
+from idjax.data import Dataset, as_dataset, keras_split, notes_on, within
 from idjax.moments.moments import MomentSet, measure
 from idjax.moments.normalize import fold
 from idjax.nn import learned
@@ -63,14 +64,16 @@ def predict(
     settings = settings or Settings()
     dataset = as_dataset(data, target, settings.data_dtype)
     x, y = dataset.x, dataset.y
-    rows = training_rows(len(x), settings.validation_split, settings.batch_size)
+    rows = keras_split(len(x), settings.validation_split)
+    notes, settings = notes_on(settings, rows, y), within(settings, rows)
     samples = settings.normalize == "sample"
     train = measure(x[:rows], None if y is None else y[:rows], samples)
     validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
     sample = Rows(x[:rows], None if y is None else y[:rows])
     held_out = Rows(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
     spec = run_spec(train, validation, settings, sample=sample, held_out=held_out)._replace(progress=progress)
-    return predict_run(spec, band=band, details=True, begin=begin)
+    curve = predict_run(spec, band=band, details=True, begin=begin)
+    return dataclasses.replace(curve, notes=notes + curve.notes)
 
 
 def run_spec(

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from idjax.data import Dataset, load, training_rows
+from idjax.data import Dataset, keras_split, load
 from idjax.data.config_files import configs_folder, run_config
 from idjax.nn.model import DenseModel, to_params
 from idjax.prediction.predict import NoTheoryError, predict
@@ -164,7 +164,7 @@ def _spread(x: np.ndarray, factor: float) -> np.ndarray:
 
 def _samples(data: Dataset, settings: Settings, trained: Curve) -> Samples:
     """The first validation rows and what the trained model makes of them."""
-    rows = training_rows(len(data.x), settings.validation_split, settings.batch_size)
+    rows = keras_split(len(data.x), settings.validation_split)
     chosen = data.x[rows : rows + SAMPLE_ROWS]
     model = DenseModel(features=data.target.shape[1], normalize=settings.normalize)
     output = model.apply(to_params(trained.weights), chosen)

@@ -28,6 +28,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         parts.append(_text(f"No prediction: {formatting.stopped(diagnosis.no_prediction)}"))
     if diagnosis.labels:
         parts.append(_text(formatting.stopped(diagnosis.labels)))
+    parts += [_text(f"Note: {formatting.stopped(note)}") for note in diagnosis.notes]
     for finding in formatting.ordered(diagnosis.findings):
         parts += ["", *_finding(finding)]
     if diagnosis.prescriptions:

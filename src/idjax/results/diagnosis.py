@@ -126,6 +126,7 @@ class Diagnosis:
     eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
     labels:       where the target is class labels, what is known of the softmax cross-entropy on them.
     probe:        and what a linear probe on the inputs takes to learn them.
+    notes:        what else there is to know of the settings and the target, a sentence each.
     left_out:     what was not looked at among prescriptions because the data are wide.
     samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
     """
@@ -153,6 +154,7 @@ class Diagnosis:
     labels: str = ""
     probe: Probe | None = None
     left_out: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def causes(self) -> tuple[Finding, ...]:

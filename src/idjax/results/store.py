@@ -110,7 +110,7 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
     """
     before = diagnosis.before
     return {
-        **_fields(diagnosis, "source rows inputs outputs autoencoder settings budget level reachable verdict"),
+        **_fields(diagnosis, "source rows inputs outputs autoencoder settings notes budget level reachable verdict"),
         "labels": diagnosis.labels or None,
         "probe": diagnosis.probe,
         "predicted_epochs": before.epochs_to_learn if before else None,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Dataset, as_dataset, load, prescribed, training_rows
+from idjax.data import Dataset, as_dataset, keras_split, load, prescribed
 from idjax.moments.moments import measure
 from idjax.prediction.predict import predict_run, run_spec
 from idjax.results.curve import Curve, Status
@@ -43,7 +43,7 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
 
 def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve]:
     """The predicted curves of the runs of a shard, whose rows are measured once; without numbers where no theory is."""
-    rows = training_rows(len(x), settings[0].validation_split, settings[0].batch_size)
+    rows = keras_split(len(x), settings[0].validation_split)
     samples = settings[0].normalize == "sample"
     train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
     known = (run_spec(train, validation, run, sample=Rows(x[:rows], None)) for run in settings)

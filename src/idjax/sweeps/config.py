@@ -1,9 +1,10 @@
 """A sweep by its name or file, refused before any work if one of its points could not be run."""
 
+import dataclasses
 import difflib
 import pathlib
 
-from idjax.data import load, training_rows
+from idjax.data import keras_split, load, within
 from idjax.data.config_files import configs_folder, run_config
 from idjax.sweeps.axes import Gaussian, Point, Sweep
 from idjax.types import IdjaxError
@@ -26,22 +27,23 @@ def load_sweep(config: str) -> tuple[Sweep, tuple[Point, ...]]:
 
 
 def check_points(sweep: Sweep) -> tuple[Point, ...]:
-    """The points of a sweep, each held against what settings and data can be.
+    """The points of a sweep, each held against what settings and data can be; batches of at most the training rows.
 
     Raises:
       IdjaxError: with the axis, or the point where several axes make it, and the reason.
     """
     if not 0 < sweep.tolerance < 1:
         raise IdjaxError(f"tolerance is {sweep.tolerance}; give a number between 0 and 1, such as 0.05")
-    points = sweep.expand()
+    points, checked = sweep.expand(), []
     rows = len(load(sweep.data).x) if isinstance(sweep.data, str) else 0
     for point in points:
         with sweep.blaming(point.index, point.at):
             if isinstance(point.data, Gaussian):
                 _check_gaussian(point.data)
                 rows = point.data.rows
-            training_rows(rows, point.settings.validation_split, point.settings.batch_size)
-    return points
+            training = keras_split(rows, point.settings.validation_split)
+        checked.append(dataclasses.replace(point, settings=within(point.settings, training)))
+    return tuple(checked)
 
 
 def _check_gaussian(data: Gaussian) -> None:

@@ -37,7 +37,7 @@ def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
 
 
 def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
-    """Costs of the axes that cannot be stacked, in words, one line an axis."""
+    """Costs of the axes that cannot be stacked, in words, one line an axis; and batches that are the full batch."""
     lines = []
     for axis in sweep.axes:
         fields = [field for field in axis.fields if field not in STACKED]
@@ -49,6 +49,12 @@ def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
                 f"axis {'/'.join(fields)} cannot be stacked: each of its {count} values is trained by itself, "
                 f"{_why(fields)}"
             )
+    asked = [point.at.get("batch_size", sweep.settings.batch_size) for point in points]
+    whole = sum(batch != point.settings.batch_size for batch, point in zip(asked, points, strict=True))
+    if whole:
+        lines.append(
+            f"batch_size is more than the training rows at {whole} of {len(points)} points: the full batch, as in Keras"
+        )
     return lines
 
 

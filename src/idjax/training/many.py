@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from idjax.data import Dataset, as_dataset
+from idjax.data import Dataset, as_dataset, keras_split, within
 from idjax.nn.descent import PreparedData
 from idjax.results.curve import Curve
 from idjax.settings import STACKED, Settings
@@ -52,6 +52,7 @@ def train_many(
       >>> bool(fast.train[-1] < slow.train[-1])
       True
     """
+    settings = [within(each, keras_split(len(dataset.x), each.validation_split)) for each in settings]
     groups: dict[Hashable, list[int]] = {}
     for index, each in enumerate(settings):
         groups.setdefault(_program(each), []).append(index)

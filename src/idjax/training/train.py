@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Dataset, as_dataset, training_rows
+from idjax.data import Dataset, as_dataset, keras_split, notes_on, within
 from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put_on_device
@@ -88,9 +88,11 @@ def train(
     settings = settings or Settings()
     dataset = as_dataset(data, target, settings.data_dtype)
     heard = on_epoch or silent
+    rows = keras_split(len(dataset.x), settings.validation_split)
+    notes, settings = notes_on(settings, rows, dataset.y), within(settings, rows)
     prepared = prepare(dataset, settings)
     [curve] = train_group(prepared, [settings], lambda _, event: heard(event), checkpointer=checkpointer)
-    return dataclasses.replace(curve, seconds=time.perf_counter() - begin)
+    return dataclasses.replace(curve, notes=notes, seconds=time.perf_counter() - begin)
 
 
 def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData:
@@ -100,9 +102,9 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData
       IdjaxError: if the rows are too few, or a full batch is to be solved in blocks.
     """
     x, y = dataset.x, dataset.y
-    rows = training_rows(len(x), settings.validation_split, settings.batch_size)
+    rows = keras_split(len(x), settings.validation_split)
     if settings.solver == "blocks" and rows == settings.batch_size:
-        raise IdjaxError(f"--solver is blocks: a batch of all {rows} rows leaves nothing to solve; use auto or steps")
+        raise IdjaxError(f"solver is blocks: a batch of all {rows} rows leaves nothing to solve; use auto or steps")
     training, held_out = (Rows(x[part], None if y is None else y[part]) for part in (slice(0, rows), slice(rows, None)))
     in_blocks = goes_in_blocks(settings, rows, x.shape[1] * dataset.target.shape[1], runs)
     return put_on_device(

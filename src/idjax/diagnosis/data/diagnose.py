@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.data import Dataset, Stream, stream
+from idjax.data import Dataset, Stream, notes_on, stream, within
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings import EXPLANATIONS, find_all
 from idjax.diagnosis.data.labels import labels_note, probe_of
@@ -81,6 +81,8 @@ def diagnose(
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
+    target = None if rows.classes or context.autoencoder else context.sample[1]
+    facts |= {"notes": notes_on(settings, context.rows, target)}
     facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
     return Shown(**facts, verdict=_verdict(context, findings), seconds=time.perf_counter() - begin)
 
@@ -103,7 +105,7 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
         "inputs": raw.inputs,
         "outputs": raw.outputs,
         "autoencoder": raw.autoencoder,
-        "settings": settings,
+        "settings": within(settings, raw.count),
         "budget": context.budget,
         "level": context.level,
         "reachable": context.reachable,

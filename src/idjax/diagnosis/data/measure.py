@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Stream
+from idjax.data import Stream, within
 from idjax.diagnosis.data.context import ColumnFacts, Context
 from idjax.moments.moments import measure_stream
 from idjax.settings import Settings
@@ -44,16 +44,12 @@ def measure(rows: Stream, settings: Settings, budget: float | None, progress: On
     """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
 
     Raises:
-      IdjaxError: a batch of more than the training rows, or a budget that is no positive number.
+      IdjaxError: a budget that is no positive number.
     """
     sampled = Thinned(SAMPLE_ROWS)
     blocks = _training_blocks(rows, settings.validation_split, sampled, progress)
     measured = measure_stream(blocks, samples=rows.target_names == rows.feature_names, check=rows.check)
     count = measured.moments.raw.count
-    if settings.batch_size > count:
-        raise IdjaxError(
-            f"--batch-size {settings.batch_size} is larger than the {count} training rows: give at most {count}"
-        )
     budget = float(settings.epochs if budget is None else budget)
     if not (math.isfinite(budget) and budget > 0):
         raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")
@@ -63,7 +59,7 @@ def measure(rows: Stream, settings: Settings, budget: float | None, progress: On
         moments=measured.moments,
         columns=ColumnFacts(*names, *dtypes, measured.inputs, measured.targets),
         sample=sampled.rows(),
-        settings=dataclasses.replace(settings, epochs=max(1, math.ceil(budget)), validation_split=0.0),
+        settings=dataclasses.replace(within(settings, count), epochs=max(1, math.ceil(budget)), validation_split=0.0),
         budget=budget,
     )
 
