@@ -11,11 +11,12 @@ import pytest
 from idjax.data import prescribed
 
 # Compiled programs are kept on disk: workers, the processes that tests start, and later runs share them. The plugin
-# of jaxtyping imports JAX before this file, so that the environment reaches the processes alone.
+# of jaxtyping imports JAX before this file, so that the environment reaches the processes alone. Keras runs on JAX.
 COMPILED = {
     "jax_compilation_cache_dir": str(pathlib.Path(__file__).parents[1] / ".jax_cache"),
     "jax_persistent_cache_min_compile_time_secs": 0.1,
 }
+os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name, _value in COMPILED.items():
     jax.config.update(_name, type(_value)(os.environ.setdefault(_name.upper(), str(_value))))
 

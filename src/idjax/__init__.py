@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.data import load as load
     from idjax.diagnosis.data import diagnose as diagnose
     from idjax.diagnosis.program import diagnose_model as diagnose_model
+    from idjax.diagnosis.program.keras import from_keras as from_keras
     from idjax.moments.moments import moments_of as moments_of
     from idjax.moments.spectrum import spectrum_of as spectrum_of
     from idjax.nn.inspect import Model as Model

@@ -1,0 +1,97 @@
+"""Evaluation of a graph, itself a function of JAX: values on the way can be looked at, or replaced.
+
+A watcher is called with the values that go into and come out of its node, and what it returns is returned with the
+outputs: of a node in a scan, stacked over the steps. An edit is called with what would go into its node, and returns
+what goes in instead, and a nest of its own numbers that is returned as what a watcher saw is.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from idjax.diagnosis.program.graph import Atom, Graph, Node, Program
+
+Watcher = Callable[[list[Any], list[Any]], Any]
+Edit = Callable[[list[Any], Any], tuple[list[Any], Any]]
+
+
+class Edits(NamedTuple):
+    """Edits by node, and the numbers that each is given: of a node in a scan with own numbers a step, stacked."""
+
+    edits: Mapping[Node, Edit]
+    given: Mapping[Node, Any]
+
+
+NO_EDITS = Edits({}, {})
+
+
+def evaluate(
+    graph: Graph, values: Sequence[Any], watchers: Mapping[Node, Watcher] | None = None, edits: Edits = NO_EDITS
+) -> tuple[list[Any], dict[Node, Any]]:
+    """The outputs of a graph for these inputs, and what was seen at each node that is watched or edited."""
+    env = dict(graph.constants)
+    walk = _Walk(graph, env, watchers or {}, edits.edits)
+    return walk.through(graph.program, values, edits.given)
+
+
+class _Walk:
+    """One evaluation; values in the body of a scan have names of their own, and see those outside of it."""
+
+    def __init__(self, graph: Graph, env: dict[int, Any], watchers: Mapping[Node, Watcher], edits: Mapping[Node, Edit]):
+        self._graph, self._env, self._watchers, self._edits = graph, env, watchers, edits
+
+    def through(self, program: Program, values: Sequence[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
+        env, seen = self._env, {}
+
+        def read(atom: Atom) -> Any:
+            return env[atom] if isinstance(atom, int) else atom.val
+
+        env.update(zip(program.ins, values, strict=True))
+        for node in program.nodes:
+            ins = list(map(read, node.ins))
+            if node in self._edits:
+                ins, seen[node] = self._edits[node](ins, given.get(node))
+            if node.primitive == "scan":
+                outs, inside = self._scan(node, ins, given)
+                seen |= inside
+            else:
+                outs = node.run(*ins)
+            if node in self._watchers:
+                seen[node] = self._watchers[node](ins, outs)
+            env.update(zip(node.outs, outs, strict=True))
+        return list(map(read, program.outs)), seen
+
+    def _scan(self, node: Node, ins: list[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
+        """The scan again, with what is seen in a step as further outputs; left as it is where nothing is."""
+        body = node.body
+        assert body is not None
+        watched = [inner for inner in body.every() if inner in self._watchers or inner in self._edits]
+        if not watched:
+            return node.run(*ins), {}
+        first, then = node.params["num_consts"], node.params["num_consts"] + node.params["num_carry"]
+        own = {inner: given[inner] for inner in watched if inner in given and is_stacked(self._graph, inner)}
+        shared = {inner: numbers for inner, numbers in given.items() if inner not in own}
+
+        def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
+            rows, numbers = sliced
+            walk = _Walk(self._graph, dict(self._env), self._watchers, self._edits)
+            numbers = shared | dict(zip(own, numbers, strict=True))
+            outs, seen = walk.through(body, (*ins[:first], *carry, *rows), numbers)
+            order[:] = seen
+            return tuple(outs[: then - first]), (tuple(outs[then - first :]), list(seen.values()))
+
+        order: list[Node] = []
+        carry, (made, inside) = jax.lax.scan(
+            step,
+            tuple(ins[first:then]),
+            (tuple(ins[then:]), list(own.values())),
+            length=node.params["length"],
+            reverse=node.params["reverse"],
+        )
+        return [*carry, *made], dict(zip(order, inside, strict=True))
+
+
+def is_stacked(graph: Graph, node: Node) -> bool:
+    """Whether each step of a scan has a parameter of its own for this node."""
+    return any(isinstance(atom, int) and atom in graph.stacked and graph.is_parameter(atom) for atom in node.ins)
