@@ -216,7 +216,6 @@ BAD = {
     "unknown code": (["diagnose", "x.npy", "--select", "mean-dominatd"], "'mean-dominated'"),
     "unknown code to explain": (["explain", "step-small"], "step-small"),
     "budget": (["diagnose", "x.npy", "--budget", "0", "--batch-size", "4"], "--budget"),
-    "batch": (["diagnose", "x.npy", "--batch-size", "4000"], "--batch-size"),
     "missing value": (["diagnose", "gaps.npy", "--batch-size", "4"], "missing"),
     "infinite value": (["diagnose", "infinite.npy", "--batch-size", "4"], "infin"),
     "no such column": (["diagnose", "t.csv", "--columns", "z"], "'z'"),

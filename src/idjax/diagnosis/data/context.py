@@ -198,7 +198,8 @@ class Context:
         """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
         plain = {"optimizer": "sgd", "solver": "auto", **plain_numbers(), "momentum": 0.0, "nesterov": False}
         changes = plain | changes
-        rate = TUNED * self.max_rate(**changes)
+        held = np.finfo(self.settings.data_dtype)  # a rate that training can have
+        rate = min(max(TUNED * self.max_rate(**changes), float(held.tiny)), float(held.max))
         return {**changes, "learning_rate": two_digits(rate), "schedule": Schedule()}
 
     def tails(self, settings: Settings) -> float:

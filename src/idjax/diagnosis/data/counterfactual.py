@@ -16,6 +16,11 @@ def epochs_with(context: Context, normalize: str) -> float:
     return context.epochs(**context.tuned(normalize=normalize, loss_space=space))
 
 
+def times_slower(context: Context, slow: float, fast: float) -> float:
+    """How many times as long it takes, where the faster takes an update at least."""
+    return slow / max(fast, 1 / context.rows)
+
+
 def before_and_after(context: Context, cure: str) -> tuple[float, float] | None:
     """Epochs with the best of all that comes before this cure, and with it; None where the settings have it already,
     where something simpler is fast enough, and where it is no cure.

@@ -44,12 +44,15 @@ def measure(rows: Stream, settings: Settings, budget: float | None, progress: On
     """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
 
     Raises:
-      IdjaxError: a budget that is no positive number.
+      IdjaxError: a target too small to be squared, or a budget that is no positive number.
     """
     sampled = Thinned(SAMPLE_ROWS)
     blocks = _training_blocks(rows, settings.validation_split, sampled, progress)
-    measured = measure_stream(blocks, samples=rows.target_names == rows.feature_names, check=rows.check)
-    count = measured.moments.raw.count
+    samples = settings.normalize == "sample" or rows.target_names == rows.feature_names
+    measured = measure_stream(blocks, samples=samples, check=rows.check)
+    count, targets = measured.moments.raw.count, measured.targets
+    if (targets.low < targets.high).any() and not targets.second.any():
+        raise IdjaxError(f"{rows.source}: the squares of what varies in the target underflow float64: scale it up")
     budget = float(settings.epochs if budget is None else budget)
     if not (math.isfinite(budget) and budget > 0):
         raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")

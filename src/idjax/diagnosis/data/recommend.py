@@ -15,7 +15,7 @@ from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, product
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
 from idjax.results.diagnosis import Prescription
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
 
@@ -75,7 +75,7 @@ def _epochs_and_steps(context: Context, settings: Settings) -> tuple[float, floa
 def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
     """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
     given = context.settings
-    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0}
+    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "schedule": Schedule()}
     # Weights in bfloat16 would stall: the recipes have float32 ones.
     full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
     base = dataclasses.replace(given, **linear, **full, solver="auto")
@@ -126,7 +126,8 @@ def _places(context: Context) -> list[tuple[str, str]]:
     places = [("none", "normalized"), ("center", "normalized"), ("feature", "normalized"), ("pca", "normalized")]
     if several:
         places.append(("feature", "original"))
-    if context.autoencoder and context.moments.samples is not None:
+    # Rows without deviations are given back by their means, whatever the layer says.
+    if context.autoencoder and context.moments.samples is not None and context.moments.sample_weighted.weight > 0:
         places += [("sample", "normalized"), ("sample", "original")]
     return places
 

@@ -141,7 +141,7 @@ def _inputs(spec: RunSpec) -> AdamInputs:
 def in_scalars(spec: RunSpec) -> bool:
     """Whether the mean of the inputs dominates, so that Adam is followed in a few scalars for each output."""
     train = spec.problem.train
-    if spec.settings.optimizer != "adam" or np.ptp(spec.problem.output_shares) > 0:
+    if spec.settings.optimizer != "adam" or np.ptp(spec.problem.output_shares) > 0 or not spec.problem.spectrum.rank:
         return False
     deviation = np.sqrt(np.diagonal(train.covariance_xx))
     clear = bool(np.all(np.abs(train.mean_x) >= CLEAR_MEANS * deviation))

@@ -12,6 +12,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
 from idjax.results.curve import Band
+from idjax.theory.root_finding import TINY
 from idjax.types import Progress, Weights, end_to_end, silent
 
 MANY = 200
@@ -115,6 +116,7 @@ def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"]
     if len(values) >= MANY:
         return np.percentile(values, 100 * tails, axis=0)
     # One more start falls there if logarithms are normal: at their mean ± t s √(1 + 1/k).
-    logs = np.log(np.maximum(values, NOTHING * values[:, :1]))
+    logs = np.log(np.maximum(values, np.maximum(NOTHING * values[:, :1], TINY)))
     reach = scipy.special.stdtrit(len(logs) - 1, tails) * np.sqrt(1 + 1 / len(logs))
-    return np.exp(logs.mean(axis=0) + reach[:, None] * logs.std(axis=0, ddof=1))
+    # A loss of exactly 0 in every run, which has no logarithm, is 0 in the next one too.
+    return np.where(values.any(axis=0), np.exp(logs.mean(axis=0) + reach[:, None] * logs.std(axis=0, ddof=1)), 0.0)

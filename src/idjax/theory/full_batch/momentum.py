@@ -74,9 +74,12 @@ def max_learning_rate(rates: Float[np.ndarray, "*n"], momentum: float, nesterov:
 def best_learning_rate(rates: Float[np.ndarray, "*n"], momentum: float, nesterov: bool) -> float:
     """The learning rate that learns fastest at this momentum: heavy ball 2 (1 + β)/(h₁ + h_n), Nesterov by search.
 
-    Fastest is the least of max |z| over the slowest and the fastest mode, z the eigenvalues of K.
+    Fastest is the least of max |z| over the slowest and the fastest mode, z the eigenvalues of K. inf where nothing
+    moves.
     """
     largest, smallest = _ends(rates)
+    if largest == 0:
+        return math.inf
     if not nesterov or momentum == 0:
         return 2 * (1 + momentum) / (largest + smallest)
     shares = np.geomspace(1e-3, 1.0, 2000) * max_learning_rate(rates, momentum, nesterov)
@@ -94,6 +97,8 @@ def best(rates: Float[np.ndarray, "*n"], nesterov: bool) -> Best:
     η = 4/(3 h₁ + h_n), β = (√(3κ + 1) - 2)/(√(3κ + 1) + 2), factor 1 - 2/√(3κ + 1).
     """
     largest, smallest = _ends(rates)
+    if largest == 0:
+        return Best(math.inf, 0.0, 0.0)
     if nesterov:
         root = (3 * largest / smallest + 1) ** 0.5
         return Best(4 / (3 * largest + smallest), (root - 2) / (root + 2), 1 - 2 / root)

@@ -38,7 +38,7 @@ def _margin(
     mean: Float[np.ndarray, " r"],
     batch_size: float | int,
 ) -> float:
-    """Positive where ρ < 1 + `beyond`, negative elsewhere, and 1/tr(M S) in size, (ρ' - T) S = I, ρ' = 1 + beyond.
+    """Positive where ρ < 1 + `beyond`, negative elsewhere, and λ₁/tr(M S) in size, (ρ' - T) S = I, ρ' = 1 + beyond.
 
     S has a pole at the Perron root and none at the poles of the pairs, so that this passes smoothly through 0.
     """
@@ -57,18 +57,18 @@ def _margin(
     if above > 1:  # the 2 by 2 matrix can take back one only
         return signed(False, 0.0)
     diagonal = gap_of(pull, pull)
-    noise = step**2 / batch_size
-    centre = mean**2
-    spread = noise * np.sum(eigenvalues**2 / diagonal)
-    overlap = noise * np.sum(eigenvalues * centre / diagonal)
+    # The step goes into each factor: squares of very small or large numbers alone would leave float64.
+    centre = (np.sqrt(step) * mean) ** 2
+    spread = np.sum(pull**2 / diagonal) / batch_size
+    overlap = np.sum(pull * centre / diagonal) / batch_size
     moved = centre != 0
-    focus = noise * (centre[moved] @ (1 / gap_of(pull[moved][:, None], pull[moved])) @ centre[moved])
-    # tr(M S) = level/determinant: its own part, and what the two couplings add.
-    level = np.sum(eigenvalues / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
+    focus = centre[moved] @ (1 / gap_of(pull[moved][:, None], pull[moved])) @ centre[moved] / batch_size
+    # η' tr(M S) = level/determinant: its own part, and what the two couplings add.
+    level = np.sum(pull / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
     # -2 times that of [[1 - spread, -overlap], [-overlap, -1/2 - focus]], whose negative eigenvalues count.
     negative = 1 if determinant > 0 else 2 * (0.5 - spread - focus < 0)
-    return signed(bool(above + negative == 1), float(determinant / level))
+    return signed(bool(above + negative == 1), float(pull[0] * determinant / level))
 
 
 def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
@@ -103,6 +103,8 @@ def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int)
     mean is μ in the eigenbasis. Ma, Bassily and Belkin 2018 have it for zero mean, as about tr(M)/λ₁.
     """
     eigenvalues, centre = _on_range(spectrum, mean)
+    if not len(eigenvalues):  # nothing moves
+        return 1.0
     half = 1 / float(eigenvalues[0])
 
     def stable(batch: float) -> bool:

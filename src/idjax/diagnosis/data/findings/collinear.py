@@ -15,7 +15,7 @@ Apart: unequal-scales goes away by standardising each feature. Exactly dependent
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import before_and_after
+from idjax.diagnosis.data.counterfactual import before_and_after, times_slower
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -48,6 +48,6 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs, each standardised": slow,
             "epochs, whitened": fast,
         },
-        cost=slow / fast,
+        cost=times_slower(context, slow, fast),
         fix="--normalize pca, which is undone at the output, or a direct solve",
     )

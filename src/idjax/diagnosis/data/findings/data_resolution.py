@@ -2,10 +2,10 @@
 
 Numbers near m are u(m) = 2^(⌊log2 m⌋ + 1 - digits) apart. A column that varies by a few units around a large mean has
 been rounded to a few different values, in the file or when it is cast for training, and no learning rate brings back
-what was lost.
+what was lost. The same holds of an input that varies by so little that its gradients are below the smallest number.
 
 Formula: standard deviation < 16 u(largest |x|), u of the coarser of the stored type and the one trained in; theory
-    (121).
+    (121); or standard deviation × that of the widest target < the smallest normal number of the type trained in.
 Source: Goldberg 1991
 Example: idjax diagnose timestamps.npy --dtype float32
 Fix: Subtract the mean in float64 before storing or training, or use --dtype float64 if the file has the digits.
@@ -49,7 +49,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
                 units.append(deviation / max(in_file, _unit(largest[index], trained)))
                 stored |= deviation < UNITS * in_file
     if not coarse:
-        return None
+        return _without_gradient(context)
     where = "stored" if stored else f"cast to {trained}"
     return EXPLANATION.finding(
         message=f"{listed(coarse)} {'varies' if len(coarse) == 1 else 'vary'} by {min(units):.2g} units in the last "
@@ -59,6 +59,24 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         fix="subtract the mean in float64 before storing it"
         if stored
         else "subtract the mean in float64 first, or train with --dtype float64",
+    )
+
+
+def _without_gradient(context: Context) -> Finding | None:
+    """Inputs whose gradients, the means of x times what is left of a target, are lost to underflow."""
+    stats, least = context.columns.inputs, np.finfo(context.settings.data_dtype).tiny
+    gradients = stats.deviation * context.columns.targets.deviation.max()
+    lost = (stats.low < stats.high) & (gradients < least)
+    if not lost.any() or context.settings.normalize not in ("none", "center"):
+        return None
+    names = [name for name, each in zip(context.columns.feature_names, lost, strict=True) if each]
+    trained = context.settings.data_dtype
+    return EXPLANATION.finding(
+        message=f"{listed(names)} {'varies' if len(names) == 1 else 'vary'} so little that gradients of "
+        f"{gradients[lost].max():.2g} are lost to underflow: the smallest number of {trained} is {least:.2g}",
+        evidence={"columns": names, "largest gradient": float(gradients[lost].max()), "lost when": "trained"},
+        cost=math.inf,
+        fix="divide the data by their standard deviations in float64 first, or train with --normalize feature",
     )
 
 

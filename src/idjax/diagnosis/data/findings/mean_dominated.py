@@ -13,7 +13,7 @@ Apart: unequal-scales and collinear are what is left after centring. Under Adam 
 """
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import ORDER, before_and_after, epochs_with
+from idjax.diagnosis.data.counterfactual import ORDER, before_and_after, epochs_with, times_slower
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.report.formatting import count
@@ -45,7 +45,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs at a well-chosen rate": slow,
             "epochs at a well-chosen rate, centred": fast,
         },
-        cost=slow / fast,
+        cost=times_slower(context, slow, fast),
         fix=f"--normalize {cure(context)}, which is undone at the output",
     )
 

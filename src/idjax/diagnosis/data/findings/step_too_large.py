@@ -14,6 +14,7 @@ Apart: heavy-tails is raised instead where Gaussian rows would be stable; noise-
 import math
 
 from idjax.diagnosis.data.context import TUNED, Context
+from idjax.diagnosis.data.counterfactual import times_slower
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -37,12 +38,12 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if rate >= limit:
         message = f"training diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g}"
         cost = math.inf
-    elif rate > NEAR * limit and then * 3 <= now:
+    elif rate > NEAR * limit and then * 3 <= now and math.isfinite(then):
         message = (
             f"the learning rate {rate:.3g} is so near the largest stable one, {limit:.3g}, that noise decides: "
             f"{count(now)} epochs to learn rather than {count(then)} at {better:.3g}"
         )
-        cost = now / then
+        cost = times_slower(context, now, then)
     else:
         return None
     return EXPLANATION.finding(

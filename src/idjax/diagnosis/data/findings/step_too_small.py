@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import times_slower
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -54,7 +55,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs": now,
             "epochs at the well-chosen rate": then,
         },
-        cost=now / then,
+        cost=times_slower(context, now, then),
         fix=f"--learning-rate {rate:.2g}",
     )
 

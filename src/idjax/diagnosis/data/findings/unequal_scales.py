@@ -15,7 +15,7 @@ Apart: mean-dominated goes away by centring, collinear stays after scaling. Adam
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import before_and_after
+from idjax.diagnosis.data.counterfactual import before_and_after, times_slower
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -53,6 +53,6 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs as they are or centred": slow,
             "epochs, each standardised": fast,
         },
-        cost=slow / fast,
+        cost=times_slower(context, slow, fast),
         fix="--normalize feature, which is undone at the output",
     )
