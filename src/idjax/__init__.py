@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.data import load as load
     from idjax.diagnosis.data import diagnose as diagnose
     from idjax.diagnosis.program import diagnose_model as diagnose_model
+    from idjax.diagnosis.program.diagnose_loss import diagnose_loss as diagnose_loss
     from idjax.diagnosis.program.keras import from_keras as from_keras
     from idjax.moments.moments import moments_of as moments_of
     from idjax.moments.spectrum import spectrum_of as spectrum_of
@@ -34,6 +35,7 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.results.curve import Curve as Curve
     from idjax.results.diagnosis import Diagnosis as Diagnosis
     from idjax.results.program import ModelDiagnosis as ModelDiagnosis
+    from idjax.results.program import ProgramDiagnosis as ProgramDiagnosis
     from idjax.settings import DiagnosisSettings as DiagnosisSettings
     from idjax.settings import Schedule as Schedule
     from idjax.settings import Settings as Settings

@@ -10,7 +10,7 @@ from library_programs import LIBRARY_PROGRAMS, ROWS, X, linen_scanned
 
 from idjax import IdjaxError
 from idjax.diagnosis.program.given import given_loss
-from idjax.diagnosis.program.graph import graph_of
+from idjax.diagnosis.program.inlining import graph_of
 from idjax.diagnosis.program.layers import find_layers, input_rows
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.walk import Edits, evaluate

@@ -154,8 +154,9 @@ def explain(code: str | None = None) -> int:
     """
     from idjax.diagnosis import data as diagnosis
     from idjax.diagnosis import program as models
+    from idjax.diagnosis.program import diagnose_loss
 
-    explanations = {**diagnosis.EXPLANATIONS, **models.EXPLANATIONS}
+    explanations = {**diagnosis.EXPLANATIONS, **diagnose_loss.EXPLANATIONS, **models.EXPLANATIONS}
     if code is None:
         for known in explanations.values():
             print(f"{known.code:<20} {known.kind:<12} {known.title}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from idjax.results.diagnosis import Finding, Kind
-from idjax.results.program import LayerFinding
+from idjax.results.program import LayerFinding, ProgramFinding
 from idjax.types import IdjaxError
 
 
@@ -61,6 +61,10 @@ class Explanation:
     ) -> Finding:
         """A finding of this code, and of its usual kind unless another is given."""
         return Finding(self.code, kind or self.kind, message, evidence, cost, fix, causes)
+
+    def program_finding(self, **fields: Any) -> ProgramFinding:
+        """A finding of this code in a program."""
+        return ProgramFinding(code=self.code, kind=self.kind, **fields)
 
     def layer_finding(self, **fields: Any) -> LayerFinding:
         """A finding of this code in layers of a model."""

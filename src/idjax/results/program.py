@@ -37,6 +37,19 @@ class LayerFinding(Finding):
 
 
 @dataclasses.dataclass(frozen=True)
+class ProgramFinding(Finding):
+    """A finding in a program.
+
+    where:      the user's line, as train.py:12; empty if it is in no line of theirs.
+    parameters: their paths; layers: the layers that show it, in the order of the program.
+    """
+
+    where: str = ""
+    parameters: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class LayerFacts:
     """Statistics of what one layer takes and gives, over all rows and positions that were looked at.
 
@@ -156,3 +169,26 @@ class ModelDiagnosis:
     def slow(self) -> frozenset[str]:
         """The layers that a cause names."""
         return frozenset(layer for finding in self.causes for layer in finding.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramDiagnosis:
+    """Diagnosis of a program: why training will fail or be slow, where, and what to change.
+
+    looked_at: what was looked at, in words; unseen: parameters and control flow that were not.
+    """
+
+    source: str
+    rows: int
+    parameters: int
+    loss: float
+    verdict: str
+    findings: tuple[ProgramFinding, ...]
+    looked_at: tuple[str, ...]
+    unseen: tuple[str, ...]
+    seconds: float
+
+    @property
+    def causes(self) -> tuple[ProgramFinding, ...]:
+        """The findings that decide the exit status."""
+        return tuple(finding for finding in self.findings if finding.kind == "cause")

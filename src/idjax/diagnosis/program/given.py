@@ -57,7 +57,7 @@ def given_loss(loss: Any, params: Any, args: tuple[Any, ...], has_aux: bool = Fa
         return nest(jax.tree.unflatten(tree, _put(leaves, learned, values)))
 
     def flat(values: list[Any], inputs: list[Any]) -> Any:
-        made = loss(nested(values), *jax.tree.unflatten(arg_tree, _put(arg_leaves, arrays, inputs)))
+        made: Any = loss(nested(values), *jax.tree.unflatten(arg_tree, _put(arg_leaves, arrays, inputs)))
         if has_aux and not (isinstance(made, tuple) and len(made) == 2):
             raise IdjaxError(f"has_aux: the loss returned a {type(made).__name__}: return (loss, aux)")
         return made[0] if has_aux else made
@@ -119,7 +119,7 @@ def _is_array(name: str, leaf: Any) -> bool:
 def _require_finite(found: list[tuple[Any, Any]], learned: list[int]) -> None:
     for index in learned:
         path, leaf = found[index]
-        if not jnp.isfinite(leaf).all():
+        if not np.isfinite(np.asarray(leaf, np.float32)).all():
             raise IdjaxError(f"params: {_path(path)} is not finite: give parameters from before training diverged")
 
 
@@ -133,7 +133,7 @@ def _arg_name(loss: Callable, path: Any) -> str:
         names = list(inspect.signature(loss).parameters.values())[1:]
     except (TypeError, ValueError):
         names = []
-    index, rest = path[0].idx, jax.tree_util.keystr(path[1:], simple=True, separator="/")
+    index, rest = int(getattr(path[0], "idx", 0)), jax.tree_util.keystr(path[1:], simple=True, separator="/")
     named = index < len(names) and names[index].kind is not inspect.Parameter.VAR_POSITIONAL
     name = names[index].name if named else f"args[{index}]"
     return f"{name}/{rest}" if rest else name

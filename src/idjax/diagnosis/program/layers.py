@@ -13,15 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from idjax.diagnosis.program.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.program.graph import LAYOUT, Graph, Node, Program
 from idjax.diagnosis.program.walk import is_stacked
 
 KERNELS = ("kernel", "embedding", "weight", "weights", "w", "value", "embeddings")
 """Last names of paths that say nothing which the layer's own name does not."""
-LAYOUT = frozenset(
-    ("reshape", "transpose", "convert_element_type", "broadcast_in_dim", "squeeze", "expand_dims", "copy", "rev",
-     "stop_gradient", "reduce_precision", "sharding_constraint", "optimization_barrier", "name", "copy_p")
-)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,6 +25,7 @@ class Layer:
     """One layer, of a scan with stacked parameters all of its steps.
 
     leaves:   indices of the parameters that the kernel is made of; bias: of those that are added.
+    output:   what the layer gives, its bias added.
     kernel:   which of the node's inputs is the kernel, of this shape; rows: which is what it multiplies.
     steps:    of the scan that it is in, if each has a kernel of its own; 0 if not.
     repeats:  how often it is called with one kernel, by scans around it.
@@ -40,6 +37,7 @@ class Layer:
     kind: Literal["dense", "conv", "embed"]
     leaves: tuple[int, ...]
     bias: tuple[int, ...]
+    output: int
     kernel: int
     rows: int
     shape: tuple[int, ...]
@@ -49,6 +47,17 @@ class Layer:
     steps: int
     repeats: int
     epsilon: float
+
+    @property
+    def output_axes(self) -> tuple[int, ...]:
+        """The axes of the kernel that its outputs are along."""
+        if self.kind == "conv":
+            return (self.node.params["dimension_numbers"].rhs_spec[0],)
+        if self.kind == "embed":
+            return tuple(range(1, len(self.shape)))
+        numbers = self.node.params["dimension_numbers"]
+        taken = {*numbers[0][self.kernel], *numbers[1][self.kernel]}
+        return tuple(axis for axis in range(len(self.shape)) if axis not in taken)
 
 
 def find_layers(graph: Graph, names: Sequence[str]) -> tuple[Layer, ...]:
@@ -98,12 +107,14 @@ def _layer(
     steps = lengths[-1] if lengths and is_stacked(graph, node) else 0
     dtype = graph.shapes[rows].dtype if isinstance(rows, int) else np.dtype(np.float32)
     leaves = graph.leaves(kernel)
+    bias, output = _bias(graph, program, node)
     return Layer(
         node=node,
         name=joined_name([names[leaf] for leaf in leaves]),
         kind=kind,
         leaves=leaves,
-        bias=_bias(graph, program, node),
+        bias=bias,
+        output=output,
         kernel=sides[0],
         rows=sides[1],
         shape=shape,
@@ -134,21 +145,20 @@ def joined_name(paths: Sequence[str]) -> str:
     return "/".join([*parts[0][:shared], f"{{{rest}}}" if "," in rest else rest])
 
 
-def _bias(graph: Graph, program: Program, node: Node) -> tuple[int, ...]:
-    """The parameters that are added to a layer's output."""
-    atom: Atom = node.outs[0]
-    for later in program.nodes[program.nodes.index(node) + 1 :]:
-        if atom not in later.ins:
-            continue
-        if later.primitive in ("add", "add_any"):
-            other = next((given for given in later.ins if given is not atom and given != atom), None)
+def _bias(graph: Graph, program: Program, node: Node) -> tuple[tuple[int, ...], int]:
+    """The parameters that are added to a layer's output, and what comes of that."""
+    atom = node.outs[0]
+    while len(users := program.users.get(atom, [])) == 1:
+        (later,) = users
+        if later.primitive == "add":
+            other = next((given for given in later.ins if given != atom), None)
             if other is not None and graph.is_parameter(other):
-                return graph.leaves(other)
-            return ()
+                return graph.leaves(other), later.outs[0]
+            break
         if later.primitive not in LAYOUT:
-            return ()
+            break
         atom = later.outs[0]
-    return ()
+    return (), node.outs[0]
 
 
 def _numbered(layers: Sequence[Layer]) -> list[Layer]:

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.program.given import GivenLoss, explained
-from idjax.diagnosis.program.graph import Atom, Graph, graph_of
+from idjax.diagnosis.program.graph import Atom, Graph
+from idjax.diagnosis.program.inlining import graph_of
 from idjax.types import IdjaxError
 
 WHOLE = 256

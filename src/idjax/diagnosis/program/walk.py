@@ -27,19 +27,32 @@ NO_EDITS = Edits({}, {})
 
 
 def evaluate(
-    graph: Graph, values: Sequence[Any], watchers: Mapping[Node, Watcher] | None = None, edits: Edits = NO_EDITS
+    graph: Graph,
+    values: Sequence[Any],
+    watchers: Mapping[Node, Watcher] | None = None,
+    edits: Edits = NO_EDITS,
+    shifts: Mapping[int, Any] | None = None,
 ) -> tuple[list[Any], dict[Node, Any]]:
-    """The outputs of a graph for these inputs, and what was seen at each node that is watched or edited."""
-    env = dict(graph.constants)
-    walk = _Walk(graph, env, watchers or {}, edits.edits)
+    """The outputs of a graph for these inputs, and what was seen at each node that is watched or edited.
+
+    shifts are added to values outside of scans as soon as they are made.
+    """
+    walk = _Walk(graph, dict(graph.constants), watchers or {}, edits.edits, shifts or {})
     return walk.through(graph.program, values, edits.given)
 
 
 class _Walk:
     """One evaluation; values in the body of a scan have names of their own, and see those outside of it."""
 
-    def __init__(self, graph: Graph, env: dict[int, Any], watchers: Mapping[Node, Watcher], edits: Mapping[Node, Edit]):
-        self._graph, self._env, self._watchers, self._edits = graph, env, watchers, edits
+    def __init__(
+        self,
+        graph: Graph,
+        env: dict[int, Any],
+        watchers: Mapping[Node, Watcher],
+        edits: Mapping[Node, Edit],
+        shifts: Mapping[int, Any],
+    ):
+        self._graph, self._env, self._watchers, self._edits, self._shifts = graph, env, watchers, edits, shifts
 
     def through(self, program: Program, values: Sequence[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
         env, seen = self._env, {}
@@ -60,6 +73,7 @@ class _Walk:
             if node in self._watchers:
                 seen[node] = self._watchers[node](ins, outs)
             env.update(zip(node.outs, outs, strict=True))
+            env.update({out: env[out] + self._shifts[out] for out in node.outs if out in self._shifts})
         return list(map(read, program.outs)), seen
 
     def _scan(self, node: Node, ins: list[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
@@ -75,7 +89,7 @@ class _Walk:
 
         def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
             rows, numbers = sliced
-            walk = _Walk(self._graph, dict(self._env), self._watchers, self._edits)
+            walk = _Walk(self._graph, dict(self._env), self._watchers, self._edits, {})
             numbers = shared | dict(zip(own, numbers, strict=True))
             outs, seen = walk.through(body, (*ins[:first], *carry, *rows), numbers)
             order[:] = seen

@@ -1,0 +1,153 @@
+"""Diagnosis of a loss: its graph, one pass over the rows, findings."""
+
+import dataclasses
+import time
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from idjax.diagnosis.explanation import Explanation, known_codes
+from idjax.diagnosis.program.findings import (
+    broadcast_loss,
+    constant_target,
+    dead_units,
+    no_gradient,
+    not_finite,
+    saturated_units,
+    softmax_twice,
+    symmetric_start,
+    target_scale,
+    unbounded_loss,
+    unreachable_output,
+    unused_parameters,
+    vanishing_gradient,
+)
+from idjax.diagnosis.program.given import given_loss
+from idjax.diagnosis.program.graph import BOXES
+from idjax.diagnosis.program.layers import find_layers
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.measure import measure, runner, watchers_of
+from idjax.diagnosis.program.outputs import ending
+from idjax.diagnosis.program.traced import trace
+from idjax.diagnosis.program.units import find_units
+from idjax.results.program import ProgramDiagnosis, ProgramFinding
+from idjax.types import OnProgress, Progress, silent
+
+FATAL: tuple[ModuleType, ...] = (
+    not_finite, no_gradient, broadcast_loss, softmax_twice, unreachable_output, unbounded_loss, constant_target,
+    symmetric_start, unused_parameters,
+)  # fmt: skip
+"""What makes all that is behind it meaningless."""
+SCALES: tuple[ModuleType, ...] = (target_scale, dead_units, saturated_units, vanishing_gradient)
+MODULES = (*FATAL, *SCALES)
+EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
+
+
+def diagnose_loss(
+    loss: Any,
+    params: Any,
+    *args: Any,
+    optimizer: Any = "sgd",
+    learning_rate: float | None = None,
+    has_aux: bool = False,
+    codes: Iterable[str] | None = None,
+    source: str = "",
+    progress: OnProgress = silent,
+) -> ProgramDiagnosis:
+    """Why training this loss will fail or be slow: causes with the line of the program, and what to change.
+
+    Args:
+      loss, params, args, has_aux: exactly as given to jax.value_and_grad(loss, has_aux=...)(params, *args); the
+        parameters may be any nest of arrays, a TrainState, an nnx.Module or an Equinox module.
+      optimizer: the name of one in optax, or any optax transformation.
+      learning_rate: of an optimizer that is named.
+      codes: the findings to look for; all if not given.
+      source: what the program is called in the report.
+      progress: hears of what takes long.
+
+    Returns:
+      Findings, causes first; what was looked at, and what was not.
+
+    Raises:
+      IdjaxError: where the loss cannot be called so, with what to pass instead.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> def loss(w, x, y):
+      ...     return jnp.mean((x @ w - y) ** 2)
+      >>> x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+      >>> [finding.code for finding in diagnose_loss(loss, np.ones((3, 1), np.float32), x, x.sum(1)).causes]
+      ['broadcast-loss']
+    """
+    begin = time.perf_counter()
+    wanted = known_codes(codes, EXPLANATIONS, "no finding in a program has this code")
+    context = _context(given_loss(loss, params, args, has_aux), progress)
+    findings = tuple(finding for finding in find_all(context) if finding.code in wanted)
+    progress(Progress(1, 1, "done"))
+    return ProgramDiagnosis(
+        source=source or getattr(loss, "__name__", "loss"),
+        rows=context.traced.rows,
+        parameters=sum(int(np.size(leaf)) for leaf in context.given.params),
+        loss=context.measured.loss,
+        verdict=_verdict(findings),
+        findings=findings,
+        looked_at=_looked_at(context),
+        unseen=_unseen(context),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+def _context(given: Any, progress: OnProgress) -> LossContext:
+    traced = trace(given)
+    layers = find_layers(traced.graph, given.names)
+    units, end = find_units(traced.graph, layers), ending(traced.graph, layers)
+    run = runner(traced, watchers_of(traced, layers, units, end), end.outputs)
+    return LossContext(traced, layers, units, end, run, measure(run, progress))
+
+
+def find_all(context: LossContext) -> tuple[ProgramFinding, ...]:
+    """All findings: of what makes the rest meaningless the first is the cause, and what comes later follows from it."""
+    found: tuple[ProgramFinding, ...] = ()
+    for module in MODULES:
+        fatal = [finding.code for finding in found if finding.code in _FATAL_CODES]
+        if fatal and (not context.finite or module in SCALES):
+            continue
+        new = module.find(context, found)
+        found = (*found, *(dataclasses.replace(f, kind="consequence", causes=(fatal[0],)) for f in new)) if fatal else (
+            *found, *new
+        )  # fmt: skip
+    return found
+
+
+_FATAL_CODES = frozenset(module.EXPLANATION.code for module in FATAL) - {"unused-parameters"}
+
+
+def _verdict(findings: tuple[ProgramFinding, ...]) -> str:
+    """One sentence: the first cause, or that there is none."""
+    causes = [finding for finding in findings if finding.kind == "cause"]
+    if not causes:
+        return "nothing found"
+    first = causes[0]
+    return f"{first.where}: {first.message}" if first.where else first.message
+
+
+def _looked_at(context: LossContext) -> tuple[str, ...]:
+    """The words for all that was looked at."""
+    layers, units = len(context.layers), len(context.units)
+    told = [f"loss and gradient of {context.traced.block * len(context.traced.places()) or 'all'} rows"]
+    told += [f"{layers} layer{'s' if layers != 1 else ''}"] if layers else []
+    told += [f"{units} activation{'s' if units != 1 else ''}"] if units else []
+    told += [f"{len(context.end.comparisons)} comparison(s) with targets"] if context.end.comparisons else []
+    return tuple(told)
+
+
+def _unseen(context: LossContext) -> tuple[str, ...]:
+    """Parameters in no layer, and control flow that was not looked into."""
+    used = {leaf for layer in context.layers for leaf in (*layer.leaves, *layer.bias)}
+    told = [name for index, name in enumerate(context.given.names) if index not in used]
+    told += [f"{node.primitive} ({node.where})" for node in context.graph.program.every() if node.primitive in BOXES]
+    told += [] if context.traced.rows else ["which axes are rows"]
+    told += [] if context.end.comparisons else ["targets: none are compared with outputs"]
+    return tuple(told)

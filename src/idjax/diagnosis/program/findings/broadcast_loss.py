@@ -1,0 +1,73 @@
+"""Every output is compared with every target, not with its own.
+
+Outputs of shape (N, 1) minus targets of shape (N,) are broadcast to (N, N). The best that can be learned is the mean of
+the targets for every row.
+
+Formula: an elementwise operation of outputs and targets whose result has the rows twice; permuting the targets leaves
+    the loss as it is.
+Source: NumPy's rules of broadcasting
+Example: jnp.mean((nn.Dense(1)(x) - y) ** 2) with y of shape (N,)
+Fix: Give both one shape: outputs[:, 0], or y[:, None].
+Apart: Losses between rows, as contrastive ones, compare outputs with outputs.
+"""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.graph import Atom
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.outputs import Comparison
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """The first comparison that is broadcast over the rows."""
+    for comparison in context.end.comparisons:
+        if _twice(context, comparison) and _order_does_not_matter(context, comparison):
+            return [_finding(context, comparison)]
+    return []
+
+
+def _twice(context: LossContext, comparison: Comparison) -> bool:
+    rows = context.traced.rows_of
+    a, b = rows(comparison.output), rows(comparison.target)
+    together = rows(comparison.node.outs[0])
+    return comparison.kind != "index" and len(a) == len(b) == 1 and a != b and len(together) == 2
+
+
+def _order_does_not_matter(context: LossContext, comparison: Comparison) -> bool:
+    leaves = context.argument_leaves(comparison.target)
+    if any(context.end.inputs >> (leaf + len(context.given.params)) & 1 for leaf in leaves) or not context.finite:
+        return True  # they are inputs too, and cannot be permuted alone
+    args = list(context.args)
+    order = np.random.default_rng(0).permutation(context.traced.block)
+    for leaf in leaves:
+        args[leaf] = args[leaf][order]
+    before, after = float(context.measured.first.loss), float(context.run(args).loss)
+    return math.isclose(before, after, rel_tol=1e-4, abs_tol=1e-12)
+
+
+def _finding(context: LossContext, comparison: Comparison) -> ProgramFinding:
+    shapes = [context.told_shape(_before(context, atom)) for atom in (comparison.output, comparison.target)]
+    result = context.told_shape(comparison.node.outs[0])
+    return EXPLANATION.program_finding(
+        message=f"outputs of shape {shapes[0]} against targets of shape {shapes[1]} are broadcast to {result}: "
+        "each output is compared with every target, and the best answer is their mean",
+        evidence={"outputs": shapes[0], "targets": shapes[1], "compared": result},
+        cost=math.inf,
+        fix="give both one shape, such as outputs.squeeze(-1) or targets[:, None]",
+        where=comparison.node.where,
+    )
+
+
+def _before(context: LossContext, atom: Atom) -> Atom:
+    """The value before it was given further axes."""
+    node = context.graph.program.makers.get(atom) if isinstance(atom, int) else None
+    while node is not None and node.primitive in ("broadcast_in_dim", "reshape", "convert_element_type"):
+        atom = node.ins[0]
+        node = context.graph.program.makers.get(atom) if isinstance(atom, int) else None
+    return atom

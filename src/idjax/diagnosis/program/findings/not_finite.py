@@ -1,0 +1,67 @@
+"""The loss or its gradient is not a finite number.
+
+One equation makes infinity or NaN out of finite numbers, such as the logarithm of 0, a division by 0 or an exponential
+that overflows. All parameters are NaN after one step.
+
+Formula: the first equation that gives NaN or infinity for finite inputs, among those that the loss is made of; for a
+    gradient, backwards.
+Source: IEEE 754
+Example: jnp.log(probabilities), where one of them is 0
+Fix: Work with logits and a loss that takes them, or keep the argument away from where the function has no value.
+Apart: Infinities that are masked out, as in attention, are not reported while loss and gradient are finite.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.findings import unreachable_output
+from idjax.diagnosis.program.graph import Node
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.probe import gradient_culprit, value_culprit
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+FIXES = {
+    "log": "take the logarithm of what is above 0 (log_softmax of logits, log1p, or jnp.maximum before the log)",
+    "div": "keep the denominator away from 0",
+    "sqrt": "add a small number under the root: its slope at 0 is infinite",
+    "rsqrt": "add a small number under the root",
+    "exp": "take smaller numbers to the exponential: scale the inputs, or use logsumexp",
+    "pow": "keep the base above 0",
+}
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """The first equation that is not finite, of the arguments, the values or the derivatives."""
+    if context.finite or unreachable_output.find(context, found):
+        return []
+    for name, leaf, holds in zip(context.given.arg_names, context.given.args, context.traced.holds, strict=True):
+        values = np.asarray(leaf) if not hasattr(leaf, "dtype") or leaf.dtype.kind == "f" else None
+        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1)) if holds else []
+            return [_told(f"{name} is not finite{_rows(bad)}", "", f"drop or repair those rows of {name}", bad)]
+    if not math.isfinite(context.measured.loss):
+        node, what, bad = value_culprit(context.traced, context.args)
+        return [_of(context, node, f"gives {what}", bad)] if node is not None else []
+    node = gradient_culprit(context.traced, context.args)
+    return [_of(context, node, "has a derivative that is not finite", [])] if node is not None else []
+
+
+def _of(context: LossContext, node: Node, what: str, bad: Any) -> ProgramFinding:
+    name = context.names_of(node)
+    fix = FIXES.get(node.primitive, f"look at what goes into {name}")
+    return _told(f"{name} {what}{_rows(bad)}", node.where, fix, bad)
+
+
+def _told(message: str, where: str, fix: str, bad: Any) -> ProgramFinding:
+    evidence = {"rows": [str(row) for row in bad]} if len(bad) else {}
+    return EXPLANATION.program_finding(message=message, evidence=evidence, cost=math.inf, fix=fix, where=where)
+
+
+def _rows(bad: Any) -> str:
+    if not len(bad):
+        return ""
+    return f" in row{'s' if len(bad) > 1 else ''} {', '.join(map(str, bad[:5]))}{' and more' if len(bad) > 5 else ''}"

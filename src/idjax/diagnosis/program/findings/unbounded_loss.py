@@ -1,0 +1,87 @@
+"""The loss has no minimum: it falls without end as the outputs grow.
+
+A loss that is linear in the outputs, or one that is to be maximised with its sign forgotten, is made smaller by larger
+outputs, whatever the targets are. It falls and falls, and nothing is learned.
+
+Formula: moved against its gradient by 100 and by 1,000 times their size, outputs lower the loss in proportion or more.
+Source: the definition of cross-entropy, -Σ y log softmax(z)
+Example: -jnp.mean(jnp.sum(outputs * one_hot, -1)), where log_softmax is missing
+Fix: log_softmax of the outputs first; or the minus sign.
+Apart: Losses without targets, as of critics, and ones weighted by signed rewards are meant to be so.
+"""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.graph import Node
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.outputs import is_logarithm
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+FAR = (100.0, 1000.0)
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """Whether moving the outputs far down the slope goes on lowering the loss."""
+    if not context.finite or not context.end.comparisons or _is_meant(context):
+        return []
+    start = context.measured.first
+    slopes = {atom: np.asarray(slope, np.float64) for atom, slope in start.slopes.items()}
+    size = sum(slope.size for slope in slopes.values())
+    steep = math.sqrt(sum(float((slope**2).sum()) for slope in slopes.values()) / max(1, size))
+    if not steep > 0:
+        return []
+    fall = steep * size
+    scale = max([1.0, *(size for comparison in context.end.comparisons for size in context.size_of(comparison))])
+    falls, ends = [], {}
+    for times in FAR:
+        shifts = {atom: (-times * scale * slope / steep).astype(np.float32) for atom, slope in slopes.items()}
+        made = context.run(context.args, shifts)
+        falls.append(float(start.loss) - float(made.loss))
+        ends = made.slopes
+    if not all(there >= 0.5 * fall * times * scale for there, times in zip(falls, FAR, strict=True)):
+        return []
+    return [_finding(context, all(np.allclose(ends[atom], slope, rtol=1e-3) for atom, slope in slopes.items()), falls)]
+
+
+def _is_meant(context: LossContext) -> bool:
+    """Whether labels or weights of both signs multiply the outputs, or targets are no probabilities."""
+    for comparison in context.end.comparisons:
+        if comparison.kind != "product":
+            continue
+        targets = context.compared(comparison)[1]
+        if (targets < 0).any() or (is_logarithm(context.graph, comparison.output) and (targets > 1).any()):
+            return True
+    return any(_is_signed(context, node) for node in context.graph.program.nodes if node.primitive == "mul")
+
+
+def _is_signed(context: LossContext, node: Node) -> bool:
+    """Whether this weighs what was learned by an argument of both signs that is no input of a layer."""
+    graph = context.graph
+    if sum(map(graph.is_learned, node.ins)) != 1:
+        return False
+    weights = [atom for atom in node.ins if graph.is_data(atom) and not graph.is_learned(atom)]
+    leaves = context.argument_leaves(weights[0]) if weights else []
+    compared = [leaf for comparison in context.end.comparisons for leaf in context.argument_leaves(comparison.target)]
+    arrays = [np.asarray(context.given.args[leaf]) for leaf in leaves if leaf not in compared]
+    return any(array.dtype.kind == "f" and (array < 0).any() and (array > 0).any() for array in arrays)
+
+
+def _finding(context: LossContext, linear: bool, falls: list[float]) -> ProgramFinding:
+    comparison = context.end.comparisons[0]
+    why = "it is linear in the outputs" if linear else "larger errors make it smaller"
+    fix = (
+        "take log_softmax of the outputs before they meet the labels"
+        if linear
+        else ("minimise its negative: change the sign of the loss")
+    )
+    return EXPLANATION.program_finding(
+        message=f"the loss has no minimum: {why}",
+        evidence={"fall of the loss, outputs moved by 100 times their size": falls[0], "by 1,000 times": falls[1]},
+        cost=math.inf,
+        fix=fix,
+        where=comparison.node.where,
+    )

@@ -1,0 +1,103 @@
+"""The targets are outside of what the outputs can be.
+
+A sigmoid gives 0 to 1, a tanh -1 to 1, a ReLU nothing below 0. Targets beyond are never reached; outputs are driven to
+their end, where the slope is 0. A cross-entropy of targets outside [0, 1] has no minimum, and a label that is no class
+is nowhere in the outputs.
+
+Formula: of the squared deviation of the targets at least 5% beyond the range of the output; for a cross-entropy targets
+    outside [0, 1]; labels below 0 or from the number of classes on.
+Source: Bishop 1995, section 6.6
+Example: jnp.mean((nn.sigmoid(outputs) - y) ** 2) with y of 0 to 100
+Fix: Divide the targets into the range, or leave the activation out; number the classes from 0.
+Apart: target-scale is about outputs that can get there, but have a long way to go.
+"""
+
+import math
+
+import numpy as np
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.graph import origin
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.outputs import Comparison, activation, is_logarithm
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+BEYOND = 0.05
+SLACK = 1e-3
+"""Of a target's range: what lies beyond by less is rounding."""
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """The first comparison with targets out of reach."""
+    for comparison in context.end.comparisons:
+        outputs, targets = context.compared(comparison)
+        if not targets.size or not np.isfinite(targets).all():
+            continue
+        finding = {"difference": _of_range, "product": _of_probabilities, "index": _of_classes}[comparison.kind](
+            context, comparison, outputs, targets
+        )
+        if finding is not None:
+            return [finding]
+    return []
+
+
+def _of_range(
+    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
+) -> ProgramFinding | None:
+    bounded = activation(context.graph, comparison.output)
+    if bounded is None:
+        return None
+    name, low, high, _ = bounded
+    beyond = targets - np.clip(targets, low, high)
+    spread = float(np.mean((targets - targets.mean()) ** 2))
+    if float(np.mean(beyond**2)) < BEYOND * spread or np.abs(beyond).max() <= SLACK * max(1.0, np.abs(targets).max()):
+        return None
+    reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} and above"
+    return _finding(
+        comparison, f"the targets go from {targets.min():.3g} to {targets.max():.3g}, and the {name} gives {reach}",
+        float(np.mean(beyond != 0)), f"bring the targets to {reach}, or leave the {name} out at the output",
+    )  # fmt: skip
+
+
+def _of_probabilities(
+    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
+) -> ProgramFinding | None:
+    if not is_logarithm(context.graph, comparison.output):
+        return None
+    made = origin(context.graph.program, comparison.target)
+    if made is not None and made.primitive == "eq" and targets.ndim > 1:
+        lost = targets.reshape(-1, targets.shape[-1]).sum(-1) == 0
+        if not lost.any():
+            return None
+        text = (
+            f"{lost.mean():.0%} of the labels are none of the {targets.shape[-1]} classes, 0 to {targets.shape[-1] - 1}"
+        )
+        return _finding(
+            comparison, text, float(lost.mean()), "number the classes from 0, or give the output more units"
+        )
+    beyond = (targets < -SLACK) | (targets > 1 + SLACK)
+    if not beyond.any():
+        return None
+    text = f"a cross-entropy takes targets of 0 to 1, and these go from {targets.min():.3g} to {targets.max():.3g}"
+    scale = f"divide the targets by {targets.max():.3g}" if targets.min() >= 0 else "bring the targets to 0 to 1"
+    return _finding(comparison, text, float(beyond.mean()), scale)
+
+
+def _of_classes(
+    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
+) -> ProgramFinding | None:
+    labels = context.label_values(comparison)
+    classes = outputs.shape[-1]
+    if labels is None or (labels.min() >= -classes and labels.max() < classes and labels.min() >= 0):
+        return None
+    beyond = (labels < 0) | (labels >= classes)
+    text = f"labels go from {labels.min()} to {labels.max()}, and the output has {classes} classes, 0 to {classes - 1}"
+    return _finding(comparison, text, float(beyond.mean()), "number the classes from 0, or give the output more units")
+
+
+def _finding(comparison: Comparison, message: str, share: float, fix: str) -> ProgramFinding:
+    return EXPLANATION.program_finding(
+        message=message, evidence={"share of the targets out of reach": share}, cost=math.inf, fix=fix,
+        where=comparison.node.where,
+    )  # fmt: skip

@@ -1,0 +1,116 @@
+"""The context of a diagnosis: a loss, its graph, and what was measured in one pass over the rows."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from idjax.diagnosis.program.given import GivenLoss
+from idjax.diagnosis.program.graph import Atom, Graph, Node
+from idjax.diagnosis.program.layers import Layer
+from idjax.diagnosis.program.measure import MeasuredLoss, Runner
+from idjax.diagnosis.program.outputs import Comparison, Ending
+from idjax.diagnosis.program.traced import Traced
+from idjax.diagnosis.program.units import Unit
+
+NO_GRADIENT = 1e-14
+"""Largest gradient that rounding can make of 0."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LossContext:
+    """The program that findings ask about: graph, layers, units and ending, and what they were measured to be."""
+
+    traced: Traced
+    layers: tuple[Layer, ...]
+    units: tuple[Unit, ...]
+    end: Ending
+    run: Runner
+    measured: MeasuredLoss
+    optimizer: Any = None
+
+    @property
+    def given(self) -> GivenLoss:
+        """The loss as it was given."""
+        return self.traced.given
+
+    @property
+    def graph(self) -> Graph:
+        """Its graph."""
+        return self.traced.graph
+
+    @functools.cached_property
+    def args(self) -> list[Any]:
+        """The arguments of the first block."""
+        return next(iter(self.traced.blocks()))
+
+    @functools.cached_property
+    def kernels(self) -> tuple[int, ...]:
+        """The parameters that kernels are made of."""
+        return tuple(dict.fromkeys(leaf for layer in self.layers for leaf in layer.leaves))
+
+    @functools.cached_property
+    def finite(self) -> bool:
+        """Whether loss and gradient are."""
+        slopes = [np.asarray(slope) for slope in self.measured.gradient]
+        return bool(np.isfinite(self.measured.loss)) and all(np.isfinite(slope).all() for slope in slopes)
+
+    def is_still(self, leaf: int) -> bool:
+        """Whether a parameter has no gradient in any row."""
+        return float(np.abs(np.asarray(self.measured.gradient[leaf])).max(initial=0.0)) <= NO_GRADIENT
+
+    def layer_names(self, leaves: Sequence[int]) -> tuple[str, ...]:
+        """The layers whose kernels these parameters are."""
+        return tuple(layer.name for layer in self.layers if set(layer.leaves) & set(leaves))
+
+    def argument_leaves(self, atom: Atom) -> list[int]:
+        """Which of the arguments with rows a value depends on."""
+        bits = (self.graph.bits(atom) & self.graph.data) >> len(self.given.params)
+        return [index for index in range(len(self.given.args)) if bits >> index & 1]
+
+    @functools.cached_property
+    def _compared(self) -> dict[Node, tuple[np.ndarray, np.ndarray]]:
+        kept = {}
+        for comparison in self.end.comparisons:
+            blocks = self.measured.seen.get(comparison.node)
+            if blocks is not None:
+                pairs = zip(*((np.atleast_1d(np.asarray(value)) for value in block) for block in blocks), strict=True)
+                outputs, targets = (np.concatenate(list(values)) for values in pairs)
+                maker = self.graph.program.makers.get(comparison.target)
+                negated = comparison.kind == "product" and maker is not None and maker.primitive == "neg"
+                kept[comparison.node] = outputs, -targets if negated else targets
+        return kept
+
+    def compared(self, comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
+        """The outputs and the targets that are compared in a node, of all blocks; empty where they are too many."""
+        nothing = np.zeros((0, 1), np.float32)
+        outputs, targets = self._compared.get(comparison.node, (nothing, nothing))
+        return outputs.astype(np.float64), targets.astype(np.float64)
+
+    def size_of(self, comparison: Comparison) -> tuple[float, float]:
+        """Root mean square of outputs and of targets."""
+        outputs, targets = (values[np.isfinite(values)] for values in self.compared(comparison))
+        if not outputs.size or not targets.size:
+            return 1.0, 1.0
+        return float(np.sqrt(np.mean(outputs**2))), float(np.sqrt(np.mean(targets**2)))
+
+    def label_values(self, comparison: Comparison) -> np.ndarray | None:
+        """The labels that an index picks by, as they were given: one argument of whole numbers."""
+        leaves = self.argument_leaves(comparison.target)
+        labels = np.asarray(self.given.args[leaves[0]]) if len(leaves) == 1 else None
+        if labels is None or labels.dtype.kind not in "iu" or leaves[0] in self.argument_leaves(comparison.output):
+            return None
+        return labels
+
+    def told_shape(self, atom: Atom) -> str:
+        """A shape in words, with the user's own number of rows."""
+        rows = self.traced.rows_of(atom)
+        sizes = [self.traced.rows if axis in rows else size for axis, size in enumerate(self.graph.shape(atom))]
+        return f"({', '.join(map(str, sizes))}{',' if len(sizes) == 1 else ''})"
+
+    def names_of(self, node: Node) -> str:
+        """The name of an operation, as its user knows it."""
+        known = {"div": "a division", "log": "a logarithm", "exp": "an exponential", "sqrt": "a root"}
+        return known.get(node.primitive, node.calls[-1] if node.calls else node.primitive)

@@ -1,0 +1,132 @@
+"""One compiled pass over the rows: the loss, its gradient, and what is watched on the way."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from idjax.diagnosis.program.given import explained
+from idjax.diagnosis.program.graph import Node
+from idjax.diagnosis.program.layers import Layer, input_rows
+from idjax.diagnosis.program.outputs import Ending
+from idjax.diagnosis.program.traced import Traced
+from idjax.diagnosis.program.units import Unit, watch_unit
+from idjax.diagnosis.program.walk import Watcher, evaluate
+from idjax.types import OnProgress, Progress
+
+SAMPLE = 1024
+"""Vectors that are kept of what goes into a layer."""
+MOST_VALUES = 2**22
+"""Numbers of an output that are kept in a block."""
+
+
+class Pass(NamedTuple):
+    """Of one block: the loss, its gradient by parameters and by shifts of the outputs, what was seen."""
+
+    loss: Any
+    gradient: list[Any]
+    slopes: dict[int, Any]
+    seen: dict[Node, Any]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Runner:
+    """The program, compiled once: called with the arguments of a block, and what is added to the outputs."""
+
+    traced: Traced
+    compiled: Any
+    zeros: dict[int, Any]
+
+    def __call__(self, args: list[Any], shifts: Mapping[int, Any] | None = None) -> Pass:
+        """One pass over a block."""
+        with explained():
+            return Pass(*self.compiled(self.traced.given.params, args, self.zeros | dict(shifts or {})))
+
+
+def runner(traced: Traced, watchers: Mapping[Node, Watcher], outputs: Sequence[int]) -> Runner:
+    """The program compiled with its gradient and its watchers."""
+    graph, loss = traced.graph, traced.given.loss
+
+    def total(params: list[Any], shifts: dict[int, Any], args: list[Any]) -> Any:
+        outs, seen = evaluate(graph, [*params, *args], watchers, shifts=shifts)
+        return outs[0], jax.lax.stop_gradient(seen)
+
+    @jax.jit
+    def run(params: list[Any], args: list[Any], shifts: dict[int, Any]) -> Any:
+        (value, seen), (slope, slopes) = jax.value_and_grad(total, (0, 1), has_aux=True)(params, shifts, args)
+        if graph.overruled:  # the user's own rules, in place of what they were inlined to
+            slope = jax.grad(loss)(params, args)
+        return value, slope, slopes, seen
+
+    zeros = {atom: np.zeros(graph.shape(atom), graph.shapes[atom].dtype) for atom in outputs}
+    return Runner(traced, run, zeros)
+
+
+def watch_layer(layer: Layer, blocks: int) -> Watcher:
+    """Some of the vectors that go into a layer, statistics of all of them by channel, and the size of the kernel."""
+    most = max(8, -(-SAMPLE // (blocks * layer.repeats)))
+
+    def watch(ins: list[Any], outs: list[Any]) -> dict[str, Any]:
+        kernel = ins[layer.kernel].astype(jnp.float32)
+        told = {"kernel": jnp.sqrt(jnp.mean(kernel**2))}
+        if layer.kind == "embed":
+            tokens = ins[layer.rows][..., 0].ravel()
+            return told | {"counts": jnp.zeros(layer.inputs, jnp.int32).at[tokens].add(1)}
+        rows, channels = (part.astype(jnp.float32) for part in input_rows(layer, ins[layer.rows], most))
+        mean = channels.mean(0)
+        return told | {
+            "rows": rows,
+            "mean": mean,
+            "second": jnp.mean((channels - mean) ** 2, 0),
+            "low": channels.min(0),
+            "high": channels.max(0),
+        }
+
+    return watch
+
+
+class MeasuredLoss(NamedTuple):
+    """Of all blocks: the mean loss and gradient, and what was seen in each block at each node."""
+
+    loss: float
+    gradient: list[Any]
+    first: Pass
+    seen: dict[Node, list[Any]]
+
+
+def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
+    """One pass over the blocks."""
+    total, gradient, first = 0.0, None, None
+    seen: dict[Node, list[Any]] = {}
+    count = len(run.traced.places())
+    for index, args in enumerate(run.traced.blocks()):
+        progress(Progress(index, count, "rows"))
+        made = run(args)
+        first = first or made
+        total += float(made.loss) / count
+        added = made.gradient if count == 1 else [slope / count for slope in made.gradient]
+        gradient = added if gradient is None else jax.tree.map(jnp.add, gradient, added)
+        for node, value in made.seen.items():
+            seen.setdefault(node, []).append(jax.tree.map(np.asarray, value))
+    assert first is not None
+    assert gradient is not None
+    return MeasuredLoss(total, gradient, first, seen)
+
+
+def watchers_of(traced: Traced, layers: Sequence[Layer], units: Sequence[Unit], end: Ending) -> dict[Node, Watcher]:
+    """All that is watched in a pass; of comparisons what is compared, as far as it is small."""
+    blocks = len(traced.places())
+    watchers: dict[Node, Watcher] = {layer.node: watch_layer(layer, blocks) for layer in layers}
+    watchers |= {unit.node: watch_unit(unit, traced) for unit in units}
+
+    def compared(output: int, target: int) -> Watcher:
+        return lambda ins, outs: (ins[output], ins[target])
+
+    for comparison in end.comparisons:
+        ins = comparison.node.ins
+        if all(np.prod(traced.graph.shape(atom)) <= MOST_VALUES for atom in (comparison.output, comparison.target)):
+            watchers[comparison.node] = compared(ins.index(comparison.output), ins.index(comparison.target))
+    return watchers
