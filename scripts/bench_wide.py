@@ -29,9 +29,9 @@ ROWS = 20_000
 FILE_ROWS = 100_000
 
 
-def rows_of(rows: int, columns: int) -> np.ndarray:
+def rows_of(rows: int, columns: int, seed: int = 0) -> np.ndarray:
     """Rows around a mean of 1, scales falling from 1 to 0.03."""
-    rng, scales = np.random.default_rng(0), np.geomspace(1, 0.03, columns)
+    rng, scales = np.random.default_rng(seed), np.geomspace(1, 0.03, columns)
     x = np.empty((rows, columns), np.float32)
     for first in range(0, rows, 1000):
         x[first : first + 1000] = rng.normal(size=(len(x[first : first + 1000]), columns)) * scales + 1
@@ -112,7 +112,7 @@ def table_of_file(columns: int, threads: int) -> None:
         path = Path(folder) / "wide.npy"
         file = np.lib.format.open_memmap(path, "w+", np.float32, (FILE_ROWS, columns))
         for first in range(0, FILE_ROWS, 1000):
-            file[first : first + 1000] = rows_of(1000, columns)
+            file[first : first + 1000] = rows_of(1000, columns, first)
         file.flush()
         del file
         got = in_a_process(threads, "--file", str(path))

@@ -88,17 +88,18 @@ def quadratic_form(
     its shape).
     """
     share = output_weights / len(output_weights)
-    weighted = coefficients * share
     if groups == 1:
+        weighted = coefficients * share
         if np.count_nonzero(rows.gram) == np.count_nonzero(np.diagonal(rows.gram)):
             matrix = np.diagonal(rows.gram) * np.sum(weighted * coefficients, axis=-1)[..., None, :]
         else:
-            matrix = rows.gram * (weighted @ coefficients.swapaxes(-1, -2))
+            root = coefficients * np.sqrt(share)
+            matrix = rows.gram * (root @ root.swapaxes(-1, -2))
         linear = np.sum(rows.slopes * weighted, axis=-1)[..., None, :]
         shape = np.ones_like(linear)
     else:
         matrix = rows.gram
-        linear = (rows.slopes * weighted).swapaxes(-1, -2)
+        linear = (rows.slopes * coefficients * share).swapaxes(-1, -2)
         shape = (coefficients * np.sqrt(share)).swapaxes(-1, -2)
     return Quadratic(np.asarray(rows.residual @ share), linear, shape, matrix)
 
@@ -106,5 +107,11 @@ def quadratic_form(
 def evaluate(form: Quadratic, factors: Float[np.ndarray, "*t g n"]) -> Float[np.ndarray, "*s"]:
     """The loss at the given shrink factors d: (t,), or (k, t) for a form of coefficients (k, 1, n, q)."""
     shaped = factors * form.shape
-    bent = form.matrix * shaped if form.matrix.shape[-2] == 1 else shaped @ form.matrix
+    if form.matrix.shape[-2] == 1:
+        bent = form.matrix * shaped
+    elif shaped.shape[-2] == 1:  # all steps in one product
+        matrix = form.matrix.reshape(*form.matrix.shape[:-3], *form.matrix.shape[-2:])
+        bent = (shaped[..., 0, :] @ matrix)[..., None, :]
+    else:
+        bent = shaped @ form.matrix
     return np.sum(2 * form.linear * factors + bent * shaped, axis=(-2, -1)) + form.constant

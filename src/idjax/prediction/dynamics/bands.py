@@ -1,6 +1,7 @@
 """95% bands of the losses of a run: over the random starts of the weights and, for SGD, over the orders of the rows."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -38,7 +39,9 @@ def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
     drawn = spec.settings.start in (INITIALIZERS if spec.layers else ("glorot",))
     runs = _on_rows(spec, drawn) if spec.layers and not spec.full_batch else None
     found = runs or (_from_other_starts(spec, trajectory) if drawn else [own])
-    if found is None or (spread is None and len(found) == 1):
+    if found is None:
+        return Bands(notes=("no 95% band, left out for its cost: it takes the losses from other starts",))
+    if spread is None and len(found) == 1:
         return Bands()
     if runs and (lost := sum(not np.isfinite(run.train).all() for run in runs)):
         return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows diverge, so that there is no band",))
@@ -79,30 +82,44 @@ def _on_rows(spec: RunSpec, drawn: bool) -> list[Losses] | None:
 
 def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
     """Losses of MANY other starts in closed form, or of FEW that are followed; None beyond the budget."""
-    found = trajectory.ensemble([] if spec.layers else [one.start for one in _others(spec, MANY)])
+    found = trajectory.ensemble(() if spec.layers else _Kernels(spec, MANY))
     if isinstance(found, list):
         return found
-    others = _others(spec, FEW)
     if found is NoEnsemble.BEYOND_BUDGET or products_of(spec) * FEW > budget.FOLLOWED:
         return None
     losses = []
-    for done, other in enumerate(others):
+    for done, other in enumerate(_others(spec, FEW)):
         spec.progress(Progress(done, FEW, "the band, from other starts"))
         losses.append(trajectory_for(other._replace(beyond=False, progress=silent)).losses(spec.epochs))
     return losses
 
 
 def _others(spec: RunSpec, count: int) -> list[RunSpec]:
-    """The run from other draws of its start: of all layers, or of one kernel of Glorot and Bengio (2010)."""
-    settings, problem = spec.settings, spec.problem
-    inputs, outputs = problem.train.inputs, problem.train.outputs
-    if spec.layers:
-        seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
-        drawn = [start_layers(settings.start, (inputs, *settings.hidden, outputs), int(seed)) for seed in seeds]
-        return [spec._replace(start=end_to_end(layers), layers=layers) for layers in drawn]
-    limit, draws = np.sqrt(6 / (inputs + outputs)), np.random.default_rng(settings.seed)
-    kernels = (draws.uniform(-limit, limit, (inputs, outputs)) for _ in range(count))
-    return [spec._replace(start=problem.enter(Weights(kernel, np.zeros(outputs)))) for kernel in kernels]
+    """The run from other draws of its start, of all layers or of one kernel."""
+    if not spec.layers:
+        return [spec._replace(start=start) for start in _Kernels(spec, count)]
+    settings, train = spec.settings, spec.problem.train
+    seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
+    drawn = [start_layers(settings.start, (train.inputs, *settings.hidden, train.outputs), int(seed)) for seed in seeds]
+    return [spec._replace(start=end_to_end(layers), layers=layers) for layers in drawn]
+
+
+class _Kernels(Sequence[Weights]):
+    """Random starts of one layer, of Glorot and Bengio (2010), drawn as they are asked for: wide ones fill memories."""
+
+    def __init__(self, spec: RunSpec, count: int):
+        self._problem, self._seed, self._count = spec.problem, spec.settings.seed, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        shape = inputs, outputs = self._problem.train.inputs, self._problem.train.outputs
+        draws, limit = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs))
+        draws.bit_generator.advance(index * inputs * outputs)  # type: ignore[attr-defined]
+        return self._problem.enter(Weights(draws.uniform(-limit, limit, shape), np.zeros(outputs)))
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

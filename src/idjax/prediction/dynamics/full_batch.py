@@ -23,9 +23,11 @@ class FullBatchTrajectory(Trajectory):
 
     def __init__(self, spec: RunSpec):
         self._spec = spec
-        self._judged, self._validation, self._power = spec.judged(), spec.validation(), spec.power()
-        self._rates = spec.problem.rates
-        settings = spec.settings
+        problem, settings = spec.problem, spec.settings
+        self._validation, self._power, self._rates = spec.validation(), spec.power(), problem.rates
+        alike = problem.on_judged is problem.on_validation
+        alike = alike and np.array_equal(problem.judged_weights, problem.output_weights)
+        self._judged = self._validation if alike and self._validation is not None else spec.judged()
         self.how = "full-batch gradient descent, exact"
         if settings.momentum:
             self.how = f"full batch with {'Nesterov ' if settings.nesterov else ''}momentum, exact"

@@ -44,7 +44,7 @@ class MinibatchTrajectory(Trajectory):
         seen = [problem.on_train, problem.on_validation or problem.on_train, problem.on_judged]
         forms = list(dict.fromkeys(map(id, seen)))
         self._train, self._validation, self._judged = (forms.index(id(rows)) for rows in seen)
-        grams = np.stack([next(rows.gram for rows in seen if id(rows) == form) for form in forms])
+        grams = [next(rows.gram for rows in seen if id(rows) == form) for form in forms]
         noise = problem.on_train.residual
         settings, eigenvalues = spec.settings, problem.spectrum.eigenvalues
         # Twice where the error is judged with other weights of the outputs than the loss has.
@@ -58,7 +58,7 @@ class MinibatchTrajectory(Trajectory):
             kicks = [float(share[outputs] @ noise[outputs]) for share in shares]
             decay = rate / (1 - settings.momentum) * eigenvalues * spec.steps
             unseen = minibatch.unseen_rows(decay, rate, eigenvalues, spec.mean_batch, spec.rows)
-            expectation = Expectation(spec.updates(rate), np.stack(seconds), np.array(kicks), grams, in_the_run)
+            expectation = Expectation(spec.updates(rate), seconds, np.array(kicks), grams, in_the_run)
             self._parts.append(_GroupMoments(expectation, kicks[0], unseen))
         how = "SGD" if not settings.momentum else f"{'Nesterov ' if settings.nesterov else ''}momentum"
         self.how = f"{how}, exact in expectation over the batches (Gaussian rows, shuffled epochs to second order)"
@@ -121,7 +121,7 @@ class MinibatchTrajectory(Trajectory):
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""
-        forms = np.stack([np.diag(mask * self._spec.problem.spectrum.eigenvalues) for mask in masks])
+        forms = [np.diag(mask * self._spec.problem.spectrum.eigenvalues) for mask in masks]
         expectations = [part.expectation.of(forms) for part in self._parts]
 
         def power(index: int, steps: np.ndarray) -> np.ndarray:

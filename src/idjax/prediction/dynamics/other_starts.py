@@ -1,5 +1,6 @@
 """The losses of a linear recursion from other starts, which the mean of the weights tells; docs/theory.md (133)."""
 
+import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -28,18 +29,22 @@ def from_other_starts(
     Label noise adds the same from every start, what `losses_of` says of the optimum; all else is what the means make of
     it, times what the run's `own` losses are of those of its means.
     """
-    modes, count = spec.problem.rates.size, len(starts) * spec.settings.epochs
-    if count > budget.LOSSES or count * modes * (spec.problem.spectrum.eigenvalues.size + 2) > budget.ENSEMBLE:
-        return NoEnsemble.BEYOND_BUDGET
     problem, epochs = spec.problem, spec.epochs
+    modes, count, numbers = problem.rates.size, len(starts) * len(epochs), spec.start.stacked.size
+    # Of every epoch, and of every start: its coefficients, and what it bends the moments of each of the rows with.
+    n = problem.spectrum.eigenvalues.size
+    products = count * modes * (n + 2) + len(starts) * n * numbers * (1 + 2 * (problem.groups == 1))
+    if count > budget.LOSSES or products > budget.ENSEMBLE:
+        return NoEnsemble.BEYOND_BUDGET
     size = max(1, budget.NUMBERS_AT_ONCE // modes)
     parts = [means(epochs[first : first + size]) for first in range(0, len(epochs), size)]
     ends, squares = map(np.concatenate, zip(*parts, strict=True))
-    size = max(1, size // (len(epochs) + problem.spectrum.eigenvalues.size))
+    size = max(1, budget.NUMBERS_AT_ONCE // (modes * (len(epochs) + n) + numbers))
+    drawn = iter(starts)
     there = [
         each
-        for first in range(0, len(starts), size)
-        for each in _of_means(problem, starts[first : first + size], ends, squares)
+        for chosen in iter(lambda: list(itertools.islice(drawn, size)), [])
+        for each in _of_means(problem, chosen, ends, squares)
     ]
     if own is None or losses_of is None:
         return [Losses(*map(np.add, *pair)) for pair in there]

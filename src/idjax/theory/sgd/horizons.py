@@ -6,21 +6,24 @@ docs/theory.md, section 10.
 """
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
 from idjax.theory.sgd.minibatch import (
+    Matrices,
+    Pairs,
     Second,
     Updates,
     expected,
     iterated,
+    pairs_in_parts,
     pairs_of,
-    pairs_read,
     unpacked,
 )
-from idjax.theory.sgd.resolvent import TransformOfForms, transform_of_state
+from idjax.theory.sgd.resolvent import SeenPairs, TransformOfForms, transform_of_state
 
 STEPS_AT_ONCE = 10_000
 """Horizons read at once."""
@@ -36,25 +39,21 @@ class Expectation:
 
     Args:
       rule: updates, stable in mean square.
-      starts: second moments of the error at the start, (s, n, n), for s starts at once.
+      starts: second moments of the error at the start, (n, n), of s starts at once.
       noise: Σ_j σ_j² over the outputs that each start is summed over.
-      forms: quadratic forms Q (k, n, n).
+      forms: k quadratic forms Q, (n, n).
       foretold: the first and the last of the steps that will be asked for together; others may be, too.
     """
 
     def __init__(
         self,
         rule: Updates,
-        starts: Float[np.ndarray, "s n n"],
+        starts: Matrices,
         noise: Float[np.ndarray, " s"],
-        forms: Float[np.ndarray, "k n n"],
+        forms: Matrices,
         foretold: tuple[float, float] | None = None,
     ):
-        self._rule, self._noise, self._starts = rule, noise, starts
-        self._pairs = pairs_of(rule, kept := pairs_read(rule.mean, forms))
-        level = np.where(self._pairs.diagonal, self._pairs.first, 0.0)
-        coupling = np.stack([level, self._pairs.twice * self._pairs.focus])
-        self._packed = np.concatenate([coupling, forms[:, *kept] * self._pairs.twice]), starts[:, *kept]
+        self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
         self._shape = len(starts), len(forms)
         self._transforms: dict[Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
@@ -63,7 +62,7 @@ class Expectation:
         if foretold is not None and foretold[1] > self._shortest:
             self._foretold = window_over(max(foretold[0], self._shortest), foretold[1])
 
-    def of(self, forms: Float[np.ndarray, "k n n"]) -> "Expectation":
+    def of(self, forms: Matrices) -> "Expectation":
         """The expectation of this run seen through other quadratic forms."""
         return Expectation(self._rule, self._starts, self._noise, forms)
 
@@ -112,12 +111,27 @@ class Expectation:
 
     def _iterated(self, count: int) -> np.ndarray:
         """The first steps of every start, (s, k, at least count)."""
-        if self._direct.shape[-1] < count:
-            forms, starts = self._packed
-            each = zip(np.eye(4)[0][:, None] * starts[:, None], self._noise, strict=True)
-            values = [iterated(self._rule, self._pairs, *one, forms[2:], count)[1].T for one in each]
-            self._direct = np.stack(values)
+        if self._direct.shape[-1] >= count:
+            return self._direct
+        if count == 1:  # the start itself
+            self._direct = np.array([[[np.vdot(form, start)] for form in self._forms] for start in self._starts])
+            return self._direct
+        pairs, forms, starts = zip(*self._parts(), strict=True)
+        pairs = Pairs(*map(np.concatenate, zip(*pairs, strict=True)))
+        forms, starts = np.concatenate(forms, axis=1)[2:], np.concatenate(starts, axis=1)
+        moments = np.zeros((len(starts), 4, starts.shape[1]))
+        moments[:, 0] = starts
+        each = zip(moments, self._noise, strict=True)
+        self._direct = np.stack([iterated(self._rule, pairs, *one, forms, count, last=False)[1].T for one in each])
         return self._direct
+
+    def _parts(self) -> Iterator[SeenPairs]:
+        """The pairs that are read, some at a time: of wide data all of them, packed, fill the memory."""
+        for kept in pairs_in_parts(self._rule.mean, self._forms):
+            pairs = pairs_of(self._rule, kept)
+            coupling = np.where(pairs.diagonal, pairs.first, 0.0), pairs.twice * pairs.focus
+            forms = np.stack([*coupling, *(form[kept] * pairs.twice for form in self._forms)])
+            yield SeenPairs(pairs, forms, np.stack([start[kept] for start in self._starts]))
 
     def _invert(
         self,
@@ -142,7 +156,7 @@ class Expectation:
 
     @functools.cached_property
     def _transform(self) -> TransformOfForms:
-        return TransformOfForms(self._rule, self._pairs, *self._packed, self._noise)
+        return TransformOfForms(self._rule, self._parts, self._noise)
 
 
 def shortest_jump(rule: Updates) -> float:

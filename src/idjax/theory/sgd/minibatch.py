@@ -10,10 +10,18 @@ iterates it and is the reference; `fast_forward` jumps to any step. SGD is β = 
 and 11.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+PAIRS_AT_ONCE = 2**16
+"""Pairs of modes that are worked on at once."""
+
+
+Matrices = Sequence[Float[np.ndarray, "n n"]] | Float[np.ndarray, "_ n n"]
+"""Symmetric matrices, side by side or each by itself."""
 
 
 class Updates(NamedTuple):
@@ -60,7 +68,9 @@ def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
     the two modes 1 - (x + x')/(x x') · (1 - e^-x)(1 - e^-x') / (1 - e^-(x + x')), x/2 → 1 - tanh(x/2)/(x/2) on the
     diagonal; docs/theory.md (49).
     """
-    return pair_noise(decay[:, None], decay)
+    size = max(1, PAIRS_AT_ONCE // len(decay))
+    parts = [pair_noise(decay[first : first + size, None], decay) for first in range(0, len(decay), size)]
+    return np.concatenate(parts)
 
 
 def pair_noise(x: Any, y: Any) -> Any:
@@ -133,16 +143,33 @@ Kept = tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]
 """The first and the second modes i ≤ k of some pairs."""
 
 
-def pairs_read(mean: Float[np.ndarray, " n"], forms: Float[np.ndarray, "k n n"] | tuple[()] = ()) -> Kept:
+def pairs_read(mean: Float[np.ndarray, " n"], forms: Matrices = ()) -> Kept:
     """The pairs of modes whose second moments move others, or are seen by a form: all other ones can be left out.
 
     tr(M E) has pairs of a mode with itself alone, and μᵀ E μ those of modes with μ: of centred inputs, one.
     """
-    read = np.outer(mean, mean) != 0
+    return _read_of(mean, forms, 0, len(mean))
+
+
+def pairs_in_parts(mean: Float[np.ndarray, " n"], forms: Matrices) -> Iterator[Kept]:
+    """`pairs_read`, about PAIRS_AT_ONCE at a time."""
+    held, size = [], max(1, PAIRS_AT_ONCE // len(mean))
+    for first in range(0, len(mean), size):
+        held.append(_read_of(mean, forms, first, first + size))
+        if sum(len(part[0]) for part in held) >= PAIRS_AT_ONCE or first + size >= len(mean):
+            yield np.concatenate([part[0] for part in held]), np.concatenate([part[1] for part in held])
+            held = []
+
+
+def _read_of(mean: np.ndarray, forms: Matrices, first: int, last: int) -> Kept:
+    """The pairs that are read of the first modes from `first` to before `last`."""
+    read = np.outer(mean[first:last], mean) != 0
     for form in forms:
-        read |= (form != 0) | (form.T != 0)
-    np.fill_diagonal(read, True)
-    return np.nonzero(np.triu(read))  # type: ignore[return-value]
+        read |= (form[first:last] != 0) | (form.T[first:last] != 0)
+    own = np.arange(len(read))
+    read[own, first + own] = True
+    i, k = np.nonzero(np.triu(read, first))
+    return i + first, k
 
 
 def pairs_of(rule: Updates, kept: Kept | None = None) -> Pairs:
@@ -225,12 +252,16 @@ def iterated(
     forms: Float[np.ndarray, "k P"],
     steps: int,
     rates: Float[np.ndarray, " steps"] | None = None,
+    last: bool = True,
 ) -> tuple[Float[np.ndarray, "4 P"], Float[np.ndarray, "steps k"]]:
-    """`expected` of packed pairs, all or those of `pairs_read`; forms have the weight 2 off the diagonal."""
+    """`expected` of packed pairs, all or those of `pairs_read`; forms have the weight 2 off the diagonal.
+
+    last: whether the last update is made, too, after which nothing is read.
+    """
     modes, diagonal = rule.eigenvalues, np.flatnonzero(pairs.diagonal)
     seen = np.stack([pairs.twice * pairs.focus, *forms])
     both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
-    moments, values = moments.copy(), np.empty((steps, len(forms)))
+    moments, values = list(moments), np.empty((steps, len(forms)))
     for index in range(steps):
         now = rule if rates is None else rule._replace(rate=float(rates[index]))
         ee = moments[0]
@@ -238,8 +269,10 @@ def iterated(
         values[index] = read[1:]
         common = -2 * read[0] * pairs.focus
         common[diagonal] += (modes @ ee[diagonal] + noise) * modes
+        if index == steps - 1 and not last:
+            break
         if rule.momentum or index == steps - 1:
-            moments = moved(now, pairs, common, moments)
+            moments = moved(now, pairs, common, np.asarray(moments))
         else:  # without momentum the velocity is the last gradient, and moves nothing
             moments[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
-    return moments, values
+    return np.asarray(moments), values

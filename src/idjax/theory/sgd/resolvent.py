@@ -4,6 +4,7 @@ Of the map of `minibatch` each pair of modes is a 4 by 4 block, and tr(M E) and 
 elimination for each pair and a 2 by 2 system for all. See docs/theory.md, section 10.
 """
 
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,77 +39,69 @@ def _circle(exponent: Array, sign: float) -> tuple[Array, Array]:
     return z, np.expm1(exponent) if sign > 0 else z - 1
 
 
-class TransformOfForms:
-    """The z-transform of tr(Q E) of some starts (s, P), for the forms after the first two of (k, P), at any z = ± e^p.
+class SeenPairs(NamedTuple):
+    """Some pairs of modes, forms (k, P) with the weight 2 off the diagonal, and starts (s, P).
 
-    forms and starts hold pairs of modes, forms with the weight 2 off the diagonal; the first two forms are those that
-    couple the modes, Λ and μμᵀ.
+    The first two forms are those that couple the modes, Λ and μμᵀ.
     """
 
-    def __init__(
-        self,
-        rule: Updates,
-        pairs: Pairs,
-        forms: Float[np.ndarray, "k P"],
-        starts: Float[np.ndarray, "s P"],
-        noise: Float[np.ndarray, " s"],
-    ):
-        self._rule, self._pairs, self._noise = rule, pairs, noise
-        # Every form on the free motion of the start, on a kick λ_i in the diagonal and on one of μ_i μ_j in each pair.
-        self._on_start = (forms * starts[:, None]).reshape(-1, len(pairs.first))
-        self._on_level = forms * np.where(pairs.diagonal, pairs.first, 0.0)
-        self._on_focus = -2 * forms * pairs.focus
-        self._sums: dict[float, _SumsOfRows] = {}
+    pairs: Pairs
+    forms: Float[np.ndarray, "k P"]
+    starts: Float[np.ndarray, "s P"]
+
+    @property
+    def moved(self) -> tuple[np.ndarray, np.ndarray]:
+        """Every form on the free motion of the starts; on a kick λ_i in the diagonal, and one of μ_i μ_j in all."""
+        pairs, forms, starts = self
+        level = forms * np.where(pairs.diagonal, pairs.first, 0.0)
+        return (forms * starts[:, None]).reshape(-1, forms.shape[1]), np.concatenate([level, -2 * forms * pairs.focus])
+
+
+class TransformOfForms:
+    """The z-transform of tr(Q E) of some starts, for the forms after the first two, at any z = ± e^p.
+
+    parts gives the pairs of modes that are read, as often as asked, some at a time.
+    """
+
+    def __init__(self, rule: Updates, parts: Callable[[], Iterable[SeenPairs]], noise: Float[np.ndarray, " s"]):
+        self._rule, self._parts, self._noise = rule, parts, noise
+        self._sums: dict[float, CauchySums] = {}
 
     def at(self, exponent: Complex[np.ndarray, " N"], sign: float) -> Complex[np.ndarray, "s _ N"]:
         """The transform at z = ± e^p, (s, k - 2, N)."""
         z, distance = _circle(exponent, sign)
         seen = self._with_momentum(z, distance) if self._rule.momentum else self._plain(exponent, sign)
-        starts, count = len(self._noise), len(self._on_focus)
-        free, spread, focus = seen[: starts * count], seen[-2 * count : -count], seen[-count:]
-        free = free.reshape(starts, count, -1) + spread * (self._noise[:, None] / distance)[:, None]
+        starts = len(self._noise)
+        free, kicked = seen.reshape(starts + 2, -1, len(z))[:starts], seen.reshape(starts + 2, -1, len(z))[starts:]
+        spread, focus = kicked
+        free = free + spread * (self._noise[:, None] / distance)[:, None]
         level, centre = couple(free[:, 0], free[:, 1], spread, focus)
         return free[:, 2:] + spread[2:] * level[:, None] + focus[2:] * centre[:, None]
 
     def _plain(self, exponent: Array, sign: float) -> Array:
         if sign not in self._sums:
-            rule, pairs = self._rule, self._pairs
-            change = -rule.rate * (pairs.first + pairs.second)
-            change += rule.rate**2 * (1 + pairs.noise) * pairs.first * pairs.second
-            kicked = np.concatenate([self._on_level, self._on_focus]) * (rule.rate**2 * pairs.noise)
-            # Seen from z = -1, where modes that alternate are, every step is turned round.
-            points = change if sign > 0 else -2 - change
-            self._sums[sign] = _SumsOfRows(sign * np.concatenate([self._on_start, kicked]), points)
+            parts = (self._weights_and_points(part, sign) for part in self._parts())
+            self._sums[sign] = CauchySums(*next(parts), parts)
         return self._sums[sign].at(np.expm1(exponent))
 
+    def _weights_and_points(self, part: SeenPairs, sign: float) -> tuple[np.ndarray, np.ndarray]:
+        rate, pairs = self._rule.rate, part.pairs
+        change = -rate * (pairs.first + pairs.second) + rate**2 * (1 + pairs.noise) * pairs.first * pairs.second
+        on_start, on_kick = part.moved
+        # Seen from z = -1, where modes that alternate are, every step is turned round.
+        points = change if sign > 0 else -2 - change
+        return sign * np.concatenate([on_start, on_kick * (rate**2 * pairs.noise)]), points
+
     def _with_momentum(self, z: Array, distance: Array) -> Array:
-        rows = np.concatenate([self._on_start, self._on_level, self._on_focus])
-        size, starts = max(1, NUMBERS_AT_ONCE // len(z)), len(self._on_start)
-        total = np.zeros((len(rows), len(z)), complex)
-        for first in range(0, rows.shape[1], size):
-            part = slice(first, first + size)
-            own, kicked = _errors(self._rule, z, distance, Pairs(*(each[part] for each in self._pairs)))
-            total[:starts] += _applied(rows[:starts, part], own)
-            total[starts:] += _applied(rows[starts:, part], kicked)
-        return total
-
-
-class _SumsOfRows:
-    """Σ w/(d - c) of rows of weights w, those with few pairs of modes apart."""
-
-    def __init__(self, rows: Float[np.ndarray, "k P"], points: Float[np.ndarray, " P"]):
-        few = np.count_nonzero(rows, axis=1) <= len(points) // 8
-        self._parts = []
-        for chosen in (few, ~few):
-            kept = np.flatnonzero(np.any(rows[chosen] != 0, axis=0))
-            self._parts.append((chosen, CauchySums(rows[np.ix_(chosen, kept)], points[kept])))
-
-    def at(self, places: Array) -> Array:
-        """The sums at these points d."""
-        total = np.empty((len(self._parts[0][0]), len(places)), complex)
-        for chosen, sums in self._parts:
-            total[chosen] = sums.at(places)
-        return total
+        size, totals = max(1, NUMBERS_AT_ONCE // len(z)), []
+        for seen in self._parts():
+            on_start, on_kick = seen.moved
+            for first in range(0, on_start.shape[1], size):
+                part = slice(first, first + size)
+                own, kicked = _errors(self._rule, z, distance, Pairs(*(each[part] for each in seen.pairs)))
+                total = np.concatenate([_applied(on_start[:, part], own), _applied(on_kick[:, part], kicked)])
+                totals = [totals[0] + total] if totals else [total]
+        return totals[0]
 
 
 def transform_of_state(

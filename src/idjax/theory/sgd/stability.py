@@ -5,6 +5,8 @@ eigenbasis of M is a Hadamard product plus rank two. Its largest eigenvalue ρ s
 shrinks a step. Only the range of M counts: along null modes nothing moves. See docs/theory.md, section 5.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import scipy.optimize
 from jaxtyping import Float
@@ -14,6 +16,19 @@ from idjax.types import Spectrum
 
 CLOSE = 1e-14
 """Width to which rates and growths are found, as a share of what they may be."""
+NODES = 20
+"""Nodes that stand for all modes in an interval, which leave an error of 1e-15."""
+FEW = 256
+"""Modes up to which each stands for itself."""
+
+
+class _Modes(NamedTuple):
+    """λ and μ of modes that move, (r,); and nodes with weights that Σ_ik μ_i² μ_k² f(λ_i, λ_k)/λ₁² is summed over."""
+
+    eigenvalues: Float[np.ndarray, " r"]
+    mean: Float[np.ndarray, " r"]
+    nodes: Float[np.ndarray, " s"]
+    weights: Float[np.ndarray, " s"]
 
 
 def growth_is_below(
@@ -28,21 +43,15 @@ def growth_is_below(
     Counts the eigenvalues of the map above the ceiling by inertia: those of its Hadamard part, corrected by the
     signs of a 2 by 2 matrix for the rank-two rest. step is η' = 2 η/q; mean is [m; 1] in the eigenbasis.
     """
-    return bool(_margin(ceiling - 1, step, eigenvalues, mean, batch_size) > 0)
+    return bool(_margin(ceiling - 1, step, _each_alone(eigenvalues, mean), batch_size) > 0)
 
 
-def _margin(
-    beyond: float,
-    step: float,
-    eigenvalues: Float[np.ndarray, " r"],
-    mean: Float[np.ndarray, " r"],
-    batch_size: float | int,
-) -> float:
+def _margin(beyond: float, step: float, modes: _Modes, batch_size: float | int) -> float:
     """Positive where ρ < 1 + `beyond`, negative elsewhere, and λ₁/tr(M S) in size, (ρ' - T) S = I, ρ' = 1 + beyond.
 
     S has a pole at the Perron root and none at the poles of the pairs, so that this passes smoothly through 0.
     """
-    pull = step * eigenvalues
+    pull = step * modes.eigenvalues
 
     def gap_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """ρ' - (1 - η'(λi + λk) + η'²(1 + 1/B) λi λk), written so that 1 - 1 never rounds, and a step aside from 0."""
@@ -58,11 +67,11 @@ def _margin(
         return signed(False, 0.0)
     diagonal = gap_of(pull, pull)
     # The step goes into each factor: squares of very small or large numbers alone would leave float64.
-    centre = (np.sqrt(step) * mean) ** 2
+    centre = (np.sqrt(step) * modes.mean) ** 2
     spread = np.sum(pull**2 / diagonal) / batch_size
     overlap = np.sum(pull * centre / diagonal) / batch_size
-    moved = centre != 0
-    focus = centre[moved] @ (1 / gap_of(pull[moved][:, None], pull[moved])) @ centre[moved] / batch_size
+    nodes, weights = step * modes.nodes, float(pull[0]) * modes.weights
+    focus = weights @ (1 / gap_of(nodes[:, None], nodes)) @ weights / batch_size
     # η' tr(M S) = level/determinant: its own part, and what the two couplings add.
     level = np.sum(pull / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
@@ -73,25 +82,25 @@ def _margin(
 
 def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
     """The largest stable η' = 2 η/q in mean square; mean is μ in the eigenbasis."""
-    eigenvalues, centre = _on_range(spectrum, mean)
+    modes = _on_range(spectrum, mean)
     # Minibatches never raise the limit of the full batch. The search goes a little beyond it.
-    ceiling = 2 / float(eigenvalues[0])
+    ceiling = 2 / float(modes.eigenvalues[0])
 
     def margin(step: float) -> float:
-        return _margin(0.0, step, eigenvalues, centre, batch_size)
+        return _margin(0.0, step, modes, batch_size)
 
     return min(last_where(margin, 0.0, 1.0001 * ceiling, CLOSE * ceiling), ceiling)
 
 
 def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
     """The η' whose expected squared error shrinks fastest in the long run: the minimiser of ρ."""
-    eigenvalues, centre = _on_range(spectrum, mean)
+    modes = _on_range(spectrum, mean)
     limit = max_step(spectrum, mean, batch_size)
 
     def decay(step: float) -> float:
         """1 - ρ."""
-        most = min(1.0, 2 * step * float(eigenvalues[-1]))  # at most that of the slowest mode alone
-        return last_where(lambda decay: _margin(-decay, step, eigenvalues, centre, batch_size), 0.0, most, CLOSE * most)
+        most = min(1.0, 2 * step * float(modes.eigenvalues[-1]))  # at most that of the slowest mode alone
+        return last_where(lambda decay: _margin(-decay, step, modes, batch_size), 0.0, most, CLOSE * most)
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -decay(share * limit), 0.0, 1.0, xtol=1e-6)))
 
@@ -102,14 +111,14 @@ def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int)
     With smaller batches the stable rate, and so the fewest steps, goes as B; larger ones can at most halve the steps.
     mean is μ in the eigenbasis. Ma, Bassily and Belkin 2018 have it for zero mean, as about tr(M)/λ₁.
     """
-    eigenvalues, centre = _on_range(spectrum, mean)
-    if not len(eigenvalues):  # nothing moves
+    modes = _on_range(spectrum, mean)
+    if not len(modes.eigenvalues):  # nothing moves
         return 1.0
-    half = 1 / float(eigenvalues[0])
+    half = 1 / float(modes.eigenvalues[0])
 
     def stable(batch: float) -> bool:
         """Whether half of the full batch's rate is: the stable rates are one interval from 0 on."""
-        return growth_is_below(1.0, half, eigenvalues, centre, batch)
+        return _margin(0.0, half, modes, batch) > 0
 
     low, high = 0.0, float(np.log2(rows))
     if max_step(spectrum, mean, 1) >= half:  # half of it is a pole of batches of 1
@@ -120,6 +129,43 @@ def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int)
     return float(2**high)
 
 
-def _on_range(spectrum: Spectrum, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _on_range(spectrum: Spectrum, mean: np.ndarray) -> _Modes:
     rank = spectrum.rank
-    return spectrum.eigenvalues[:rank], mean[:rank]
+    modes = _each_alone(spectrum.eigenvalues[:rank], mean[:rank])
+    if len(modes.nodes) <= FEW:
+        return modes
+    nodes, weights = np.concatenate(_nodes(modes.nodes, modes.weights), axis=1)
+    return modes._replace(nodes=nodes, weights=weights)
+
+
+def _each_alone(eigenvalues: Float[np.ndarray, " r"], mean: Float[np.ndarray, " r"]) -> _Modes:
+    moved = mean != 0
+    weights = (mean[moved] / np.sqrt(np.max(eigenvalues, initial=0.0))) ** 2
+    return _Modes(eigenvalues, mean, eigenvalues[moved], weights)
+
+
+def _nodes(at: Float[np.ndarray, " s"], weights: Float[np.ndarray, " s"]) -> list[Float[np.ndarray, "2 m"]]:
+    """Nodes and weights for points in descending order, by interpolation in Chebyshev's nodes of narrow intervals.
+
+    The gap of a pair is linear in each of the two and above 0, the outermost modes apart: so its reciprocal is smooth
+    in intervals that are no wider than they are away from the second mode and from the last but one.
+    """
+    parts, open_ends = [np.stack([at[end], weights[end]]) for end in (slice(2), slice(-2, None))], (at[1], at[-2])
+    left = [(2, len(at) - 2)]
+    while left:
+        first, last = left.pop()
+        high, low = at[first], at[last - 1]
+        if high == low:
+            parts.append(np.array([[high], [weights[first:last].sum()]]))
+        elif last - first <= NODES:
+            parts.append(np.stack([at[first:last], weights[first:last]]))
+        elif high - low <= min(open_ends[0] - high, low - open_ends[1]):
+            turned = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES)
+            powers = np.polynomial.chebyshev.chebvander((2 * at[first:last] - high - low) / (high - low), NODES - 1)
+            basis = np.polynomial.chebyshev.chebvander(turned, NODES - 1) * 2 / NODES
+            basis[:, 0] /= 2
+            parts.append(np.stack([(high + low + (high - low) * turned) / 2, basis @ (weights[first:last] @ powers)]))
+        else:
+            cut = first + int(np.searchsorted(-at[first:last], -(high + low) / 2))
+            left += [(first, cut := min(max(cut, first + 1), last - 1)), (cut, last)]
+    return parts
