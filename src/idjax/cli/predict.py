@@ -24,14 +24,16 @@ def predict(
     quiet:
         Print the summary without the epochs, and no progress.
     """
+    from idjax.prediction.measured import open_rows
     from idjax.report.progress import progress_bar
     from idjax.results import store
 
     folder = store.check_folder(out) if out else None
-    dataset = idjax.load(data, target, settings.data_dtype)
+    rows = open_rows(data, target, settings)
     with progress_bar(quiet) as progress:
-        curve = told_in_flags(idjax.predict(dataset, settings, progress=progress))
-    text = store.to_json({"data": dataset.source, "settings": settings, **store.curve_object(curve)})
+        known = rows if isinstance(rows, idjax.Dataset) else data
+        curve = told_in_flags(idjax.predict(known, settings, target=target, progress=progress))
+    text = store.to_json({"data": rows.source, "settings": settings, **store.curve_object(curve)})
     if folder:
         from idjax.report.curves import curve_figure
         from idjax.report.drawing import to_png
@@ -42,5 +44,5 @@ def predict(
     else:
         from idjax.report.prediction import prediction_lines
 
-        print(*prediction_lines(dataset, settings, curve, quiet), sep="\n")
+        print(*prediction_lines(rows, settings, curve, quiet), sep="\n")
     return 0

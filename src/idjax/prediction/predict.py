@@ -1,13 +1,14 @@
 """Data + Settings → Curve, before training: chooses the theory, and says how the curve was made."""
 
 import dataclasses
+import os
 import time
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Dataset, as_dataset, keras_split, notes_on, within
-from idjax.moments.moments import MomentSet, measure
+from idjax.data import Dataset, notes_on, within
+from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import fold
 from idjax.nn import learned
 from idjax.nn.starts import start_layers
@@ -23,6 +24,7 @@ from idjax.prediction.dynamics import (
     trajectory_for,
 )
 from idjax.prediction.dynamics.bands import Bands
+from idjax.prediction.measured import measured_rows
 from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
 from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
@@ -32,17 +34,17 @@ __all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "r
 
 
 def predict(
-    data: Dataset | Float[np.ndarray, "N p"],
+    data: Dataset | Float[np.ndarray, "N p"] | str | os.PathLike[str],
     settings: Settings | None = None,
     *,
-    target: Float[np.ndarray, "N q"] | None = None,
+    target: Float[np.ndarray, "N q"] | str | os.PathLike[str] | None = None,
     band: bool = True,
     progress: OnProgress = silent,
 ) -> Curve:
     """The curve that training with these settings will give, predicted from the moments of the data.
 
     Args:
-      data: rows, as an array or a `Dataset`; target is what is learned, if it is not data itself.
+      data: rows, as an array, a `Dataset` or a file, of which few are held; target is what is learned, if not data.
       settings: of the run, as `train` takes them.
       band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
         optimizers the fastest learning rate.
@@ -62,16 +64,11 @@ def predict(
     """
     begin = time.perf_counter()
     settings = settings or Settings()
-    dataset = as_dataset(data, target, settings.data_dtype)
-    x, y = dataset.x, dataset.y
-    rows = keras_split(len(x), settings.validation_split)
-    notes, settings = notes_on(settings, rows, y), within(settings, rows)
-    samples = settings.normalize == "sample"
-    train = measure(x[:rows], None if y is None else y[:rows], samples)
-    validation = measure(x[rows:], None if y is None else y[rows:], samples) if rows < len(x) else None
-    sample = Rows(x[:rows], None if y is None else y[:rows])
-    held_out = Rows(x[rows:], None if y is None else y[rows:]) if rows < len(x) else None
-    spec = run_spec(train, validation, settings, sample=sample, held_out=held_out)._replace(progress=progress)
+    found = measured_rows(data, target, settings, progress)
+    rows = found.train.raw.count
+    notes, settings = notes_on(settings, rows, found.targets), within(settings, rows)
+    spec = run_spec(found.train, found.validation, settings, sample=found.sample, held_out=found.held_out)
+    spec = spec._replace(progress=progress)
     curve = predict_run(spec, band=band, details=True, begin=begin)
     return dataclasses.replace(curve, notes=notes + curve.notes)
 

@@ -4,7 +4,7 @@ import math
 import textwrap
 from collections.abc import Iterator
 
-from idjax.data import Dataset
+from idjax.data import Dataset, Stream
 from idjax.report.formatting import explained
 from idjax.results.curve import Curve, ModeGroup
 from idjax.settings import Settings
@@ -14,11 +14,12 @@ ROWS = 8
 """Epochs that are shown beside the first three, evenly spaced."""
 
 
-def prediction_lines(dataset: Dataset, settings: Settings, curve: Curve, quiet: bool) -> Iterator[str]:
+def prediction_lines(rows: Dataset | Stream, settings: Settings, curve: Curve, quiet: bool) -> Iterator[str]:
     """A prediction in lines of text, one for each fact; unless quiet, losses of some epochs as a table."""
+    count = len(rows.x) if isinstance(rows, Dataset) else rows.rows
     yield (
-        f"data                {dataset.source}: {len(dataset.x):,} rows of {dataset.x.shape[1]} inputs and "
-        f"{dataset.target.shape[1]} outputs"
+        f"data                {rows.source}: {count:,} rows of {len(rows.feature_names)} inputs and "
+        f"{len(rows.target_names)} outputs"
     )
     yield f"condition number    {curve.condition_number:.4g}"
     yield f"learning rate       {_learning_rate(curve, settings)}"

@@ -116,9 +116,10 @@ class Expectation:
         if count == 1:  # the start itself
             self._direct = np.array([[[np.vdot(form, start)] for form in self._forms] for start in self._starts])
             return self._direct
-        pairs, forms, starts = zip(*self._parts(), strict=True)
-        pairs = Pairs(*map(np.concatenate, zip(*pairs, strict=True)))
-        forms, starts = np.concatenate(forms, axis=1)[2:], np.concatenate(starts, axis=1)
+        parts = [(part.pairs, part.forms[2:].copy(), part.starts) for part in self._parts()]
+        pairs = Pairs(*map(np.concatenate, zip(*(part[0] for part in parts), strict=True)))
+        forms, starts = (np.concatenate([part[k] for part in parts], axis=1) for k in (1, 2))
+        del parts
         moments = np.zeros((len(starts), 4, starts.shape[1]))
         moments[:, 0] = starts
         each = zip(moments, self._noise, strict=True)

@@ -259,20 +259,19 @@ def iterated(
     last: whether the last update is made, too, after which nothing is read.
     """
     modes, diagonal = rule.eigenvalues, np.flatnonzero(pairs.diagonal)
-    seen = np.stack([pairs.twice * pairs.focus, *forms])
+    centre = pairs.twice * pairs.focus
     both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
-    moments, values = list(moments), np.empty((steps, len(forms)))
+    state, values = list(moments), np.empty((steps, len(forms)))
     for index in range(steps):
         now = rule if rates is None else rule._replace(rate=float(rates[index]))
-        ee = moments[0]
-        read = seen @ ee
-        values[index] = read[1:]
-        common = -2 * read[0] * pairs.focus
+        ee = state[0]
+        values[index] = forms @ ee
+        common = -2 * (centre @ ee) * pairs.focus
         common[diagonal] += (modes @ ee[diagonal] + noise) * modes
         if index == steps - 1 and not last:
             break
         if rule.momentum or index == steps - 1:
-            moments = moved(now, pairs, common, np.asarray(moments))
+            state = list(moved(now, pairs, common, np.asarray(state)))
         else:  # without momentum the velocity is the last gradient, and moves nothing
-            moments[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
-    return np.asarray(moments), values
+            state[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
+    return np.asarray(state), values
