@@ -65,7 +65,8 @@ def _of_stream(rows: Stream, settings: Settings, samples: bool, progress: OnProg
         measure_stream((block[1:] for block in part), samples, spacing, columns=False).moments
         for _, part in itertools.groupby(blocks, key=lambda block: block[0])
     ]
-    return MeasuredRows(found[0], *found[1:] or [None], None, None, np.concatenate(targets) if targets else None)
+    looked_at = np.concatenate(targets) if targets else None
+    return MeasuredRows(found[0], found[1] if len(found) > 1 else None, None, None, looked_at)
 
 
 def _cut(
