@@ -10,6 +10,7 @@ from idjax.diagnosis.data import DiagnosisSettings
 ALONE = (
     "mean-dominated", "unequal-scales", "collinear", "step-too-small", "step-too-large", "noise-floor", "null-modes",
     "adam-bounce", "adam-epsilon", "float-stall", "data-resolution", "unreachable-output", "over-budget", "heavy-tails",
+    "target-not-linear", "hidden-outputs",
 )  # fmt: skip
 PAIRS = (
     ("mean-dominated", "null-modes"), ("mean-dominated", "step-too-small"), ("unequal-scales", "step-too-small"),
@@ -50,8 +51,10 @@ def planted(
     rows = rows or int(rng.choice([1000, 4000]))
     batch = batch or int(rng.choice([8, 32]))
     full_batch = "float-stall" in wanted
-    regression = bool(rng.integers(2)) or bool(wanted & {"noise-floor", "unequal-scales", "collinear", "heavy-tails"})
-    if "unreachable-output" in wanted:
+    regression = bool(rng.integers(2)) or bool(
+        wanted & {"noise-floor", "unequal-scales", "collinear", "heavy-tails", "target-not-linear"}
+    )
+    if wanted & {"unreachable-output", "hidden-outputs"}:
         regression = False
     batch = rows if full_batch else int(rng.choice([2, 4])) if "noise-floor" in wanted else batch
 
@@ -71,16 +74,23 @@ def planted(
     y = None
     if regression:
         y = white @ np.sign(rng.normal(size=(p, outputs))) / math.sqrt(p)  # every direction counts alike
+        if "target-not-linear" in wanted:
+            y = (white**2 - 1) @ np.sign(rng.normal(size=(p, outputs))) / math.sqrt(2 * p)
         noise = 1.0 if "noise-floor" in wanted else 0.02
         y = y + noise * rng.normal(size=y.shape)
     x = base
     if "unequal-scales" in wanted:
         x = x * np.geomspace(1, 10 ** rng.uniform(1.7, 2.3), p) / 30
+    if "hidden-outputs" in wanted:
+        # The loss has forgotten these columns before they move.
+        x = x * np.where(np.arange(p) < p // 2, 1.0, 1e-3)
     if "adam-epsilon" in wanted:
         x = x * 1e-5
         y = None if y is None else y * 1e-5
     if wanted & {"mean-dominated", "adam-bounce"}:
-        x = x + 10 ** rng.uniform(1.2, 1.8) * np.sign(rng.normal(size=p))
+        # From a mean of a hundred deviations on no learning rate of Adam learns in time: rates are tried in a test.
+        size = rng.uniform(2.0, 2.5) if "adam-bounce" in wanted else rng.uniform(1.2, 1.8)
+        x = x + 10**size * np.sign(rng.normal(size=p))
     normalize = "none"
     if "data-resolution" in wanted:
         # A few units in the last place of float32 around a large mean; standardised inside the model.

@@ -1,13 +1,22 @@
 """The explanation of a finding, read from its module's docstring, and the findings made from it."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from idjax.results.diagnosis import Finding, Kind
 from idjax.results.program import LayerFinding, ProgramFinding
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Value
+
+
+class Fix(NamedTuple):
+    """A cure in words, the settings it changes by name, and the epochs that are predicted with these."""
+
+    words: str
+    changes: dict[str, Value] | None
+    epochs: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +64,13 @@ class Explanation:
         message: str,
         evidence: dict[str, float | int | str | list[str]],
         cost: float,
-        fix: str,
+        fix: str | Fix | None,
         causes: tuple[str, ...] = (),
         kind: Kind | None = None,
     ) -> Finding:
-        """A finding of this code, and of its usual kind unless another is given."""
-        return Finding(self.code, kind or self.kind, message, evidence, cost, fix, causes)
+        """A finding of this code, and of its usual kind unless another is given; its fix predicted, or in words."""
+        predicted = fix if isinstance(fix, Fix) else Fix("" if fix is None else fix, None, math.nan)
+        return Finding(self.code, kind or self.kind, message, evidence, cost, predicted.words, causes, *predicted[1:])
 
     def program_finding(self, **fields: Any) -> ProgramFinding:
         """A finding of this code in a program."""

@@ -69,3 +69,15 @@ def merge_columns(a: ColumnStats, b: ColumnStats) -> ColumnStats:
             + both * step * (4 * (b.third - a.third) + 6 * step * (share_b * a.second + share_a * b.second))
             + both * (1 - 3 * both) * step**4,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class ColumnFacts:
+    """Names, stored types, ranges and moments of each column of x and of the target."""
+
+    feature_names: tuple[str, ...]
+    target_names: tuple[str, ...]
+    feature_dtypes: tuple[np.dtype, ...]
+    target_dtypes: tuple[np.dtype, ...]
+    inputs: ColumnStats
+    targets: ColumnStats

@@ -55,7 +55,7 @@ class PreparedData(NamedTuple):
     """Rows, normaliser and plan shared by runs that differ in hyperparameters, start and seed alone.
 
     training, judged: on the device.  rows: of an epoch.  deviation: of the judged targets, in whose units errors are;
-    1 where they do not vary.
+    1 where they do not vary.  reachable: the explained variance that the layers can reach on the judged rows.
     """
 
     plan: Plan
@@ -66,6 +66,7 @@ class PreparedData(NamedTuple):
     varies: bool
     deviation: jax.Array
     updates: Updater
+    reachable: float = 1.0
 
     @property
     def steps(self) -> int:

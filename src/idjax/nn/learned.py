@@ -19,6 +19,14 @@ def explained_variance(mean_squared_error: Float[np.ndarray, "*t"], variance: fl
     return np.where(mean_squared_error == 0, 1.0, np.nan)
 
 
+def level(learned_at: float, reachable: float) -> float:
+    """The explained variance that counts as learned: that share of what the best linear layer reaches.
+
+    Where even that does no better than the mean there is nothing to be a share of, and it is learned_at itself.
+    """
+    return learned_at * reachable if reachable > 0 else learned_at
+
+
 def shape_correlation(
     moments: Moments,
     kernel: Float[np.ndarray, "p q"],

@@ -27,6 +27,9 @@ ITERATED = 3e8
 """Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
 ADAM_TRIED = 2.5e10
 """Products of one run of Adam that a diagnosis tries."""
+FOLLOWED_TO_DIAGNOSE = 1e10
+"""Products of the runs on a sample of the rows that stand in for a theory, a small update counting as UPDATE."""
+UPDATE = 1e5
 DRAWN = 3e9
 """Products of all runs that are drawn for a diagnosis, in narrow matrices: wide data and long runs have none."""
 MODES = 2500

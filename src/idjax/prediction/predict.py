@@ -140,7 +140,9 @@ def predict_run(
         shape_correlation=_shape_correlation(problem, weights),
         steps_per_epoch=spec.steps,
         steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
+        known_until=trajectory.known_until,
         weights=_unknown(spec.start) if weights is None else problem.leave(weights),
+        reachable=spec.reachable,
         how=trajectory.how,
         status=trajectory.status,
         condition_number=problem.condition_number,
@@ -178,7 +180,7 @@ def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings,
 
 
 def _steps_to_learn(spec: RunSpec, trajectory: Trajectory) -> float:
-    return trajectory.steps_to((1 - spec.settings.learned_at) * spec.problem.variance - spec.problem.lost)
+    return trajectory.steps_to(spec.left)
 
 
 def _learning_rates(spec: RunSpec) -> LearningRates:

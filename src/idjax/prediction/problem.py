@@ -30,6 +30,7 @@ class QuadraticProblem:
     penalty:           constant part of the L2 activity penalty on train and validation.
     lost:              squared error in original units that no weights change: what the judged rows have where the
                        training rows have nothing.
+    reachable:         explained variance of the judged rows by the training rows' least squares.
     turned:            whether this is zca seen along the axes of pca: weights are turned on their way in and out.
     """
 
@@ -45,8 +46,13 @@ class QuadraticProblem:
     reference: Weights
     penalty: tuple[float, float]
     lost: float = 0.0
+    reachable: float = 1.0
     turned: bool = False
     _known: dict[bytes, tuple[Weights, np.ndarray]] = dataclasses.field(default_factory=dict, repr=False)
+
+    def left_at(self, level: float) -> float:
+        """The judged squared error, above what is lost, at this explained variance."""
+        return (1 - level) * self.variance - self.lost
 
     def enter(self, weights: Weights) -> Weights:
         """The model's weights in the coordinates of this problem."""
@@ -174,6 +180,7 @@ def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: 
         reference=quadratic.optimum(seen_train),
         penalty=(penalty[0], penalty[1] + lost * original),
         lost=lost,
+        reachable=quadratic.reachable(train.raw, judged_set.raw),
         turned=turned,
     )
 

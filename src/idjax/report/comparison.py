@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from idjax.report.formatting import level_words
 from idjax.results.curve import Curve, Status
 from idjax.types import Progress
 
@@ -45,7 +46,7 @@ def _relative(trained: np.ndarray, predicted: np.ndarray) -> float:
         return float(np.max(np.where(trained == predicted, 0.0, np.abs(trained / predicted - 1))))
 
 
-def verdict(trained: Curve, predicted: Curve | None, level: float) -> str:
+def verdict(trained: Curve, predicted: Curve | None, learned_at: float) -> str:
     """The verdict on a run in words: learned or not, against the answer that knows only the mean."""
     explained = float(trained.explained_variance[-1])
     if trained.status is Status.DIVERGES:
@@ -54,15 +55,19 @@ def verdict(trained: Curve, predicted: Curve | None, level: float) -> str:
         return "the targets do not vary: there is no variance to explain"
     if not trained.train.any():
         return "nothing to learn: the loss is exactly 0 from the start"
-    if explained >= level:
+    reachable = trained.reachable
+    share = f" of the {reachable:.3f} that a linear layer can explain" if 0 < reachable < 1 else ""
+    if explained >= learned_at * (reachable if reachable > 0 else 1):
         epochs = trained.epochs_to_learn
-        return f"learned within {'the first epoch' if epochs <= 1 else f'{epochs:.1f} epochs'}"
+        found = f", explained variance {explained:.3f}{share}" if share else ""
+        return f"learned within {'the first epoch' if epochs <= 1 else f'{epochs:.1f} epochs'}{found}"
     if explained > 0.5:
-        text = f"not learned yet: explained variance {explained:.3f}"
+        text = f"not learned yet: explained variance {explained:.3f}{share}"
     else:
         text = f"not learned: its squared error is {_figure(1 - explained)} times that of always answering the mean"
     if predicted is not None and math.isfinite(predicted.epochs_to_learn):
-        text += f"; an explained variance of {level:g} would take {_figure(predicted.epochs_to_learn)} epochs"
+        level = level_words(learned_at, reachable)
+        text += f"; an {level} would take {_figure(predicted.epochs_to_learn)} epochs"
     return text
 
 

@@ -57,6 +57,7 @@ NO_NUMBER = {
     Status.DIVERGES: "diverged",
     Status.OUTSIDE_RANGE: "outside its range",
     Status.NO_THEORY: "no theory yet",
+    Status.FOLLOWED: "–",
 }
 """What is said in place of a number that a curve does not have."""
 
@@ -66,6 +67,14 @@ def explained(value: float, status: Status = Status.DIVERGES) -> str:
     if not math.isfinite(value):
         return NO_NUMBER[status]
     return number(value) if abs(value) >= 10 or 0.9999 < value < 1 else f"{value:.4f}"
+
+
+def level_words(learned_at: float, reachable: float) -> str:
+    """The explained variance that counts as learned, and of what it is a share."""
+    if reachable == 1 or reachable <= 0:
+        return f"explained variance {learned_at:g}"
+    share = f"{learned_at:g} of the {number(reachable)} that a linear layer can explain"
+    return f"explained variance {number(learned_at * reachable)}, {share}"
 
 
 def final_loss(curve: Curve) -> float:
@@ -153,7 +162,8 @@ def prescription_words(prescription: Prescription) -> str:
         rows = "raw rows"
     elif rows.startswith("per "):
         rows = f"standardised {rows}"
-    return ", ".join(
+    role = {"simplest": "simplest change: ", "fastest": "fastest: ", "": ""}[prescription.role]
+    return role + ", ".join(
         (
             rows,
             f"loss in {units(settings)}",
@@ -192,6 +202,12 @@ def predicted_words(prescriptions: Iterable[Prescription]) -> str:
 def epochs_words(epochs: float) -> str:
     """A time in epochs."""
     return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"
+
+
+def followed_words(diagnosis: Diagnosis) -> str:
+    """Words for the run that stands in for a theory, where none predicts the settings as given."""
+    reason, how = diagnosis.no_prediction.split(":")[0], diagnosis.before.how if diagnosis.before else ""
+    return f"{sentence(reason)} {sentence(how)}".strip()
 
 
 def measured_words(prescription: Prescription) -> str:
@@ -268,6 +284,11 @@ def count(value: float) -> str:
     if value >= 1000:
         return f"{float(f'{value:.3g}'):,.0f}"
     return f"{value:.3g}"
+
+
+def times_words(epochs: float) -> str:
+    """A number of epochs to learn, or that there is none."""
+    return f"{count(epochs)} epochs" if math.isfinite(epochs) else "not learned"
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

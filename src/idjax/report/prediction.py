@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 
 from idjax.data import Dataset, Stream
-from idjax.report.formatting import explained
+from idjax.report.formatting import explained, level_words, number
 from idjax.results.curve import Curve, ModeGroup
 from idjax.settings import Settings
 
@@ -21,7 +21,7 @@ def prediction_lines(rows: Dataset | Stream, settings: Settings, curve: Curve, q
         f"data                {rows.source}: {count:,} rows of {len(rows.feature_names)} inputs and "
         f"{len(rows.target_names)} outputs"
     )
-    yield f"condition number    {curve.condition_number:.4g}"
+    yield f"condition number    {_condition_number(curve)}"
     yield f"learning rate       {_learning_rate(curve, settings)}"
     yield f"time to learn       {_time_to_learn(curve, settings)}"
     for group in curve.mode_groups:
@@ -60,6 +60,11 @@ def _table(curve: Curve) -> Iterator[str]:
         )
 
 
+def _condition_number(curve: Curve) -> str:
+    known = curve.condition_number
+    return "none, for nothing in the data moves the weights" if known is None or math.isnan(known) else f"{known:.4g}"
+
+
 def _learning_rate(curve: Curve, settings: Settings) -> str:
     text = f"{settings.step_size:.4g}"
     if settings.schedule.changes:
@@ -71,6 +76,8 @@ def _learning_rate(curve: Curve, settings: Settings) -> str:
     rates = curve.learning_rates
     if rates is None:
         return text
+    if math.isinf(rates.max):
+        return f"{text} (every one is stable)"
     text += f" (largest stable {rates.max:.4g}, best {rates.best:.4g}"
     if not settings.momentum and rates.momentum > 0:
         text += f"; with momentum {rates.momentum:.6g} and the full batch {rates.momentum_rate:.4g}"
@@ -88,7 +95,10 @@ def _time_of_group(curve: Curve, group: ModeGroup) -> str:
 
 
 def _time_to_learn(curve: Curve, settings: Settings) -> str:
-    level = f"explained variance {settings.learned_at:g}"
-    if curve.steps_to_learn == float("inf"):
-        return f"not within what is predicted ({level})" if curve.learning_rates is None else f"never ({level})"
+    level = level_words(settings.learned_at, curve.reachable)
+    if math.isnan(curve.steps_to_learn):
+        return f"not known ({level})"
+    if math.isinf(curve.steps_to_learn):
+        known = number(curve.known_until / curve.steps_per_epoch)
+        return f"never ({level})" if curve.never_learned else f"not within the {known} epochs predicted ({level})"
     return f"{curve.steps_to_learn:,.0f} steps = {curve.epochs_to_learn:,.4g} epochs ({level})"

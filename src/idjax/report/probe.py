@@ -12,21 +12,25 @@ NORMALIZERS = formatting.NORMALIZERS | {"feature": "batch-normalised"}
 def probe_words(probe: Probe) -> list[str]:
     """Sentences: what to do, what the settings as given do, what another normaliser buys."""
     first = probe.runs[0]
+    reaches = f"reaches an accuracy of {probe.target:.3f} in {_epochs(first.epochs)}"
+    if math.isinf(first.epochs):
+        reaches = f"is the best one found, and does not reach an accuracy of {probe.target:.3f}"
     said = [
         f"As a linear probe (softmax cross-entropy, {probe.classes:,} classes, SGD"
         + (f" with momentum {probe.momentum:g}" if probe.momentum else "")
-        + f", batches of {probe.batch_size:,}): learning rate {_rate(first.learning_rate)} reaches an accuracy of "
-        f"{probe.target:.3f} in {_epochs(first.epochs)}. That is 98% of the {probe.converged:.3f} that the converged "
+        + f", batches of {probe.batch_size:,}): learning rate {_rate(first.learning_rate)} "
+        f"{reaches}. That is 98% of the {probe.converged:.3f} that the converged "
         "probe has on the training rows."
     ]
     if not math.isnan(probe.given):
-        said.append(f"The learning rate as given, {_rate(probe.given)}, takes {_epochs(probe.given_epochs)}.")
+        said.append(f"The learning rate as given, {_rate(probe.given)}, {_takes(probe.given_epochs)}.")
     best = min(probe.runs, key=lambda run: run.epochs)
     if best.epochs < first.epochs / 1.2:
         said.append(
             formatting.sentence(
                 f"{NORMALIZERS[best.normalize]} features take {_epochs(best.epochs)} at learning rate "
-                f"{_rate(best.learning_rate)}: {formatting.number(first.epochs / best.epochs, 2)} times fewer"
+                f"{_rate(best.learning_rate)}"
+                + (f": {formatting.number(first.epochs / best.epochs, 2)} times fewer" * math.isfinite(first.epochs))
             )
         )
     return said
@@ -47,8 +51,14 @@ def _rate(value: float) -> str:
 
 
 def _epochs(value: float) -> str:
-    return "for ever" if math.isinf(value) else f"{formatting.number(value, 3)} epochs"
+    return f"{formatting.number(value, 3)} epochs"
+
+
+def _takes(value: float) -> str:
+    return "does not reach it" if math.isinf(value) else f"takes {_epochs(value)}"
 
 
 def _predicted(run: ProbeRun) -> str:
+    if math.isinf(run.epochs):
+        return "not reached"
     return ("about " if run.how == "flow" else "") + formatting.number(run.epochs, 3)

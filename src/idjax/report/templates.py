@@ -34,6 +34,7 @@ def templates(pictures: Mapping[str, bytes] | None = None) -> jinja2.Environment
         prescription=formatting.prescription_words,
         prescription_rows=formatting.prescription_rows,
         predicted=formatting.predicted_words,
+        followed=formatting.followed_words,
         evidence=formatting.evidence_words,
         cost=formatting.cost_words,
         factor=formatting.factor_words,

@@ -24,8 +24,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     parts.append(_text(formatting.stopped(diagnosis.verdict), "bold"))
     if not diagnosis.findings and not diagnosis.verdict.startswith("nothing found"):
         parts.append(_text(formatting.sentence(formatting.nothing_words(diagnosis))))
-    if diagnosis.before is None and diagnosis.no_prediction:
-        parts.append(_text(f"No prediction: {formatting.stopped(diagnosis.no_prediction)}"))
+    if diagnosis.no_prediction:
+        parts.append(_text(formatting.followed_words(diagnosis)))
     if diagnosis.labels:
         parts.append(_text(formatting.stopped(diagnosis.labels)))
     parts += [_text(f"Note: {formatting.stopped(note)}") for note in diagnosis.notes]

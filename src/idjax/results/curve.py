@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,12 +12,15 @@ from idjax.types import Layers, Weights
 
 
 class Status(enum.StrEnum):
-    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, or no theory."""
+    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, no theory, or
+    a run that was followed."""
 
     VALID = "valid"
     DIVERGES = "diverges"
     OUTSIDE_RANGE = "outside_range"
     NO_THEORY = "no_theory"
+    FOLLOWED = "followed"
+    """Trained on a sample of the rows, where no theory says what the run does."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +95,11 @@ class Curve:
     explained_variance:  1 - MSE / mean_j Var(y_j), original units, epoch's end, validation rows (training rows
                          without a split).
     shape_correlation:   mean over rows of the correlation across features of output and target, at the end.
-    steps_to_learn:      updates until the explained variance above reaches the asked level; inf if it does not.
+    reachable:           the explained variance of the best linear layer, of the training rows, on the same rows.
+    steps_to_learn:      updates until the explained variance above is learned_at times that; inf if it never is, or
+                         not within known_until.
+    known_until:         updates up to which the run is known: those of a training, or of a prediction step by step;
+                         inf where a closed form knows it for ever.
     weights:             the kernel and bias at the end: those of the whole map where there are hidden linear layers,
                          NaN where hidden layers are not linear.
     layers:              every layer's own, where there are hidden ones and they are known.
@@ -117,6 +125,8 @@ class Curve:
     how: str
     seconds: float
     status: Status = Status.VALID
+    reachable: float = 1.0
+    known_until: float = float("inf")
     condition_number: float | None = None
     learning_rates: LearningRates | None = None
     train_band: Band | None = None
@@ -127,6 +137,12 @@ class Curve:
     layers: Layers = ()
     notes: tuple[str, ...] = ()
     kernel_drift: Float[np.ndarray, " E"] | None = None
+
+    @property
+    def never_learned(self) -> bool:
+        """Whether no number of updates is enough, which is more than that those that are known are not."""
+        forever = math.isinf(self.known_until) or self.status is Status.DIVERGES
+        return math.isinf(self.steps_to_learn) and forever
 
     @property
     def epochs_to_learn(self) -> float:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from idjax.results.curve import Curve
 from idjax.settings import Settings
+from idjax.types import Value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,9 @@ class Finding:
     message:   one sentence with the numbers that matter.
     evidence:  these numbers by name, units in the names or in the message.
     cost:      factor by which it lengthens training (inf: nothing is learned while it lasts; 1: none).
-    fix:       what to change, in words, with the flags.
+    fix:       what to change, in words, with the flags; empty where nothing that was tried is a gain.
+    changes:   the settings that the fix changes, by name; None where it is no change of the settings.
+    fixed:     epochs that are predicted with these changes.
     """
 
     code: str
@@ -41,6 +44,8 @@ class Finding:
     cost: float
     fix: str
     causes: tuple[str, ...] = ()
+    changes: dict[str, Value] | None = None
+    fixed: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Proof:
 class Prescription:
     """Settings that learn these data, with the epochs that they are predicted to take, and measured if proven.
 
+    role: the simplest change that is well inside the budget, the fastest, or neither.
     runs: drawn on rows of the data, whose mean the prediction is; 0 where it is when the expected loss gets there.
     """
 
@@ -67,6 +73,7 @@ class Prescription:
     keras_code: str
     proof: Proof | None = None
     runs: int = 0
+    role: Literal["simplest", "fastest", ""] = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +127,8 @@ class Probe:
 class Diagnosis:
     """Diagnosis of data: what will happen to them with these settings, why, and what to do about it.
 
-    before:       the prediction for the settings as given, over the budget; None where no theory predicts them.
+    before:       the prediction for the settings as given, over the budget, or what was followed of it where no theory
+                  predicts them; None where the targets do not vary.
     level:        the explained variance that counts as learned: that share of what a linear layer can explain.
     reachable:    the explained variance of the best linear layer.
     eigenvalues:  of the second moment of [x; 1], descending; mean_mode and bias_mode are indices into them.
@@ -128,6 +136,7 @@ class Diagnosis:
     probe:        and what a linear probe on the inputs takes to learn them.
     notes:        what else there is to know of the settings and the target, a sentence each.
     left_out:     what was not looked at among prescriptions because the data are wide.
+    outputs_explained: the explained variance of each output at the end of the budget, by the expected weights.
     samples:      a few rows, their targets, and what the layer is predicted to answer at the end of the budget.
     """
 
@@ -155,6 +164,7 @@ class Diagnosis:
     probe: Probe | None = None
     left_out: str = ""
     notes: tuple[str, ...] = ()
+    outputs_explained: Float[np.ndarray, " q"] | None = None
 
     @property
     def causes(self) -> tuple[Finding, ...]:

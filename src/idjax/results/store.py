@@ -91,7 +91,9 @@ def curve_object(curve: Curve) -> dict[str, Any]:
     """A curve as the JSON that `predict --json` prints and `train --json` holds twice."""
     rates = curve.learning_rates
     return {
-        **_fields(curve, "how status notes kernel_drift steps_per_epoch steps_to_learn epochs_to_learn"),
+        **_fields(
+            curve, "how status notes kernel_drift steps_per_epoch steps_to_learn epochs_to_learn known_until reachable"
+        ),
         "condition_number": curve.condition_number,
         **{name: getattr(rates, field) if rates else None for name, field in _RATES.items()},
         "fastest": curve.fastest and curve.fastest._asdict(),
@@ -111,12 +113,20 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
     before = diagnosis.before
     return {
         **_fields(diagnosis, "source rows inputs outputs autoencoder settings notes budget level reachable verdict"),
+        **_fields(
+            diagnosis,
+            "source rows inputs outputs autoencoder settings budget level reachable outputs_explained verdict",
+        ),
         "labels": diagnosis.labels or None,
         "probe": diagnosis.probe,
+        "status": before.status if before else None,
         "predicted_epochs": before.epochs_to_learn if before else None,
+        "known_epochs": before.known_until / before.steps_per_epoch if before else None,
         "no_prediction": diagnosis.no_prediction or None,
         **_proof_object(diagnosis.proof),
-        "findings": [_fields(each, "code kind message evidence fix causes cost") for each in diagnosis.findings],
+        "findings": [
+            _fields(each, "code kind message evidence fix changes fixed causes cost") for each in diagnosis.findings
+        ],
         "prescriptions": [_prescription_object(prescription) for prescription in diagnosis.prescriptions],
         "left_out": diagnosis.left_out or None,
         "seconds": diagnosis.seconds,
@@ -131,6 +141,7 @@ def _prescription_object(prescription: Prescription) -> dict[str, Any]:
         **_fields(settings, "momentum batch_size"),
         "predicted_epochs": prescription.predicted_epochs,
         "predicted_runs": prescription.runs,
+        "role": prescription.role or None,
         **_proof_object(prescription.proof),
     }
 

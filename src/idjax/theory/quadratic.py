@@ -64,16 +64,53 @@ def project(
     kernel, bias = reference
     if moments.autoencoder and np.array_equal(kernel, np.eye(*kernel.shape)) and not bias.any():
         return Projected(np.zeros_like(bias), np.zeros((len(gram), len(bias))), gram)
-    mean = moments.mean_y - moments.mean_x @ kernel - bias
+    variance, mean, covariance = _errors(moments, reference)
+    cross = np.concatenate([covariance + np.outer(moments.mean_x, mean), mean[None]])
+    return Projected(moments.weight * (variance + mean**2), -moments.weight * (eigenvectors.T @ cross), gram)
+
+
+def _errors(moments: Moments, weights: Weights) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Variances and means of what these weights leave of the targets, (q,), and its covariance with x, (p, q)."""
+    kernel, bias = weights
     explained = moments.covariance_xx @ kernel
     twice = np.sum(kernel * (explained - 2 * moments.covariance_xy), axis=0)
     power = np.diagonal(moments.covariance_yy)
     # What is left of a difference of like numbers is rounding: rows that a layer can fit are fitted exactly.
-    rounding = len(gram) * np.finfo(np.float64).eps * power
+    rounding = (len(kernel) + 1) * np.finfo(np.float64).eps * power
     variance = np.where(power + twice > rounding, power + twice, 0)
-    covariance = moments.covariance_xy - explained
-    cross = np.concatenate([covariance + np.outer(moments.mean_x, mean), mean[None]])
-    return Projected(moments.weight * (variance + mean**2), -moments.weight * (eigenvectors.T @ cross), gram)
+    return variance, moments.mean_y - moments.mean_x @ kernel - bias, moments.covariance_xy - explained
+
+
+def explained(moments: Moments, weights: Weights) -> Float[np.ndarray, " q"]:
+    """The explained variance of each target, in these rows, by a linear layer with these weights; 1 - E[ε²]/Var(y).
+
+    A target that does not vary is explained by what is exact, and by nothing else: 1, or minus infinity.
+    """
+    if moments.autoencoder and np.array_equal(weights.kernel, np.eye(moments.inputs)) and not weights.bias.any():
+        return np.ones(moments.outputs)
+    variance, mean, _ = _errors(moments, weights)
+    power, left = np.diagonal(moments.covariance_yy), variance + mean**2
+    with np.errstate(divide="ignore"):
+        return np.where(left == 0, 1.0, 1 - np.divide(left, power, out=np.full_like(left, np.inf), where=power > 0))
+
+
+def reachable(train: Moments, judged: Moments) -> float:
+    """The explained variance of the judged rows by the least squares layer of the training rows: 1 - Σ E[ε²]/Σ Var(y).
+
+    It is 1 for an autoencoder, whose answer is the identity, and where the judged targets do not vary.
+
+    Example:
+      >>> from idjax.moments.moments import moments_of
+      >>> x = np.array([0.0, 1.0, 2.0, 3.0])
+      >>> rows = moments_of(x[:, None], np.array([0.0, 2.0, 2.0, 4.0])[:, None])
+      >>> round(reachable(rows, rows), 3)
+      0.9
+    """
+    power = float(np.trace(judged.covariance_yy))
+    if train.autoencoder or power <= 0:
+        return 1.0
+    variance, mean, _ = _errors(judged, optimum(train))
+    return 1 - float(np.sum(variance + mean**2)) / power
 
 
 def quadratic_form(

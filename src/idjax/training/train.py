@@ -14,11 +14,12 @@ from idjax.data import Dataset, as_dataset, keras_split, notes_on, within
 from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put_on_device
-from idjax.nn.learned import crossing, explained_variance
+from idjax.nn.learned import crossing, explained_variance, level
 from idjax.nn.model import from_params, layers_of, precision
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
+from idjax.theory import quadratic
 from idjax.training.block_sgd import InBlocks, goes_in_blocks
 from idjax.types import IdjaxError, Progress, Rows, silent
 
@@ -107,13 +108,18 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData
         raise IdjaxError(f"solver is blocks: a batch of all {rows} rows leaves nothing to solve; use auto or steps")
     training, held_out = (Rows(x[part], None if y is None else y[part]) for part in (slice(0, rows), slice(rows, None)))
     in_blocks = goes_in_blocks(settings, rows, x.shape[1] * dataset.target.shape[1], runs)
-    return put_on_device(
-        settings,
-        training,
-        _fit(settings.normalize, training),
-        held_out if rows < len(x) else training,
-        updates=InBlocks() if in_blocks else ONE_BY_ONE,
-    )
+    judged = held_out if rows < len(x) else training
+    updates = InBlocks() if in_blocks else ONE_BY_ONE
+    prepared = put_on_device(settings, training, _fit(settings.normalize, training), judged, updates=updates)
+    return prepared._replace(reachable=_reachable(settings, training, judged))
+
+
+def _reachable(settings: Settings, training: Rows, judged: Rows) -> float:
+    """The explained variance that the run is measured by: that of least squares, and 1 for hidden layers."""
+    if training.y is None or settings.hidden:
+        return 1.0
+    seen = moments_of(*training)
+    return quadratic.reachable(seen, seen if judged is training else moments_of(*judged))
 
 
 def _fit(kind: str, rows: Rows) -> Normalizer:
@@ -208,7 +214,9 @@ def _curve(
         explained_variance=record[2],
         shape_correlation=correlation,
         steps_per_epoch=steps,
-        steps_to_learn=_steps_to_learn(record[2], steps, settings.learned_at),
+        steps_to_learn=_steps_to_learn(record[2], steps, level(settings.learned_at, prepared.reachable)),
+        reachable=prepared.reachable,
+        known_until=float(steps * record.shape[1]),
         weights=from_params(params, settings.hidden_activation),
         layers=layers_of(params) if plan.widths else (),
         how=f"trained in {plan.dtype}{ROUNDING[plan.rounding]}{in_blocks}",
@@ -235,7 +243,7 @@ def _epochs_per_call(epochs: int, rows: int) -> int:
     return divisors[0] if divisors else most
 
 
-def _steps_to_learn(explained: np.ndarray, steps_per_epoch: int, level: float) -> float:
+def _steps_to_learn(explained: np.ndarray, steps_per_epoch: int, enough: float) -> float:
     """Steps until the level, between epoch ends by the decay of log(1 - EV); inf if it is not reached."""
     steps = np.arange(1.0, len(explained) + 1) * steps_per_epoch
-    return crossing(steps, 1 - explained, 1 - level)
+    return crossing(steps, 1 - explained, 1 - enough)

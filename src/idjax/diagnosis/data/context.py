@@ -3,38 +3,40 @@
 import dataclasses
 import functools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.diagnosis.data.tails import FourthMoment, WhiteRows, fourth_moment_of, power_of, white_rows
-from idjax.moments.columns import ColumnStats
+from idjax.diagnosis.data.tails import SampleTails
+from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
-from idjax.moments.normalize import Affine, encode, fit, standardize, standardize_samples
+from idjax.nn.learned import level
 from idjax.nn.starts import start_weights
-from idjax.prediction.dynamics import RunSpec
+from idjax.prediction.dynamics import RunSpec, fastest_rate
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
-from idjax.results.curve import Curve, ModeGroup
+from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
 from idjax.settings import Schedule, Settings
-from idjax.types import Weights
+from idjax.types import Rows, Weights
 
 TUNED = 0.2
 """Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
+PLAIN: dict[str, object] = {
+    "optimizer": "sgd", "beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None, "momentum": 0.0,
+    "nesterov": False, "solver": "auto", "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0,
+}  # fmt: skip
+"""A linear layer under the squared error by plain SGD: what theory knows best."""
+LADDER = np.linspace(-2, 3, 11)
+"""Powers of ten times the given rate at which runs are followed."""
+STARTS = 16
+"""Random starts that are looked at."""
+MOST_OF_STARTS = 2**13
+"""Weights above which they are not: the more there are, the more alike the starts."""
+BOUNCES = 2.0
+"""Times what may be left unexplained that a run may have at its end, once it has been below."""
 HEAVY = 0.5
 """Stable rate, over that of Gaussian rows, below which tails are heavy; sampling alone gives down to 0.8."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ColumnFacts:
-    """Names, stored types, ranges and moments of each column of x and of the target."""
-
-    feature_names: tuple[str, ...]
-    target_names: tuple[str, ...]
-    feature_dtypes: tuple[np.dtype, ...]
-    target_dtypes: tuple[np.dtype, ...]
-    inputs: ColumnStats
-    targets: ColumnStats
 
 
 @dataclasses.dataclass(eq=False)
@@ -44,22 +46,23 @@ class Context:
     source:   how messages call the data.
     moments:  of all training rows.
     columns:  of x and the target.
-    sample:   some rows (x, y), float64; y is x for an autoencoder.
+    sample:   some rows (x, y), float64; y is x for an autoencoder.  sample_tails: how heavy their tails are.
     settings: of the run, learned_at being the share of what a linear layer can explain.
     budget:   epochs that training may take.
+    labels:   whether the targets are codes of class labels.
     """
 
     source: str
     moments: MomentSet
     columns: ColumnFacts
     sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
+    sample_tails: SampleTails
     settings: Settings
     budget: float
+    labels: bool = False
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
-    _tails: dict[tuple[str, int], float] = dataclasses.field(default_factory=dict, repr=False)
-    _fourths: dict[str, FourthMoment] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
-    _starts: dict[QuadraticProblem, Weights] = dataclasses.field(default_factory=dict, repr=False)
+    _starts: dict[tuple[QuadraticProblem, int], Weights] = dataclasses.field(default_factory=dict, repr=False)
     _limits: dict[tuple[QuadraticProblem, int, float, bool], float] = dataclasses.field(
         default_factory=dict, repr=False
     )
@@ -97,26 +100,29 @@ class Context:
     @functools.cached_property
     def reachable(self) -> float:
         """The explained variance of the best linear layer; 1 for an autoencoder."""
-        problem = self.problem_of(dataclasses.replace(self.settings, normalize="none", activity_l2=0.0))
-        floor = float(problem.on_judged.residual @ problem.judged_shares)
-        return 1 - floor / self.variance if self.variance > 0 else math.nan
+        return self.problem.reachable if self.variance > 0 else math.nan
 
     @property
     def level(self) -> float:
         """The explained variance that counts as learned: the asked share of what is reachable."""
-        return self.settings.learned_at * self.reachable
+        return level(self.settings.learned_at, self.reachable)
 
     @property
-    def before(self) -> Curve | None:
-        """The prediction for the settings as given, over the budget; None if no theory covers them."""
-        return self._given if isinstance(self._given, Curve) else None
+    def before(self) -> Curve:
+        """The prediction for the settings as given, over the budget, or what was followed of it without a theory."""
+        return self._given[0]
 
     @property
     def no_prediction(self) -> str:
         """The reason why no theory covers the settings as given; empty if one does."""
-        return "" if isinstance(self._given, Curve) else str(self._given)
+        return self._given[1]
 
-    @functools.cached_property
+    @property
+    def followed(self) -> bool:
+        """Whether the run as given was followed, for no theory covers it."""
+        return bool(self.no_prediction)
+
+    @property
     def learned(self) -> bool:
         """Whether the settings as given reach the level within the budget, tails of the rows considered."""
         return self.takes <= self.budget
@@ -124,54 +130,125 @@ class Context:
     @property
     def takes(self) -> float:
         """Epochs to the level with the settings as given, tails of the rows considered."""
-        return math.inf if self.tails_diverge else self.epochs()
+        return math.inf if self.tails_diverge or self.leaves else self.epochs()
+
+    @property
+    def leaves(self) -> bool:
+        """Whether a run that reaches the level is far from it again at the end of the budget: one that bounces."""
+        return self.epochs() <= self.budget and not self.ends_learned(self.settings, BOUNCES)
+
+    def ends_learned(self, settings: Settings, slack: float = 1.0) -> bool:
+        """Whether the run leaves at most `slack` times as much unexplained at the end of the budget as may be left."""
+        if self.followed:
+            [curve] = self._follow([settings], to_the_end=True)
+        else:
+            curve = self.curve_of(settings)
+        return 1 - float(curve.explained_variance[-1]) <= slack * (1 - self.level)
+
+    @property
+    def never(self) -> bool:
+        """Whether no number of epochs is enough with the settings as given."""
+        return self.tails_diverge or self.before.never_learned
 
     @functools.cached_property
     def tails_diverge(self) -> bool:
         """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
-        if self.adaptive or self.before is None or self.tails(self.settings) > HEAVY:
+        if self.adaptive or self.followed or self.tails(self.settings) > HEAVY:
             return False
         limit = self.max_rate()
         return limit <= self.settings.step_size < limit / self.tails(self.settings)
 
     def epochs(self, **changes: object) -> float:
-        """Predicted epochs to the level with these changes to the settings; inf if never, NaN without a theory."""
+        """Predicted epochs to the level with these changes to the settings; inf if not, NaN without a theory."""
         return self.epochs_of(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
 
     def epochs_of(self, settings: Settings) -> float:
-        """Predicted epochs to the level with these settings; inf if never, NaN without a theory."""
+        """Predicted epochs to the level with these settings; inf if never or not known, NaN without a theory."""
         if settings == self.settings:
-            return self.before.epochs_to_learn if self.before else math.nan
-        judged = self._judged(settings)
+            return self.before.epochs_to_learn
         if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":
             # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
-            judged = dataclasses.replace(judged, epochs=1)
-        if judged not in self._epochs:
+            settings = dataclasses.replace(settings, epochs=1)
+        if settings not in self._epochs:
             try:
-                self._epochs[judged] = epochs_to_learn(self._run(judged))
+                self._epochs[settings] = epochs_to_learn(self._run(settings))
             except NoTheoryError:
-                self._epochs[judged] = math.nan
-        return self._epochs[judged]
+                self._epochs[settings] = math.nan
+        return self._epochs[settings]
+
+    @functools.cached_property
+    def fastest(self) -> FastestRate | None:
+        """The learning rate of an adaptive optimizer that learns in the fewest steps within the budget, all else as
+        given; with infinitely many the one that comes closest. None where that would take too long to find.
+        """
+        if not self.followed:
+            return fastest_rate(self._run(self.settings))
+        rates = [float(f"{self.settings.step_size * 10**power:.2g}") for power in LADDER]
+        runs = [dataclasses.replace(self.settings, learning_rate=rate) for rate in rates]
+        curves = self._follow(runs)
+        times = np.array([curve.steps_to_learn for curve in curves])
+        left = np.array([1 - float(curve.explained_variance[-1]) for curve in curves])
+        best = int(np.argmin(times) if np.isfinite(times).any() else np.argmin(np.nan_to_num(left, nan=np.inf)))
+        return FastestRate(rates[best], float(times[best]))
+
+    def _follow(self, runs: Sequence[Settings], *, to_the_end: bool = False) -> list[Curve]:
+        from idjax.diagnosis.data.followed import follow  # training is JAX's, which few diagnoses need
+
+        x, y = self.sample
+        rows = Rows(x, None if self.autoencoder else y)
+        return follow(self.moments, rows, self.reachable, runs, self.budget, to_the_end=to_the_end)
+
+    def changed(self, changes: Mapping[str, object]) -> Settings:
+        """The settings with these changes."""
+        return dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
+
+    def curve_of(self, settings: Settings) -> Curve:
+        """The predicted curve over the budget with these settings.
+
+        Raises:
+          NoTheoryError: where no theory covers settings that are not those given.
+        """
+        return self.before if settings == self.settings else predict_run(self._run(settings))
+
+    @functools.cached_property
+    def from_other_starts(self) -> Float[np.ndarray, " s"] | None:
+        """Epochs to learn from random starts, where closed forms tell them and these are cheap."""
+        settings, raw = self.settings, self.moments.raw
+        closed = (
+            not self.adaptive and not self.followed and not settings.schedule.changes and settings.dtype != "bfloat16"
+        )
+        if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
+            return None
+        return np.array([self.epochs(seed=(settings.seed + other) % 2**32) for other in range(STARTS)])
+
+    @property
+    def hangs_on_start(self) -> bool:
+        """Whether some random starts learn within the budget, and others do not."""
+        starts = self.from_other_starts
+        return starts is not None and bool(np.min(starts) <= self.budget < np.max(starts))
 
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:
-        """Times of the groups of modes with the settings as given, which a theory has to cover."""
-        return times_of_groups(self._run(self._judged(self.settings)))
+        """Times of the groups of modes with the settings as given; none where it was followed."""
+        return () if self.followed else times_of_groups(self._run(self.settings))
 
     @functools.cached_property
-    def _given(self) -> Curve | NoTheoryError:
+    def _given(self) -> tuple[Curve, str]:
         try:
-            return predict_run(self._run(self._judged(self.settings)))
+            curve = predict_run(self._run(self.settings))
         except NoTheoryError as error:
-            return error
+            reason = str(error)
+        else:
+            if curve.status is not Status.OUTSIDE_RANGE or math.isfinite(curve.train[-1]):
+                return curve, ""
+            reason = curve.how
+        [curve] = self._follow([self.settings])
+        return curve, reason
 
     def _run(self, settings: Settings) -> RunSpec:
         problem = self.problem_of(settings)
         spec = run_spec(self.moments, None, settings, problem=problem)
-        return spec._replace(start=self._starts.setdefault(problem, spec.start))
-
-    def _judged(self, settings: Settings) -> Settings:
-        return dataclasses.replace(settings, learned_at=min(max(self.level, 1e-9), 1 - 1e-12))
+        return spec._replace(start=self._starts.setdefault((problem, settings.seed), spec.start))
 
     @functools.cached_property
     def problem(self) -> QuadraticProblem:
@@ -196,8 +273,7 @@ class Context:
 
     def tuned(self, **changes: object) -> dict[str, object]:
         """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
-        plain = {"optimizer": "sgd", "solver": "auto", **plain_numbers(), "momentum": 0.0, "nesterov": False}
-        changes = plain | changes
+        changes = PLAIN | changes
         held = np.finfo(self.settings.data_dtype)  # a rate that training can have
         rate = min(max(TUNED * self.max_rate(**changes), float(held.tiny)), float(held.max))
         return {**changes, "learning_rate": two_digits(rate), "schedule": Schedule()}
@@ -206,47 +282,12 @@ class Context:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""
         if settings.batch_size >= self.rows:
             return 1.0
-        key = (settings.normalize, settings.batch_size)
-        if key not in self._tails:
-            if settings.normalize not in self._fourths:
-                self._fourths[settings.normalize] = self._fourth_moment(settings.normalize)
-            self._tails[key] = self._fourths[settings.normalize].tails(settings.batch_size)
-        return self._tails[key]
-
-    def _fourth_moment(self, normalize: str) -> FourthMoment:
-        x = self.sample[0]
-        if normalize == "sample":
-            return fourth_moment_of(white_rows(x, lambda rows: standardize_samples(rows)[0]))
-        if normalize in ("pca", "zca"):
-            return fourth_moment_of(self._white)
-        fitted, known = (fit(kind, self.moments.raw).inputs for kind in (normalize, "pca"))
-        assert isinstance(fitted, Affine)
-        return fourth_moment_of(self._white, power_of(x, fitted), self._white.again(known, fitted))
-
-    @functools.cached_property
-    def _white(self) -> WhiteRows:
-        fitted = fit("pca", self.moments.raw).inputs
-        return white_rows(self.sample[0], lambda rows: standardize(rows, fitted))
-
-    def normalized_targets(self) -> Float[np.ndarray, "k q"]:
-        """The sample's targets as the layer sees them."""
-        return self._encoded(self.settings.normalize)[1]
-
-    def _encoded(self, normalize: str) -> tuple[np.ndarray, np.ndarray]:
-        """The sample's inputs and targets as the layer sees them."""
-        x, y = self.sample
-        z, target, _ = encode(normalize, fit(normalize, self.moments.raw), x, None if self.autoencoder else y)
-        return np.asarray(z), np.asarray(target)
+        return self.sample_tails.of(settings.normalize, settings.batch_size)
 
     @property
     def autoencoder(self) -> bool:
         """Whether the target is x itself."""
         return self.moments.raw.autoencoder
-
-
-def plain_numbers() -> dict[str, object]:
-    """Settings without any optimizer's own numbers."""
-    return {"beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None}
 
 
 def two_digits(value: float) -> float:

@@ -1,19 +1,57 @@
-"""Counterfactual epochs: what training would take on better-conditioned inputs, each at a well-chosen rate."""
+"""Counterfactual runs: settings that are not those given, each at a rate of its own, and the epochs they would take."""
 
+import dataclasses
 import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
-from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.explanation import Fix
+from idjax.report.formatting import count
+from idjax.settings import Settings, plain_value
+from idjax.types import Value
 
+BATCHES = (8, 32, 256, 2048)
+"""Batch sizes that are tried beside the one given."""
 ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""
+SLOWER = (1.0, 0.25, 0.0625)
+"""Shares of a well-chosen rate that are tried in turn, until the noise of the batches leaves room to learn."""
 CLEARLY, MUCH = 2.0, 10.0
 """How many times faster it has to be to count as a cure, where it is then learned in time and where not."""
 
 
-def epochs_with(context: Context, normalize: str) -> float:
-    """Predicted epochs to learn with plain SGD, this normaliser and a well-chosen rate; loss in normalised units."""
+class Candidate(NamedTuple):
+    """Settings that might learn the data, and the epochs they are predicted to take; inf where they do not."""
+
+    settings: Settings
+    epochs: float
+
+
+def at_every_batch(context: Context, normalize: str, space: str, **changes: object) -> Iterator[Candidate]:
+    """Plain SGD with this normaliser at every batch size, each at its own rate."""
+    for batch in sorted({min(batch, context.rows) for batch in (*BATCHES, context.settings.batch_size)}):
+        yield tuned(context, normalize=normalize, loss_space=space, batch_size=batch, **changes)
+
+
+def tuned(context: Context, **changes: object) -> Candidate:
+    """Plain SGD with these changes at a well-chosen rate, or a slower one where noise keeps that from learning."""
+    found = Candidate(context.settings, math.inf)
+    given = context.tuned(**changes)
+    for share in SLOWER:
+        rate = two_digits(share * float(given["learning_rate"]))  # type: ignore[arg-type]
+        settings = dataclasses.replace(context.settings, **(given | {"learning_rate": rate}))  # type: ignore[arg-type]
+        found = Candidate(settings, context.epochs_of(settings))
+        if not math.isinf(found.epochs):
+            break
+    return found
+
+
+def best(context: Context, normalize: str) -> Candidate:
+    """The batch size, with its own rate, that takes the fewest epochs under this normaliser; loss in its units."""
     space = context.settings.loss_space if normalize == context.settings.normalize else "normalized"
-    return context.epochs(**context.tuned(normalize=normalize, loss_space=space))
+    candidates = at_every_batch(context, normalize, space)
+    return min(candidates, key=lambda candidate: math.inf if math.isnan(candidate.epochs) else candidate.epochs)
 
 
 def times_slower(context: Context, slow: float, fast: float) -> float:
@@ -30,12 +68,91 @@ def before_and_after(context: Context, cure: str) -> tuple[float, float] | None:
         simpler = [given] if cure == "pca" else []
     else:
         simpler = list(ORDER[ORDER.index(given) : ORDER.index(cure)]) if given in ORDER else []
-    if (
-        not simpler
-        or context.tails_diverge
-        or (slow := min(epochs_with(context, each) for each in simpler)) <= context.budget
-    ):
+    if not simpler or context.tails_diverge:
         return None
-    fast = epochs_with(context, cure)
-    enough = CLEARLY if fast <= context.budget else MUCH
+    slow = min(best(context, each).epochs for each in simpler)
+    fastest = context.fastest if context.adaptive else None
+    if fastest is not None:
+        slow = min(slow, fastest.steps / context.steps_per_epoch)
+    # Where it hangs on the start, what spreads the starts is asked for: better inputs bring them together.
+    if slow <= context.budget and not context.hangs_on_start:
+        return None
+    fast = best(context, cure).epochs
+    enough = CLEARLY if fast <= context.budget < slow else MUCH
     return (slow, fast) if math.isfinite(fast) and fast * enough <= slow else None
+
+
+def fix(context: Context, options: Iterable[dict[str, object]]) -> Fix | None:
+    """The first of these changes that learns within the budget, else the one that comes closest, if any is a gain."""
+    closest = None
+    for changes in options:
+        settings = dataclasses.replace(context.settings, **changes)  # type: ignore[arg-type]
+        epochs = predicted(context, settings)
+        if epochs < context.takes and (closest is None or epochs < closest.epochs):
+            closest = _fix(context.settings, settings, epochs, context.budget)
+            if epochs <= context.budget:
+                return closest
+    return closest
+
+
+def predicted(context: Context, settings: Settings) -> float:
+    """Predicted epochs with these settings; inf where rows with the sample's tails diverge, too."""
+    if settings.optimizer == "sgd" and settings.activation == "linear":
+        changes = {name: getattr(settings, name) for name in ("normalize", "loss_space", "batch_size", "momentum")}
+        if settings.step_size >= context.max_rate(**changes, nesterov=settings.nesterov):
+            return math.inf
+    return context.epochs_of(settings)
+
+
+def fastest_in_time(context: Context) -> tuple[float, Fix] | None:
+    """The fastest learning rate, all else as given, where that alone learns within the budget; and it as a fix.
+
+    A slower one where the fastest reaches the level and does not keep it.
+    """
+    fastest = context.fastest
+    if fastest is None or not (epochs := fastest.steps / context.steps_per_epoch) <= context.budget:
+        return None
+    for rate in (fastest.learning_rate, two_digits(fastest.learning_rate / 4)):
+        settings = context.changed({"learning_rate": rate})
+        if rate != fastest.learning_rate:
+            epochs = context.epochs_of(settings)
+        if epochs <= context.budget and context.ends_learned(settings):
+            break
+    else:
+        return None
+    words = f"--learning-rate {rate:.3g}: {count(epochs)} epochs {'followed' if context.followed else 'predicted'}"
+    return rate, Fix(words, {"learning_rate": rate}, epochs)
+
+
+def with_normalizers(context: Context, *normalizers: str) -> Iterator[dict[str, object]]:
+    """Changes that put these normalisers in front of the layer: alone, with a rate of their own, then with a batch."""
+    for normalize in normalizers:
+        changes: dict[str, object] = {"normalize": normalize, "loss_space": "normalized"}
+        yield changes
+        yield changed(context, tuned(context, **changes).settings)
+        yield changed(context, best(context, normalize).settings)
+
+
+def changed(context: Context, settings: Settings) -> dict[str, object]:
+    """The settings that differ from those given, by name."""
+    fields = (field.name for field in dataclasses.fields(settings))
+    given = context.settings
+    return {name: getattr(settings, name) for name in fields if getattr(settings, name) != getattr(given, name)}
+
+
+def _fix(given: Settings, settings: Settings, epochs: float, budget: float) -> Fix:
+    names = [field.name for field in dataclasses.fields(settings)]
+    different = [name for name in names if getattr(settings, name) != getattr(given, name) and name != "solver"]
+    changes = {name: plain_value(name, getattr(settings, name)) for name in different}
+    # A loss in the normaliser's units is what a normaliser brings by itself.
+    told = [name for name in different if name != "loss_space" or settings.normalize == given.normalize]
+    words = " ".join(_flag(name, changes[name]) for name in told if changes[name] is not None)
+    late = "" if epochs <= budget else ", which is not yet within the budget"
+    return Fix(f"{words}: {count(epochs)} epochs predicted{late}", changes, epochs)
+
+
+def _flag(name: str, value: Value) -> str:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return flag if value else f"--no-{name.replace('_', '-')}"
+    return f"{flag} {value:.3g}" if isinstance(value, float) else f"{flag} {value}"

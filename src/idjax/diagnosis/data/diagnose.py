@@ -11,12 +11,14 @@ import numpy as np
 from idjax.data import Dataset, Stream, notes_on, stream, within
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.findings import EXPLANATIONS, find_all
+from idjax.diagnosis.data.findings.start_dependent import unlucky
 from idjax.diagnosis.data.labels import labels_note, probe_of
 from idjax.diagnosis.data.measure import measure
+from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.explanation import known_codes
 from idjax.moments.normalize import fold
 from idjax.prediction.problem import mode_groups
-from idjax.report.formatting import count
+from idjax.report.formatting import count, percent
 from idjax.report.notebook import Shown
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
 from idjax.settings import DiagnosisSettings, Settings, plain
@@ -71,20 +73,28 @@ def diagnose(
         raise IdjaxError(f"--hidden is {plain(settings)['hidden']}: a diagnosis is of one Dense layer; leave it out")
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
-    context = measure(rows, settings, budget, progress)
+    context = measure(rows, settings, budget, progress, labels=bool(rows.classes))
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        findings = find_all(context, wanted) if context.varies else ()
-        tried = findings and (prescriptions or proven)
-        recommended, left_out = _recommended(context, progress) if tried else ((), "")
+        subject = unlucky(context) if context.varies else context
+        findings = find_all(subject, wanted) if context.varies else ()
+        tried = (prescriptions or proven) and _curable(subject, findings)
+        recommended, left_out = _recommended(subject, progress) if tried else ((), "")
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
     target = None if rows.classes or context.autoencoder else context.sample[1]
     facts |= {"notes": notes_on(settings, context.rows, target)}
     facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
-    return Shown(**facts, verdict=_verdict(context, findings), seconds=time.perf_counter() - begin)
+    return Shown(**facts, verdict=_verdict(subject, context.learned, findings), seconds=time.perf_counter() - begin)
+
+
+def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
+    """Whether something is wrong that other settings may cure."""
+    if not findings or any(finding.code == "target-not-linear" for finding in findings):
+        return False
+    return not context.learned or any(finding.changes for finding in findings)
 
 
 def _recommended(context: Context, progress: OnProgress) -> tuple[tuple[Prescription, ...], str]:
@@ -99,6 +109,7 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
     """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
     raw, groups = context.moments.raw, dict(mode_groups(context.problem))
     before = context.before if context.varies else None
+    outputs = explained_outputs(context, context.settings) if context.varies and raw.outputs > 1 else None
     return {
         "source": context.source,
         "rows": raw.count,
@@ -115,30 +126,39 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
         "mean_mode": int(np.argmax(groups["mean"])) if "mean" in groups else None,
         "bias_mode": int(np.argmax(groups["bias"])) if "bias" in groups else None,
         "samples": None if before is None else _samples(context, before.weights),
+        "outputs_explained": outputs,
         "labels": labels_note(context, classes) if classes else "",
         "probe": probe_of(context, classes, progress) if classes and context.varies else None,
     }
 
 
-def _verdict(context: Context, findings: tuple[Finding, ...]) -> str:
-    """One sentence: whether it is learned, how long that takes, and the first cause."""
+def _verdict(context: Context, learned: bool, findings: tuple[Finding, ...]) -> str:
+    """One sentence: whether it is learned, how long that takes, the ceiling, and the first cause.
+
+    learned: from the start as given, which may be a luckier one than the context's.
+    """
     if not context.varies:
         return "the targets do not vary: there is nothing to learn"
     cause = next((finding.message for finding in findings if finding.kind == "cause"), "")
-    if context.before is None:
-        reason = context.no_prediction.split(":")[0]
-        return (
-            f"these targets will not be learned: {cause}" if cause else f"no theory predicts these settings: {reason}"
-        )
     budget, epochs = f"{count(context.budget)} epoch{'' if context.budget == 1 else 's'}", context.takes
+    told = context.autoencoder or any(finding.code == "target-not-linear" for finding in findings)
+    most = "" if told else f" (a linear layer can explain {percent(context.reachable, 3)} of this target)"
     if context.learned:
-        took = f"learned in {count(epochs)} of {budget}"
+        took = f"learned in {count(epochs)} of {budget}{most}"
         return f"{took}, but {cause}" if cause else f"nothing found: {took}"
-    if not cause:
-        return f"not learned within {budget}"
-    never = "and it never will be with these settings"
-    much = f"it would take {count(epochs)} epochs" if math.isfinite(epochs) else never
-    return f"not learned within {budget}; {much}: {cause}"
+    start = next((finding.message for finding in findings if finding.code == "start-dependent"), "")
+    if learned and start:
+        return f"{start}{most}; from the slowest of them: {cause}" if cause and cause != start else f"{start}{most}"
+    known = min(context.before.known_until / context.steps_per_epoch, context.budget)
+    if math.isfinite(epochs):
+        much = f"; it would take {count(epochs)} epochs"
+    elif context.never:
+        much = ", nor in any number of epochs with these settings"
+    elif known < context.budget:
+        much = f"; {'followed' if context.followed else 'predicted'} for {count(known)} epochs"
+    else:
+        much = ""
+    return f"not learned within {budget}{much}{most}{f': {cause}' if cause else ''}"
 
 
 def _samples(context: Context, weights: Weights) -> Samples | None:

@@ -8,7 +8,9 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.data import Stream, within
-from idjax.diagnosis.data.context import ColumnFacts, Context
+from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.tails import SampleTails
+from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import measure_stream
 from idjax.settings import Settings
 from idjax.types import IdjaxError, OnProgress, Progress
@@ -40,7 +42,9 @@ class Thinned:
         return x, y
 
 
-def measure(rows: Stream, settings: Settings, budget: float | None, progress: OnProgress) -> Context:
+def measure(
+    rows: Stream, settings: Settings, budget: float | None, progress: OnProgress, *, labels: bool = False
+) -> Context:
     """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
 
     Raises:
@@ -57,13 +61,16 @@ def measure(rows: Stream, settings: Settings, budget: float | None, progress: On
     if not (math.isfinite(budget) and budget > 0):
         raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")
     names, dtypes = (rows.feature_names, rows.target_names), (rows.feature_dtypes, rows.target_dtypes)
+    sample = sampled.rows()
     return Context(
         source=rows.source,
         moments=measured.moments,
         columns=ColumnFacts(*names, *dtypes, measured.inputs, measured.targets),
-        sample=sampled.rows(),
+        sample=sample,
+        sample_tails=SampleTails(sample[0], measured.moments.raw),
         settings=dataclasses.replace(within(settings, count), epochs=max(1, math.ceil(budget)), validation_split=0.0),
         budget=budget,
+        labels=labels,
     )
 
 

@@ -6,12 +6,14 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.counterfactual import Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
+from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
 from idjax.results.diagnosis import Prescription
@@ -19,13 +21,22 @@ from idjax.settings import Schedule, Settings
 from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
 
-BATCHES = (8, 32, 256, 2048)
-"""Batch sizes that are tried beside the one given."""
 MOST_OUTPUT_GROUPS = 64
 """Outputs that may learn at rates of their own before a loss in original units is left out: each is a problem."""
 MOST_COUPLED = 512
 """Modes that the mean of the inputs may couple, in pairs, before momentum is left out: its pairs have no short sums."""
 MOMENTUM = 0.9
+RECIPES = ("sgd", "adam")
+"""Optimizers of which prescriptions have code."""
+LINEAR: dict[str, Any] = {
+    "activation": "linear",
+    "loss": "mse",
+    "activity_l1": 0.0,
+    "activity_l2": 0.0,
+    "schedule": Schedule(),
+}
+WELL = 0.5
+"""Share of the budget that is well inside it."""
 KEPT = 12
 """Prescriptions that are listed."""
 BEST = 3
@@ -34,7 +45,7 @@ SAME = 1.05
 """Within this factor of the fastest the simpler of two prescriptions comes first."""
 
 
-class _Candidate(NamedTuple):
+class _Ranked(NamedTuple):
     settings: Settings
     epochs: float
     steps: float
@@ -43,15 +54,17 @@ class _Candidate(NamedTuple):
 
 
 def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescription, ...]:
-    """The prescriptions that reach the level within the budget, or the fastest if none does, best first."""
-    tried = [
-        found
-        for settings in _candidates(context, progress)
-        if (found := _Candidate(settings, *_epochs_and_steps(context, settings))) and math.isfinite(found.epochs)
-    ]
-    ranked = _followed(tried, context, progress)
-    if not context.learned:
-        ranked = [candidate for candidate in ranked if candidate.epochs < context.takes or math.isnan(context.takes)]
+    """The prescriptions that reach the level within the budget, or the fastest if none does.
+
+    The simplest change that is well inside the budget comes first, the fastest second; diagnosed again, neither has a
+    cause that settings could cure.
+    """
+    tried: dict[Settings, _Ranked] = {}
+    for settings, epochs in _candidates(context, progress):
+        if math.isfinite(epochs) and settings != context.settings:
+            tried[settings] = _Ranked(settings, epochs, epochs * -(-context.rows // settings.batch_size))
+    gains = [each for each in tried.values() if context.learned or each.epochs < context.takes]
+    ranked = _cured(_followed(gains, context, progress), context)
     raw = context.moments.raw
     shape = raw.inputs, raw.outputs, context.autoencoder
     return tuple(
@@ -60,44 +73,80 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
             predicted_epochs=candidate.epochs,
             predicted_steps=candidate.steps,
             runs=candidate.runs,
+            role=_role(index, candidate, ranked, context),
             flax_code=flax_code(candidate.settings, *shape),
             keras_code=keras_code(candidate.settings, *shape),
         )
-        for candidate in ranked[:KEPT]
+        for index, candidate in enumerate(ranked[:KEPT])
     )
 
 
-def _epochs_and_steps(context: Context, settings: Settings) -> tuple[float, float]:
-    epochs = context.epochs_of(settings)
-    return epochs, epochs * -(-context.rows // settings.batch_size)
+def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
+    """Without those that, diagnosed again, have a cause which settings could cure: all of them where the run is learned
+    in total and some outputs are not, else the first ones.
+    """
+    from idjax.diagnosis.data.findings import causes_of_settings
+
+    def holds(candidate: _Ranked) -> bool:
+        settings = dataclasses.replace(candidate.settings, epochs=context.settings.epochs)
+        return not causes_of_settings(dataclasses.replace(context, settings=settings))
+
+    if context.learned:
+        known = (each for each in ranked if explained_outputs(context, each.settings) is not None)
+        return [each for each in known if holds(each)]
+    failed = set[Settings]()
+    for candidate in ranked:
+        if candidate.epochs <= context.budget and holds(candidate):
+            return [each for each in ranked if each.settings not in failed]
+        failed.add(candidate.settings)
+    return ranked
 
 
-def _candidates(context: Context, progress: OnProgress) -> Iterator[Settings]:
-    """Plain SGD with every normaliser, unit and batch; with momentum at the given batch; Adam where it is quick."""
+def _role(
+    index: int, candidate: _Ranked, ranked: list[_Ranked], context: Context
+) -> Literal["simplest", "fastest", ""]:
+    if index == 0 and candidate.epochs <= WELL * context.budget:
+        return "simplest"
+    least = min(other.epochs for other in ranked)
+    return "fastest" if index <= 1 and candidate.epochs <= SAME * least else ""
+
+
+def _candidates(context: Context, progress: OnProgress) -> Iterator[Candidate]:
+    """The optimizer as given at another rate; plain SGD with every normaliser, unit and batch; with momentum at the
+    given batch; Adam on other inputs where it is quick.
+    """
     given = context.settings
-    linear = {"activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "schedule": Schedule()}
     # Weights in bfloat16 would stall: the recipes have float32 ones.
     full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
-    base = dataclasses.replace(given, **linear, **full, solver="auto")
-    batches = sorted({min(batch, context.rows) for batch in (*BATCHES, given.batch_size)})
+    if given.optimizer in RECIPES and (faster := _other_rate(context)):
+        yield faster
     places = _places(context)
     for index, (normalize, space) in enumerate(places):
         progress(Progress(index, len(places), "prescriptions: normalisers and units"))
-        for batch in batches:
-            changes = {"normalize": normalize, "loss_space": space, "batch_size": batch}
-            yield dataclasses.replace(base, **context.tuned(**changes))
+        yield from at_every_batch(context, normalize, space, **full)
         if space == "normalized" and normalize in (given.normalize, "feature") and not _coupled(context, normalize):
-            changes = {"normalize": normalize, "loss_space": space, "momentum": MOMENTUM}
-            yield dataclasses.replace(base, **context.tuned(**changes))
+            yield tuned(context, normalize=normalize, loss_space=space, momentum=MOMENTUM, **full)
     if given.optimizer == "adam":
         # What the user has, on better inputs.
         for normalize, space in places:
             for rate in (given.step_size, two_digits(10 * given.step_size)):
-                settings = dataclasses.replace(base, normalize=normalize, loss_space=space, learning_rate=rate)
+                settings = dataclasses.replace(
+                    given, **LINEAR, **full, solver="auto", normalize=normalize, loss_space=space, learning_rate=rate
+                )
                 steps = context.budget * context.steps_per_epoch
                 raw = context.moments.raw
                 if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= budget.ADAM_TRIED:
-                    yield dataclasses.replace(settings, epochs=max(1, math.ceil(context.budget)))
+                    yield Candidate(settings, context.epochs_of(settings))
+
+
+def _other_rate(context: Context) -> Candidate | None:
+    """The settings as given at a well-chosen rate."""
+    given = context.settings
+    if given.optimizer == "sgd" and not context.followed:
+        found = tuned(context, momentum=given.momentum, nesterov=given.nesterov)
+        return found._replace(settings=dataclasses.replace(found.settings, activation=given.activation))
+    faster = fastest_in_time(context)
+    return faster and Candidate(context.changed(faster[1].changes or {}), faster[1].epochs)
 
 
 def _coupled(context: Context, normalize: str) -> bool:
@@ -132,7 +181,7 @@ def _places(context: Context) -> list[tuple[str, str]]:
     return places
 
 
-def _followed(tried: list[_Candidate], context: Context, progress: OnProgress) -> list[_Candidate]:
+def _followed(tried: list[_Ranked], context: Context, progress: OnProgress) -> list[_Ranked]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
     left_over, known, ranked = budget.DRAWN, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
@@ -145,29 +194,36 @@ def _followed(tried: list[_Candidate], context: Context, progress: OnProgress) -
             mean = mean_steps(context, settings, steps, runs)
             tried.remove(candidate)
             if math.isfinite(mean):
-                tried.append(_Candidate(settings, mean / -(-context.rows // settings.batch_size), mean, runs))
+                tried.append(_Ranked(settings, mean / -(-context.rows // settings.batch_size), mean, runs))
             ranked = _ranked(tried, context)
     return ranked
 
 
-def _ranked(tried: list[_Candidate], context: Context) -> list[_Candidate]:
-    """By epochs; of those within SAME of the fastest that is left the simplest first."""
+def _ranked(tried: list[_Ranked], context: Context) -> list[_Ranked]:
+    """The simplest that is well inside the budget, then by epochs; of those within SAME of the fastest the simplest."""
     left = sorted(tried, key=lambda candidate: candidate.epochs)
     ranked = []
+
+    def simplest(candidates: list[_Ranked]) -> _Ranked:
+        return min(candidates, key=lambda candidate: _complexity(candidate.settings, context))
+
+    if well := [each for each in left if each.epochs <= WELL * context.budget]:
+        ranked.append(simplest(well))
+        left.remove(ranked[0])
     while left:
-        near = [candidate for candidate in left if candidate.epochs <= SAME * left[0].epochs]
-        chosen = min(near, key=lambda candidate: _complexity(candidate.settings, context))
-        ranked.append(chosen)
-        left.remove(chosen)
+        ranked.append(simplest([each for each in left if each.epochs <= SAME * left[0].epochs]))
+        left.remove(ranked[-1])
     return ranked
 
 
 def _complexity(settings: Settings, context: Context) -> tuple[int, ...]:
     """Sort key of how much is changed, what a person would least like to change first."""
-    normalizers = ("none", "center", "feature", "sample", "pca", "zca")
+    normalizers, given = ("none", "center", "feature", "sample", "pca", "zca"), context.settings
+    kept = settings.normalize == given.normalize
     return (
-        normalizers.index(settings.normalize),
-        int(settings.loss_space == "original"),
-        int(settings.momentum > 0),
-        int(settings.batch_size != context.settings.batch_size),
+        0 if kept else 1 + normalizers.index(settings.normalize),
+        int(settings.optimizer != given.optimizer),
+        int(settings.loss_space == "original" and not kept),
+        int(settings.momentum != given.momentum),
+        int(settings.batch_size != given.batch_size),
     )

@@ -1,13 +1,15 @@
 """Heavy tails: how far the stable learning rate of some rows lies below that of Gaussian rows with their moments."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.moments.normalize import Affine, Transform, standardize, undo
+from idjax.moments.normalize import Affine, Transform, fit, standardize, standardize_samples, undo
 from idjax.moments.spectrum import largest_eigenvalue
+from idjax.types import Moments
 
 AT_ONCE = 2**18
 """Numbers of rows that are worked on together, for a cache holds them."""
@@ -116,3 +118,35 @@ def fourth_moment_of(
         weighted = white.rows[part] * weight[part]
         own += weighted.T @ weighted
     return FourthMoment(curvature, own, gaussian)
+
+
+class SampleTails:
+    """How heavy the tails of a sample are under every normaliser and batch size, each worked out once."""
+
+    def __init__(self, x: Float[np.ndarray, "k p"], raw: Moments):
+        self._x, self._raw = x, raw
+        self._fourths: dict[str, FourthMoment] = {}
+        self._known: dict[tuple[str, int], float] = {}
+
+    def of(self, normalize: str, batch_size: int) -> float:
+        """The largest stable rate over that of Gaussian rows of the same mean and covariance."""
+        key = (normalize, batch_size)
+        if key not in self._known:
+            if normalize not in self._fourths:
+                self._fourths[normalize] = self._fourth_moment(normalize)
+            self._known[key] = self._fourths[normalize].tails(batch_size)
+        return self._known[key]
+
+    def _fourth_moment(self, normalize: str) -> FourthMoment:
+        if normalize == "sample":
+            return fourth_moment_of(white_rows(self._x, lambda rows: standardize_samples(rows)[0]))
+        if normalize in ("pca", "zca"):
+            return fourth_moment_of(self._white)
+        fitted, known = (fit(kind, self._raw).inputs for kind in (normalize, "pca"))
+        assert isinstance(fitted, Affine)
+        return fourth_moment_of(self._white, power_of(self._x, fitted), self._white.again(known, fitted))
+
+    @functools.cached_property
+    def _white(self) -> WhiteRows:
+        fitted = fit("pca", self._raw).inputs
+        return white_rows(self._x, lambda rows: standardize(rows, fitted))

@@ -24,8 +24,8 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
     """
     if products_of(spec) * (POINTS + REFINED) > budget.FOLLOWED:
         return None
-    settings, problem = spec.settings, spec.problem
-    level = (1 - settings.learned_at) * problem.variance - problem.lost
+    settings = spec.settings
+    level = spec.left
     end = float(settings.epochs * spec.steps)
     last = np.array([float(settings.epochs)])
     found: dict[float, float] = {}

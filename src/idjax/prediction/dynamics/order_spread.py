@@ -51,7 +51,9 @@ def spread_over_orders(
 
     def relative(deviation: np.ndarray, loss: np.ndarray) -> np.ndarray:
         index = found.epochs - 1
-        known = deviation / np.maximum(loss[index], NOTHING * loss[0])
+        # Where nothing strays, nothing may be left of the loss.
+        scale = np.maximum(loss[index], NOTHING * loss[0])
+        known = np.divide(deviation, scale, out=np.zeros_like(deviation), where=deviation != 0)
         return np.interp(np.log(spec.epochs), np.log(found.epochs), known)
 
     end = relative(found.end, ends)

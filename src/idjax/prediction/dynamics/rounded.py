@@ -44,9 +44,10 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
         _warn(trajectory, _noise_warning(spec, trajectory, end))
     if settings.rounding != "nearest" or settings.dtype == "float64":
         return trajectory
-    level = (1 - settings.learned_at) * spec.problem.variance - spec.problem.lost
-    learned = trajectory.steps_to(level) if spec.beyond else np.inf
+    learned = trajectory.steps_to(spec.left) if spec.beyond else np.inf
     if isinstance(trajectory, FullBatchTrajectory):
+        if not spec.power().any():  # nothing to descend, of which nothing is lost
+            return trajectory
         stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
         if settings.dtype == "bfloat16" or stall < end:
             from idjax.prediction.dynamics import stepped
@@ -117,6 +118,7 @@ class SlowedTrajectory(Trajectory):
         self._needed = np.minimum(needed, FOREVER)
         # Weights that most is lost of stay behind the others: no common clock describes them.
         self._valid, self._timed = (self._first(passed < share) for share in (CLOCKED, TIMED))
+        self.known_until = self._timed if self._timed < FOREVER else float("inf")
         dtype = spec.settings.dtype
         self.how = f"{trajectory.how}; slowed by rounding to {dtype}, as the batches' noise carries updates over it"
         if self._valid < spec.settings.epochs * spec.steps:

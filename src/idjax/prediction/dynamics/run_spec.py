@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from idjax.nn.learned import level
 from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory import quadratic
@@ -56,6 +57,16 @@ class RunSpec(NamedTuple):
     def mean_batch(self) -> float:
         """The harmonic mean of the batch sizes of an epoch, for noise goes as 1/B."""
         return self.steps / ((self.steps - 1) / self.settings.batch_size + 1 / (self.last_share * self.rows))
+
+    @property
+    def reachable(self) -> float:
+        """The explained variance that the run is measured by: that of least squares, and 1 for hidden layers."""
+        return 1.0 if self.settings.hidden else self.problem.reachable
+
+    @property
+    def left(self) -> float:
+        """The judged squared error, above what no weights change, at which the run counts as learned."""
+        return self.problem.left_at(level(self.settings.learned_at, self.reachable))
 
     @property
     def epochs(self) -> Float[np.ndarray, " E"]:

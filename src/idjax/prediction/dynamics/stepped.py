@@ -78,6 +78,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
         end = float(record[0, -1])
         first = int(np.argmax(record[0] <= end / STANDS))
         trajectory.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
+        trajectory.known_until = float("inf")
         trajectory.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
     return trajectory
 

@@ -39,6 +39,8 @@ class Trajectory(abc.ABC):
     how: str = ""
     """How it was made: exact, exact in expectation, quasi-static, simulated on moments."""
     status: Status = Status.VALID
+    known_until: float = float("inf")
+    """Updates beyond which the run is not known; inf in closed form."""
     stall: Stall | None = None
     """Where rounding ends learning, if it does before everything is learned."""
     layers: Layers = ()
@@ -78,14 +80,15 @@ class UndefinedTrajectory(Trajectory):
 
     def __init__(self, how: str, status: Status):
         self.how, self.status = how, status
+        self.known_until = float("inf") if status is Status.DIVERGES else 0.0
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """NaN."""
         return Losses(*np.full((3, len(epochs)), np.nan))
 
     def steps_to(self, level: float) -> float:
-        """Never; not known without a theory."""
-        return float("nan" if self.status is Status.NO_THEORY else "inf")
+        """Never where it diverges; else not known."""
+        return float("inf" if self.status is Status.DIVERGES else "nan")
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Never."""
@@ -114,7 +117,10 @@ class SampledTrajectory(Trajectory):
     def __init__(self, spec: RunSpec, record: Float[np.ndarray, "k E"], weights: Weights | None):
         self._spec, self._record, self._weights = spec, record, weights
         self._steps = spec.epochs * spec.steps
-        self.status = Status.VALID if np.isfinite(record[0]).all() else Status.DIVERGES
+        known = np.isfinite(record[2])
+        self.known_until = float(self._steps[known][-1]) if known.any() else 0.0
+        most = np.finfo(spec.settings.data_dtype).max  # that training can hold
+        self.status = Status.VALID if (np.abs(record[0]) <= most).all() else Status.DIVERGES
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs."""

@@ -12,12 +12,11 @@ Fix: --normalize center, feature or sample; a decaying --schedule lowers the sta
 Apart: mean-dominated is the same mean under SGD, adam-epsilon and noise-floor need no mean.
 """
 
-import math
-
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.findings.mean_dominated import cure, dominance
+from idjax.diagnosis.data.counterfactual import ORDER, fastest_in_time, fix, with_normalizers
+from idjax.diagnosis.data.findings.mean_dominated import dominance
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -28,31 +27,34 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
-    """Not learned by an adaptive optimizer, and the mean's curvature dominates."""
-    if context.learned or not context.adaptive or context.before is None:
+    """Not learned by an adaptive optimizer at any rate, the mean's curvature dominates, and centring cures most of it.
+
+    A stall below what may be left is no cause: it is not spoken of.
+    """
+    if context.learned or not context.adaptive or fastest_in_time(context) is not None:
         return None
     ratio = dominance(context)
     if ratio < DOMINANT:
         return None
-    beta = context.settings.numbers.get("beta_1", 0.0)
-    train = context.problem.train
+    cure = fix(context, with_normalizers(context, *ORDER[1:]))
+    if cure is None or cure.epochs > context.budget:
+        return None
+    train, settings = context.problem.train, context.settings
+    beta = settings.numbers.get("beta_1", 0.0)
     size = float(np.sum(np.abs(train.mean_x)) + 1)
-    stall = (context.settings.step_size * size * (1 - beta) / (2 * (1 + beta))) ** 2
-    variance = float(np.mean(np.diagonal(train.covariance_yy)))
-    slowest = float(np.linalg.eigvalsh(train.covariance_xx)[0])
-    rate = 2 * (1 + beta) * slowest / ((1 - beta) * size)
-    steps = math.log(1 / max(1 - context.level, 1e-12)) / (2 * rate) if rate > 0 else math.inf
+    stall = (settings.step_size * size * (1 - beta) / (2 * (1 + beta))) ** 2
+    share = stall / float(np.mean(np.diagonal(train.covariance_yy)))
+    told = f", and at this one the loss stalls near {stall:.2g}, {count(share)} times the variance of the targets"
+    stalls = told if share > 1 - context.level else ""
     return EXPLANATION.finding(
-        message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes "
-        f"{context.settings.optimizer} bounce: the loss stalls near {stall:.2g}, {count(stall / variance)} "
-        f"times the variance of the targets, and what varies needs about {count(steps)} steps at any learning rate",
+        message=f"the mean of the inputs ({count(ratio)} times the largest variance) makes {settings.optimizer} "
+        f"bounce: no learning rate learns the rest in time{stalls}; without the mean {count(cure.epochs)} epochs",
         evidence={
             "mean squared over largest variance": ratio,
-            "predicted stall of the loss": stall,
-            "variance of the targets": variance,
-            "steps for the slowest direction": steps,
+            "predicted stall of the loss, share of the variance": share,
             "beta_1": beta,
+            "epochs without the mean": cure.epochs,
         },
-        cost=context.epochs() / context.budget,
-        fix=f"--normalize {cure(context)}, which is undone at the output",
+        cost=context.takes / context.budget,
+        fix=cure,
     )

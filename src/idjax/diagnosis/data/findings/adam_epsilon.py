@@ -4,7 +4,7 @@ Adam divides by the size of a weight's gradient plus epsilon. Where gradients ar
 small size, the step is η/ε times the gradient: plain SGD with a rate that nobody chose.
 
 Formula: root mean square gradient of a weight while nothing is explained, (2/q) √(Var(y) E[a²]), against ε; theory
-    (71)-(75).
+    (71)-(75). Raised where a smaller epsilon, or larger inputs, are predicted to be a gain.
 Source: Kingma and Ba 2014; Keras adds ε before the correction for the start
 Example: idjax diagnose tiny.npy --optimizer adam
 Fix: --normalize feature, or a smaller --epsilon.
@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import fix, with_normalizers
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -25,7 +26,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The gradients are under epsilon, of what is left to learn."""
-    if context.learned or context.before is None or "epsilon" not in context.settings.numbers or not context.adaptive:
+    if context.learned or "epsilon" not in context.settings.numbers or not context.adaptive:
         return None
     train, shares = context.problem.train, context.problem.output_shares
     epsilon = context.settings.numbers["epsilon"]
@@ -35,10 +36,13 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     gradient = float(2 * shares.max() * math.sqrt(variance) * math.sqrt(float(power.max(initial=0.0))))
     if gradient >= epsilon:
         return None
+    cure = fix(context, ({"epsilon": float(f"{gradient / 100:.1g}")}, *with_normalizers(context, "feature")))
+    if cure is None:
+        return None
     return EXPLANATION.finding(
         message=f"epsilon, {epsilon:.2g}, is {count(epsilon / max(gradient, 1e-300))} times the gradients, "
         f"{gradient:.2g}: {context.settings.optimizer} moves a weight by {gradient / epsilon:.2g} of the rate a step",
         evidence={"epsilon": epsilon, "gradient of a weight": gradient},
         cost=epsilon / max(gradient, 1e-300),
-        fix=f"--normalize feature, or --epsilon {gradient / 100:.1g}",
+        fix=cure,
     )

@@ -3,7 +3,7 @@
 Combinations of features hardly vary although each feature does. What the target owes to such a combination is learned
 slower by the ratio of the largest to the smallest eigenvalue of the correlation matrix.
 
-Formula: epochs whitened against epochs with each feature standardised, each at a well-chosen rate; evidence is the
+Formula: epochs whitened against epochs with each feature standardised, each at its own rate and batch; evidence is the
     condition number of the correlation matrix; theory sections 3 and 6.
 Source: Hoerl and Kennard 1970 on the regression; LeCun, Bottou, Orr and Müller 1998 on its speed
 Example: idjax diagnose spectra.parquet --target protein
@@ -15,9 +15,9 @@ Apart: unequal-scales goes away by standardising each feature. Exactly dependent
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import before_and_after, times_slower
+from idjax.diagnosis.data.counterfactual import before_and_after, fix, times_slower, with_normalizers
 from idjax.diagnosis.explanation import Explanation
-from idjax.report.formatting import count
+from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
@@ -25,7 +25,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Standardised features are still too slow, and whitening cures most of it."""
-    if context.learned or context.before is None:
+    if context.learned:
         return None
     epochs = before_and_after(context, "pca")
     if epochs is None:
@@ -41,7 +41,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     nearly = [names[index] for index in np.argsort(-np.abs(vectors[:, 0]))[:4]]
     return EXPLANATION.finding(
         message=f"features nearly depend on each other (condition number {count(condition)} once standardised): "
-        f"{count(slow)} epochs at a well-chosen rate, whitened {count(fast)}",
+        f"at its best rate and batch {times_words(slow)}, whitened {times_words(fast)}",
         evidence={
             "condition number of the correlations": condition,
             "most in the thinnest direction": nearly,
@@ -49,5 +49,5 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs, whitened": fast,
         },
         cost=times_slower(context, slow, fast),
-        fix="--normalize pca, which is undone at the output, or a direct solve",
+        fix=fix(context, with_normalizers(context, "pca")),
     )

@@ -13,8 +13,9 @@ Apart: A cause where the same run in float64 learns in time; else the consequenc
 import math
 
 from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import fix
 from idjax.diagnosis.explanation import Explanation
-from idjax.report.formatting import count
+from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
@@ -23,7 +24,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Rounding of the weights stops training, or makes it miss the budget."""
     settings = context.settings
-    if context.learned or context.before is None or settings.dtype == "float64":
+    if context.learned or settings.dtype == "float64":
         return None
     now, exact = context.epochs(), context.epochs(dtype="float64", rounding="nearest")
     stall = context.before.stall
@@ -34,15 +35,20 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     at = f" from step {count(stall.steps)} on, at a loss of {stall.loss:.3g}" if stall else ""
     return EXPLANATION.finding(
         kind="cause" if in_time or not causes else "consequence",
-        message=f"updates are rounded away in {settings.dtype}{at}: {count(exact)} epochs to learn in float64",
+        message=f"updates are rounded away in {settings.dtype}{at}: {times_words(exact)} in float64",
         evidence={
             "epochs in float64": exact,
             "epochs": now,
             **({"stalls at step": stall.steps, "stalls at loss": stall.loss} if stall else {}),
         },
         cost=math.inf if math.isinf(now) else now / exact,
-        fix="--dtype float32, or --rounding stochastic or master"
-        if settings.dtype == "bfloat16"
-        else "--dtype float64, smaller batches, or what makes the updates larger",
+        fix=fix(context, _exacter(settings.dtype)),
         causes=() if in_time else causes,
     )
+
+
+def _exacter(dtype: str) -> list[dict[str, object]]:
+    """Changes that keep more of an update, what costs least first."""
+    if dtype == "bfloat16":
+        return [{"rounding": "master"}, {"rounding": "stochastic"}, {"dtype": "float32", "rounding": "nearest"}]
+    return [{"dtype": "float64", "rounding": "nearest"}]

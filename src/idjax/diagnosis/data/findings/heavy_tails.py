@@ -16,6 +16,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.counterfactual import fix
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, listed
 from idjax.results.diagnosis import Finding
@@ -41,5 +42,5 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "stable for normal rows": limit / context.tails(context.settings),
         },
         cost=math.inf,
-        fix=f"--learning-rate {two_digits(limit / 5):.2g}, a larger --batch-size, or clip these columns",
+        fix=fix(context, ({"learning_rate": two_digits(limit / share)} for share in (5, 20))),
     )

@@ -27,7 +27,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """An error far below the targets' mean square at the end, and an explained variance under the target."""
     causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
-    if context.learned or context.before is None or not causes:
+    if context.learned or not causes:
         return None
     raw = context.moments.raw
     power = context.variance + float(raw.mean_y @ raw.mean_y) / raw.outputs

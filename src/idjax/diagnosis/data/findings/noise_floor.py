@@ -11,10 +11,12 @@ Apart: With the full batch at the same rate the target is reached, and the rate 
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.counterfactual import fix
 from idjax.diagnosis.explanation import Explanation
 from idjax.results.diagnosis import Finding
 
@@ -26,12 +28,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Never reaches the target with these batches, and would with all rows at once."""
-    if (
-        context.learned
-        or context.before is None
-        or context.steps_per_epoch == 1
-        or any(f.kind == "cause" and f.cost > 1 for f in found)
-    ):
+    if context.learned or context.steps_per_epoch == 1 or any(f.kind == "cause" and f.cost > 1 for f in found):
         return None
     settings = context.settings
     floor = 1 - float(context.before.explained_variance[-1])
@@ -43,7 +40,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         return None
     return EXPLANATION.finding(
         message=f"the noise of batches of {settings.batch_size} keeps the error at {floor:.3g} of the variance, where "
-        f"{1 - context.level:.3g} is the target: at this constant rate no number of epochs is enough",
+        f"{1 - context.level:.3g} may be left: "
+        + ("at this constant rate no number of epochs is enough" if context.never else "it has settled there"),
         evidence={
             "error it settles at, share of the variance": floor,
             "target": 1 - context.level,
@@ -51,5 +49,14 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "learning rate": settings.step_size,
         },
         cost=math.inf,
-        fix="a smaller --learning-rate, a larger --batch-size, or --schedule cosine",
+        fix=fix(context, _calmer(context)),
     )
+
+
+def _calmer(context: Context) -> Iterator[dict[str, object]]:
+    """Smaller rates, then larger batches."""
+    settings = context.settings
+    for share in (0.5, 0.2, 0.1, 0.05, 0.02, 0.01):
+        yield {"learning_rate": two_digits(share * settings.step_size)}
+    for times in (4, 16, 64, 256):
+        yield {"batch_size": min(times * settings.batch_size, context.rows)}

@@ -13,10 +13,10 @@ Apart: heavy-tails is raised instead where Gaussian rows would be stable; noise-
 
 import math
 
-from idjax.diagnosis.data.context import TUNED, Context
-from idjax.diagnosis.data.counterfactual import times_slower
+from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import fastest_in_time, fix, times_slower
 from idjax.diagnosis.explanation import Explanation
-from idjax.report.formatting import count
+from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
 NEAR = 0.5
@@ -27,8 +27,10 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Beyond the stable rate, or so near it that a smaller one is three times faster."""
-    if context.learned or context.adaptive or context.before is None or context.tails_diverge:
+    if context.learned or context.tails_diverge:
         return None
+    if context.adaptive or context.followed:
+        return _at_the_fastest(context)
     limit = context.max_rate() / context.tails(context.settings)
     rate = context.settings.step_size
     momentum = {"momentum": context.settings.momentum, "nesterov": context.settings.nesterov}
@@ -41,7 +43,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     elif rate > NEAR * limit and then * 3 <= now and math.isfinite(then):
         message = (
             f"the learning rate {rate:.3g} is so near the largest stable one, {limit:.3g}, that noise decides: "
-            f"{count(now)} epochs to learn rather than {count(then)} at {better:.3g}"
+            f"{times_words(now)} rather than {times_words(then)} at {better:.3g}"
         )
         cost = times_slower(context, now, then)
     else:
@@ -55,5 +57,24 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs at the well-chosen rate": then,
         },
         cost=cost,
-        fix=f"--learning-rate {better:.2g} ({TUNED:.0%} of the largest stable one)",
+        fix=fix(context, ({"learning_rate": rate} for rate in (better, better / 4))),
+    )
+
+
+def _at_the_fastest(context: Context) -> Finding | None:
+    """Within the budget at a smaller rate, all else as given."""
+    settings, faster = context.settings, fastest_in_time(context)
+    if faster is None or faster[0] >= settings.step_size:
+        return None
+    rate, cure = faster
+    return EXPLANATION.finding(
+        message=f"the learning rate {settings.step_size:.3g} is so large that {settings.optimizer} does not settle: at "
+        f"{rate:.2g} it learns in {count(cure.epochs)} epochs",
+        evidence={
+            "learning rate": settings.step_size,
+            "fastest learning rate": rate,
+            "epochs at that rate": cure.epochs,
+        },
+        cost=times_slower(context, context.takes, cure.epochs),
+        fix=cure,
     )

@@ -3,7 +3,7 @@
 Each feature's variance is a curvature. The largest limits the learning rate; features of small variance then learn
 slower by the ratio of the variances. The bias is a feature of size 1.
 
-Formula: epochs with each feature standardised against epochs with features centred, each at a well-chosen rate;
+Formula: epochs with each feature standardised against epochs with features centred, each at its own rate and batch;
     evidence is the largest and smallest standard deviation; theory section 3.
 Source: LeCun, Bottou, Orr and Müller 1998, section 4.3
 Example: idjax diagnose measurements.csv --target price --learning-rate 0.01
@@ -15,9 +15,9 @@ Apart: mean-dominated goes away by centring, collinear stays after scaling. Adam
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import before_and_after, times_slower
+from idjax.diagnosis.data.counterfactual import before_and_after, fix, times_slower, with_normalizers
 from idjax.diagnosis.explanation import Explanation
-from idjax.report.formatting import count
+from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
 UNEQUAL = 3.0
@@ -28,7 +28,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Scales differ, centring is not enough, and standardising each feature cures most of it."""
-    if context.learned or context.adaptive or context.before is None:
+    if context.learned or context.adaptive:
         return None
     deviation = np.sqrt(np.diagonal(context.moments.raw.covariance_xx))
     names = [*context.columns.feature_names, "the bias"]
@@ -44,7 +44,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     slow, fast = epochs
     return EXPLANATION.finding(
         message=f"{names[largest]} has {count(float(scale[largest] / scale[smallest]))} times the scale of "
-        f"{names[smallest]}: {count(slow)} epochs at a well-chosen rate, each feature standardised {count(fast)}",
+        f"{names[smallest]}: at its best rate and batch {times_words(slow)}, each feature standardised "
+        f"{times_words(fast)}",
         evidence={
             "largest deviation": float(scale[largest]),
             "smallest deviation": float(scale[smallest]),
@@ -54,5 +55,5 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "epochs, each standardised": fast,
         },
         cost=times_slower(context, slow, fast),
-        fix="--normalize feature, which is undone at the output",
+        fix=fix(context, with_normalizers(context, "feature", "pca")),
     )

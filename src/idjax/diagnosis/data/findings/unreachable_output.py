@@ -12,11 +12,14 @@ Apart: It does not depend on rate or budget.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import changed, fix, tuned
 from idjax.diagnosis.explanation import Explanation
+from idjax.moments.normalize import encode, fit
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 from idjax.types import ACTIVATION_RANGES
@@ -30,7 +33,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if activation not in ACTIVATION_RANGES:
         return None
     low, high = ACTIVATION_RANGES[activation]
-    targets = context.normalized_targets()
+    targets = _normalized_targets(context)
     beyond = np.maximum(low - targets, 0) + np.maximum(targets - high, 0)
     variance = float(np.mean(np.var(targets, axis=0)))
     share = float(np.mean(beyond**2)) / variance if variance > 0 else 0.0
@@ -46,5 +49,17 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "least error, share of the variance": share,
         },
         cost=math.inf,
-        fix="--activation linear, or scale the targets into its range",
+        fix=fix(context, _linear(context)) or "--activation linear, or scale the targets into its range",
     )
+
+
+def _normalized_targets(context: Context) -> np.ndarray:
+    """The sample's targets as the layer sees them, (k, q)."""
+    (x, y), kind = context.sample, context.settings.normalize
+    return np.asarray(encode(kind, fit(kind, context.moments.raw), x, None if context.autoencoder else y)[1])
+
+
+def _linear(context: Context) -> Iterator[dict[str, object]]:
+    """A linear output: all else as given, then by plain SGD at a rate of its own."""
+    yield {"activation": "linear"}
+    yield changed(context, tuned(context).settings)
