@@ -138,14 +138,14 @@ def test_json_is_one_object_best_first():
     assert found["predicted_epochs"] == pytest.approx(597_894.2)
     assert found["measured_epochs"] is None
     assert [sorted(finding) for finding in found["findings"]] == [
-        ["causes", "code", "cost", "evidence", "fix", "kind", "message"]
+        ["causes", "changes", "code", "cost", "evidence", "fix", "fixed", "kind", "message"]
     ] * 3
     assert found["findings"][1]["causes"] == ["mean-dominated"]
     assert found["findings"][1]["cost"] is None
     first, _, last = found["prescriptions"]
     assert first == {
         "normalize": "feature", "loss_space": "normalized", "optimizer": "sgd", "learning_rate": 12.3456,
-        "momentum": 0.0, "batch_size": 32, "predicted_epochs": 1.04, "predicted_runs": 0, "measured_epochs": 1.1,
+        "momentum": 0.0, "batch_size": 32, "predicted_epochs": 1.04, "predicted_runs": 0, "role": None, "measured_epochs": 1.1,
         "explained_variance": pytest.approx(1.0),
     }  # fmt: skip
     assert "measured_epochs" not in last

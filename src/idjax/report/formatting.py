@@ -207,7 +207,7 @@ def epochs_words(epochs: float) -> str:
 def followed_words(diagnosis: Diagnosis) -> str:
     """Words for the run that stands in for a theory, where none predicts the settings as given."""
     reason, how = diagnosis.no_prediction.split(":")[0], diagnosis.before.how if diagnosis.before else ""
-    return f"{sentence(reason)} {sentence(how)}".strip()
+    return f"No prediction: {stopped(reason)} {sentence(how)}".strip()
 
 
 def measured_words(prescription: Prescription) -> str:
