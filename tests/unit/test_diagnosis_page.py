@@ -145,8 +145,8 @@ def test_json_is_one_object_best_first():
     first, _, last = found["prescriptions"]
     assert first == {
         "normalize": "feature", "loss_space": "normalized", "optimizer": "sgd", "learning_rate": 12.3456,
-        "momentum": 0.0, "batch_size": 32, "predicted_epochs": 1.04, "predicted_runs": 0, "role": None, "measured_epochs": 1.1,
-        "explained_variance": pytest.approx(1.0),
+        "momentum": 0.0, "batch_size": 32, "predicted_epochs": 1.04, "predicted_runs": 0, "role": None,
+        "measured_epochs": 1.1, "explained_variance": pytest.approx(1.0),
     }  # fmt: skip
     assert "measured_epochs" not in last
     nothing = json.loads(store.to_json(store.diagnosis_object(unpredicted())))
