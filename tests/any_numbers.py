@@ -16,6 +16,7 @@ from idjax.settings import KERAS_NUMBERS, DiagnosisSettings, Schedule, Settings
 from idjax.types import IdjaxError
 
 OPTIMIZERS = ("sgd", *KERAS_NUMBERS)
+QUICK = {"loss": "mse", "rounding": "nearest", "moments": "gaussian"}
 
 
 class Case(NamedTuple):
@@ -33,10 +34,10 @@ Pick = Callable[[Sequence[Any]], Any]
 """What chooses one of several: hypothesis, which knows how to find a simpler case that fails too, or a generator."""
 
 
-def rows_of(pick: Pick, rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """Rows of one of many kinds."""
-    count = pick([2, 3, 4, 5, 8, 13, 40, 150, 400])
-    width = min(max(pick([1, 2, 3, 5, count - 1, count + 3]), 1), 24)
+def rows_of(pick: Pick, rng: np.random.Generator, quick: bool) -> tuple[str, np.ndarray]:
+    """Rows of one of many kinds; of few shapes if not quick, for each is compiled."""
+    count = pick([2, 3, 4, 5, 8, 13, 40, 150, 400] if quick else [4, 40])
+    width = min(max(pick([1, 2, 3, 5, count - 1, count + 3] if quick else [1, 5]), 1), 24)
     plain = rng.normal(size=(count, width))
     size = 10.0 ** pick([0, -150, -40, -30, -12, -3, 3, 8, 18, 100, 150])
     constant = np.broadcast_to(rng.normal(size=width), (count, width))
@@ -117,12 +118,15 @@ def settings_of(pick: Pick, rng: np.random.Generator, count: int) -> dict[str, A
     return given
 
 
-def case(pick: Pick, rng: np.random.Generator) -> Case:
-    """Data and settings, drawn."""
-    name, x = rows_of(pick, rng)
+def case(pick: Pick, rng: np.random.Generator, quick: bool = False) -> Case:
+    """Data and settings, drawn; quick ones need no compilation."""
+    name, x = rows_of(pick, rng, quick)
     of, target = target_of(pick, rng, x)
     labels = of == "labels" and pick([False, False, False, True])
     given, thorough = settings_of(pick, rng, len(x)), pick([False, True, False])
+    if quick:
+        closed = {"optimizer": "sgd", "dtype": pick(["float32", "float64"]), "schedule": Schedule()}
+        given, thorough, labels = given | closed | QUICK, False, False
     return Case(f"{name}, {of}{' as labels' if labels else ''}", x, target, labels, given, thorough)
 
 

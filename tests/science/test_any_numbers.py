@@ -18,9 +18,9 @@ from idjax.types import IdjaxError, Spectrum
 NORMAL = np.random.default_rng(7).normal(size=(4000, 30))
 
 
-def anything(draw):
+def anything(draw, quick=False):
     """Predicts and diagnoses data and settings that hypothesis draws, and shrinks where they fail."""
-    drawn = case(lambda some: draw(st.sampled_from(some)), np.random.default_rng(draw(st.integers(0, 2**20))))
+    drawn = case(lambda some: draw(st.sampled_from(some)), np.random.default_rng(draw(st.integers(0, 2**20))), quick)
     for command in ("predict", "diagnose"):
         with contextlib.suppress(IdjaxError):
             check(command, drawn)
@@ -29,14 +29,23 @@ def anything(draw):
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
+@seed(0)
+@settings(max_examples=40, **UNHURRIED)
+@given(st.data())
+def test_some_numbers(data):
+    anything(data.draw, quick=True)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(10))
+@pytest.mark.parametrize("part", range(12))
 def test_any_numbers(part):
+    """2,400 draws, 2,000 of them quick."""
+
     @seed(part)
     @settings(max_examples=200, **UNHURRIED)
     @given(st.data())
     def draws(data):
-        anything(data.draw)
+        anything(data.draw, quick=part >= 2)
 
     draws()
 

@@ -5,7 +5,7 @@ import os
 import time
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from idjax.data import Dataset, notes_on, within
 from idjax.moments.moments import MomentSet
@@ -34,10 +34,10 @@ __all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "r
 
 
 def predict(
-    data: Dataset | Float[np.ndarray, "N p"] | str | os.PathLike[str],
+    data: Dataset | Shaped[np.ndarray, "N p"] | str | os.PathLike[str],
     settings: Settings | None = None,
     *,
-    target: Float[np.ndarray, "N q"] | str | os.PathLike[str] | None = None,
+    target: Shaped[np.ndarray, "N q"] | str | os.PathLike[str] | None = None,
     band: bool = True,
     progress: OnProgress = silent,
 ) -> Curve:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 from idjax.data import Dataset, as_dataset, keras_split, notes_on, within
 from idjax.moments.moments import measure, moments_of
@@ -58,10 +58,10 @@ class Checkpointer(Protocol):
 
 
 def train(
-    data: Dataset | Float[np.ndarray, "N p"],
+    data: Dataset | Shaped[np.ndarray, "N p"],
     settings: Settings | None = None,
     *,
-    target: Float[np.ndarray, "N q"] | None = None,
+    target: Shaped[np.ndarray, "N q"] | None = None,
     on_epoch: Callable[[Progress], None] | None = None,
     checkpointer: Checkpointer | None = None,
 ) -> Curve:

@@ -120,7 +120,8 @@ class SampledTrajectory(Trajectory):
         known = np.isfinite(record[2])
         self.known_until = float(self._steps[known][-1]) if known.any() else 0.0
         most = np.finfo(spec.settings.data_dtype).max  # that training can hold
-        self.status = Status.VALID if (np.abs(record[0]) <= most).all() else Status.DIVERGES
+        held = (np.abs(record[0]) <= most).all() and all(np.isfinite(part).all() for part in weights or ())
+        self.status = Status.VALID if held and not np.isinf(record[2]).any() else Status.DIVERGES
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs."""

@@ -81,5 +81,7 @@ def _without_gradient(context: Context) -> Finding | None:
 
 
 def _unit(largest: float, dtype: np.dtype) -> float:
-    """The spacing of this type's numbers there; 0 for whole numbers, which are exact."""
-    return float(np.spacing(np.asarray(largest).astype(dtype))) if np.dtype(dtype).kind == "f" else 0.0
+    """The spacing of this type's numbers there, inf beyond its largest; 0 for whole numbers, which are exact."""
+    if np.dtype(dtype).kind != "f":
+        return 0.0
+    return float(np.spacing(np.asarray(largest).astype(dtype))) if largest <= np.finfo(dtype).max else math.inf
