@@ -178,7 +178,7 @@ def _correlation_modes(covariance: np.ndarray) -> Triples:
     """Scales d and the nonzero eigenpairs of R in Σ = diag(d) R diag(d)."""
     scale = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     inverse = 1 / np.where(scale > 0, scale, 1)
-    correlation = covariance * np.outer(inverse, inverse)
+    correlation = covariance * inverse[:, None] * inverse  # the product of two inverses could overflow
     rounding = len(scale) * np.finfo(np.float64).eps
     if np.abs(correlation - np.diag(np.diagonal(correlation))).max(initial=0.0) <= rounding:
         varies = scale > 0

@@ -15,7 +15,7 @@ from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.theory.full_batch import momentum as momenta
 from idjax.theory.sgd import mean_square, minibatch, stability
-from idjax.types import Moments, Spectrum, Weights
+from idjax.types import IdjaxError, Moments, Spectrum, Weights
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -138,7 +138,11 @@ class QuadraticProblem:
 
 
 def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: Settings) -> QuadraticProblem:
-    """Chooses the moments and output weights that the normaliser and the units of the loss imply (theory §6)."""
+    """Chooses the moments and output weights that the normaliser and the units of the loss imply (theory §6).
+
+    Raises:
+      IdjaxError: weights too large to be squared.
+    """
     turned = settings.normalize == "zca"
     fitted = fit("pca" if turned else settings.normalize, train.raw)
     original = settings.loss_space == "original"
@@ -162,6 +166,10 @@ def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: 
         if seen_validation:
             seen_validation, constant = _penalized(seen_validation, settings.activity_l2)
             penalty = (penalty[0], constant)
+    reference = quadratic.optimum(seen_train)
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.sum(reference.stacked**2)):
+            raise IdjaxError("squares of the best weights for these numbers overflow float64: scale the inputs up")
     affine = settings.normalize != "sample"
     lost = 0.0
     if affine and validation and not scale.all():
@@ -177,7 +185,7 @@ def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: 
         shape_moments=judged_set.raw if affine else judged_set.sample_weighted,
         fold_with=fitted if affine else None,
         spectrum=spectrum_of(seen_train),
-        reference=quadratic.optimum(seen_train),
+        reference=reference,
         penalty=(penalty[0], penalty[1] + lost * original),
         lost=lost,
         reachable=quadratic.reachable(train.raw, judged_set.raw),

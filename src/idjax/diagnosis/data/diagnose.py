@@ -169,7 +169,9 @@ def _samples(context: Context, weights: Weights) -> Samples | None:
     kernel, bias = fold(problem.fold_with, weights)
     x, y = context.sample
     chosen = np.linspace(0, len(x) - 1, min(SHOWN_ROWS, len(x))).astype(int)
-    return Samples(target=y[chosen], output=x[chosen] @ kernel + bias, mean=context.moments.raw.mean_y)
+    with np.errstate(over="ignore", invalid="ignore"):
+        output = x[chosen] @ kernel + bias
+    return Samples(y[chosen], output, context.moments.raw.mean_y) if np.isfinite(output).all() else None
 
 
 def _verify(

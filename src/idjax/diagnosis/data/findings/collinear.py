@@ -35,7 +35,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     deviation = np.sqrt(np.diagonal(covariance))
     kept = deviation > 0
     scale = deviation[kept]
-    values, vectors = np.linalg.eigh(covariance[np.ix_(kept, kept)] / np.outer(scale, scale))
+    values, vectors = np.linalg.eigh(covariance[np.ix_(kept, kept)] / scale[:, None] / scale)
     condition = float(values[-1] / max(values[0], len(values) * np.finfo(float).eps * values[-1]))
     names = [name for name, keep in zip(context.columns.feature_names, kept, strict=True) if keep]
     nearly = [names[index] for index in np.argsort(-np.abs(vectors[:, 0]))[:4]]
