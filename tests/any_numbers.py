@@ -31,7 +31,7 @@ class Case(NamedTuple):
 
 
 Pick = Callable[[Sequence[Any]], Any]
-"""What chooses one of several: hypothesis, which knows how to find a simpler case that fails too, or a generator."""
+"""What chooses one of several: hypothesis, or a generator."""
 
 
 def rows_of(pick: Pick, rng: np.random.Generator, quick: bool) -> tuple[str, np.ndarray]:

@@ -5,12 +5,13 @@ import contextlib
 import numpy as np
 import pytest
 from any_numbers import case, check
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import idjax
 from idjax.moments.moments import measure
-from idjax.prediction.problem import is_stable, learning_rates, quadratic_problem
+from idjax.prediction.learning_rates import is_stable, learning_rates
+from idjax.prediction.problem import quadratic_problem
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.theory.sgd import stability
 from idjax.types import IdjaxError, Spectrum
@@ -19,14 +20,19 @@ NORMAL = np.random.default_rng(7).normal(size=(4000, 30))
 
 
 def anything(draw, quick=False):
-    """Predicts and diagnoses data and settings that hypothesis draws, and shrinks where they fail."""
+    """Predicts and diagnoses data and settings that hypothesis draws."""
     drawn = case(lambda some: draw(st.sampled_from(some)), np.random.default_rng(draw(st.integers(0, 2**20))), quick)
     for command in ("predict", "diagnose"):
         with contextlib.suppress(IdjaxError):
             check(command, drawn)
 
 
-UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
+UNHURRIED = {
+    "phases": [Phase.explicit, Phase.generate],
+    "deadline": None,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+}
 
 
 @seed(0)

@@ -16,8 +16,9 @@ from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import encode, fit, undo, zca_to_pca
 from idjax.moments.spectrum import spectrum_of
 from idjax.nn.starts import start_weights
+from idjax.prediction.learning_rates import learning_rates
 from idjax.prediction.predict import NoTheoryError, predict, predict_from_moments
-from idjax.prediction.problem import learning_rates, quadratic_problem
+from idjax.prediction.problem import quadratic_problem
 from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.theory.sgd import minibatch

@@ -9,8 +9,9 @@ import pytest
 from idjax.diagnosis.data.tails import fourth_moment_of, white_rows
 from idjax.moments.moments import measure
 from idjax.moments.spectrum import largest_eigenvalue
+from idjax.prediction.learning_rates import is_stable, max_learning_rate
 from idjax.prediction.predict import epochs_to_learn, predict_from_moments, run_spec, times_of_groups
-from idjax.prediction.problem import is_stable, max_learning_rate, quadratic_problem
+from idjax.prediction.problem import quadratic_problem
 from idjax.settings import Settings
 from idjax.theory.root_finding import last_where
 from idjax.theory.sgd import mean_square, minibatch

@@ -24,8 +24,9 @@ from idjax.prediction.dynamics import (
     trajectory_for,
 )
 from idjax.prediction.dynamics.bands import Bands
+from idjax.prediction.learning_rates import learning_rates
 from idjax.prediction.measured import measured_rows
-from idjax.prediction.problem import QuadraticProblem, learning_rates, mode_groups, quadratic_problem
+from idjax.prediction.problem import QuadraticProblem, mode_groups, quadratic_problem
 from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
 from idjax.types import OnProgress, Rows, Weights, end_to_end, silent

@@ -16,8 +16,9 @@ from idjax.moments.normalize import fit
 from idjax.nn.descent import Descent, put_on_device
 from idjax.nn.model import from_params
 from idjax.nn.starts import start_weights
+from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import steps_to_loss
-from idjax.prediction.problem import max_learning_rate, quadratic_problem
+from idjax.prediction.problem import quadratic_problem
 from idjax.published.experiments import VarianceScan
 from idjax.published.outcomes import ScanOutcome, ScanPoint
 from idjax.published.workers import Task, run_tasks

@@ -14,8 +14,9 @@ from idjax.moments.moments import MomentSet
 from idjax.nn.learned import level
 from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics import RunSpec, fastest_rate
+from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
-from idjax.prediction.problem import QuadraticProblem, max_learning_rate, quadratic_problem
+from idjax.prediction.problem import QuadraticProblem, quadratic_problem
 from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
 from idjax.settings import Schedule, Settings
 from idjax.types import Rows, Weights

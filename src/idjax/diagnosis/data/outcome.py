@@ -18,6 +18,10 @@ def folded(context: Context, settings: Settings) -> Weights | None:
 
 
 def explained_outputs(context: Context, settings: Settings) -> Float[np.ndarray, " q"] | None:
-    """The explained variance of each output by these weights, the noise of the batches apart."""
+    """The explained variance of each output by these weights, the noise of the batches apart; None if not known."""
     weights = folded(context, settings)
-    return None if weights is None else quadratic.explained(context.moments.raw, weights)
+    if weights is None:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):  # of a run that diverges
+        explained = quadratic.explained(context.moments.raw, weights)
+    return explained if np.isfinite(explained).all() else None

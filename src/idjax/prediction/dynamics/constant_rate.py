@@ -5,7 +5,7 @@ from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.rounded import with_rounding
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import Trajectory, UndefinedTrajectory
-from idjax.prediction.problem import is_stable, max_learning_rate
+from idjax.prediction.learning_rates import is_stable, max_learning_rate
 from idjax.results.curve import Status
 
 RARE = 0.3
