@@ -21,7 +21,7 @@ NOTHING = 1e-12
 
 class Along(NamedTuple):
     """Along a run, of a group of outputs as the loss counts it: its rates η', (E, 1) where one holds for all of an
-    epoch, and its second moments before updates of one epoch, (t, n, n).
+    epoch, and its second moments before updates, ascending, of the epochs that are read, (t, n, n).
     """
 
     rates: Float[np.ndarray, "E m"]

@@ -125,12 +125,15 @@ class ScheduledTrajectory(SampledTrajectory):
         return spread_over_orders(self._spec, along, self._record[0], self._record[3:].sum(axis=0))
 
     def _moments_at(self, group: Group, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t n n"]:
-        """Σ_j s_j E[e_j e_jᵀ] of a group before these updates of one epoch that `order_spread.epochs_read`, at its mean
-        rate.
+        """Σ_j s_j E[e_j e_jᵀ] of a group before these updates, ascending, of `order_spread.epochs_read`, at the mean
+        rate of each epoch.
         """
-        epoch = int(steps[0]) // self._spec.steps
-        rule = self._spec.updates(float(group.rates[epoch].mean()))
-        return horizons.moments_at(rule, group.states[epoch], group.noise, steps - epoch * self._spec.steps)
+        number, found = steps // self._spec.steps, []
+        for epoch in np.unique(number).astype(int):
+            rule, within = self._spec.updates(float(group.rates[epoch].mean())), steps[number == epoch]
+            state = group.states[epoch], group.noise
+            found.append(horizons.moments_at(rule, *state, within - epoch * self._spec.steps))
+        return np.concatenate(found)
 
 
 class _Seconds(NamedTuple):

@@ -57,38 +57,32 @@ def variances(
     parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: Float[np.ndarray, "N n"] | None
 ) -> Float[np.ndarray, "2"]:
     """The variances that an epoch's updates add to the asked epoch's mean loss, and to the loss at its end."""
-    return np.array([_variance(parts, at, batch_size, rows, mean_loss) for mean_loss in (True, False)])
-
-
-def _variance(
-    parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: np.ndarray | None, mean_loss: bool
-) -> float:
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
     alone = 2 * np.outer(modes, modes) - np.outer(mean, mean) ** 2 * (4 - 2 * np.eye(len(modes)))
-    paths, variance = np.zeros_like(parts[0].second), 0.0
+    paths, variance = np.zeros((2, *parts[0].second.shape)), np.zeros(2)
     for part in parts:
         pull = part.rates[:, None] * modes
-        form, here = _pulled_back(part, at, mean_loss)
+        form, here = _pulled_back(part, at)
         through = form * (1 - pull)
-        pair = here[:, None, None] - through[:, :, None] - through[:, None, :]
+        pair = here[:, :, None, None] - through[..., :, None] - through[..., None, :]
         paths += part.second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
         fresh = part.rule.batch_noise * np.maximum(alone, 0.0)
-        variance += at.lengths @ np.sum(pair**2 * part.chance * fresh, axis=(1, 2))
+        variance += np.sum(pair**2 * (part.chance * fresh), axis=(2, 3)) @ at.lengths
         # Two of the Δ of one update: what matters of fast modes.
-        variance += at.lengths @ (2 * np.sum((form * pull) ** 2, axis=1) * part.twice) / batch_size**2
-        label = _label_noise(part, here[:, None] - through, at) @ modes
+        variance += (2 * np.sum((form * pull) ** 2, axis=2) * part.twice) @ at.lengths / batch_size**2
+        label = _label_noise(part, here[:, :, None] - through, at) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
     paths = _uncancelled(paths, at)
     if rows is None:
         power = 2 * (paths**2 @ modes) @ modes - 2 * ((paths @ mean) @ mean) ** 2
     else:
-        power = np.array([np.var(np.sum((rows @ path) * rows, axis=1)) for path in paths])
-    return float(variance + at.lengths @ power / batch_size)
+        power = np.array([[np.var(np.sum((rows @ path) * rows, axis=1)) for path in each] for each in paths])
+    return variance + power @ at.lengths / batch_size
 
 
-def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "c n"], at: Epoch) -> Float[np.ndarray, " n"]:
+def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 c n"], at: Epoch) -> Float[np.ndarray, "2 n"]:
     """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
 
     It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
@@ -104,9 +98,9 @@ def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "c n"], at: Epoch)
     return part.sure * (at.lengths @ path**2) + at.lengths @ (squares * chance)
 
 
-def _uncancelled(values: Float[np.ndarray, "c ..."], at: Epoch) -> Float[np.ndarray, "c ..."]:
+def _uncancelled(values: Float[np.ndarray, "2 c ..."], at: Epoch) -> Float[np.ndarray, "2 c ..."]:
     """The departure of values from their mean over an epoch, which noise that adds up to nothing meets."""
-    return values - (at.lengths @ values.reshape(len(values), -1)).reshape(values.shape[1:]) / at.steps
+    return values - np.tensordot(at.lengths, values, (0, 1))[:, None] / at.steps
 
 
 def log_kept(pull: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -121,21 +115,20 @@ def _sum_of_powers(log: np.ndarray, count: np.ndarray | float) -> np.ndarray:
     return np.where(moves, np.expm1(count * safe) / np.expm1(safe), count)
 
 
-def _pulled_back(
-    part: GroupInEpoch, at: Epoch, mean_loss: bool
-) -> tuple[Float[np.ndarray, "c n"], Float[np.ndarray, " c"]]:
+def _pulled_back(part: GroupInEpoch, at: Epoch) -> tuple[Float[np.ndarray, "2 c n"], Float[np.ndarray, "2 c"]]:
     """ρ times what the square of an error after each update counts in the loss; and u, what one before it counts.
 
-    λ Π (1 - ρλ)² over the updates in between: in the loss at the asked epoch's end, or in any before its updates.
+    λ Π (1 - ρλ)² over the updates in between: in any loss before the asked epoch's updates, and in that at its end.
     """
     modes, after = part.rule.eigenvalues, (at.steps - 1 - at.cells)[:, None]
     pull, log = part.rates[:, None] * modes, log_kept(part.later[:, None] * modes)
-    if not mean_loss:
-        return pull * np.exp(2 * (after * log + part.to_end)), np.zeros_like(at.cells)
-    own = _sum_of_powers(2 * log, after)
-    later = np.exp(2 * (after * log + part.to_epoch)) * _sum_of_powers(2 * part.there, at.steps)
-    share = (1.0 if at.own else 0.0) / at.steps
-    return pull * (own if at.own else later) / at.steps, np.full_like(at.cells, share)
+    end = np.exp(2 * (after * log + part.to_end))
+    if at.own:
+        counted = _sum_of_powers(2 * log, after)
+    else:
+        counted = np.exp(2 * (after * log + part.to_epoch)) * _sum_of_powers(2 * part.there, at.steps)
+    own = np.full_like(at.cells, (1.0 if at.own else 0.0) / at.steps)
+    return pull * np.stack([counted / at.steps, end]), np.stack([own, np.zeros_like(own)])
 
 
 def chance_of(

@@ -17,6 +17,8 @@ from idjax.theory.sgd.minibatch import Updates
 
 MOST_RECORDS = 12
 """Epochs whose spread is worked out; others lie between them."""
+NUMBERS_AT_ONCE = 2**20
+"""Second moments that are held at once."""
 GROWTH = 2.0
 """Distance of a step (or an epoch) from the end that it is near to, over that of the one before."""
 
@@ -25,7 +27,7 @@ class OutputGroup(NamedTuple):
     """OutputGroup that learn alike; s_j is what one counts in the loss.
 
     rates: η' of every update of every epoch, (E, 1) where it is one for all of an epoch.  updates: those at a rate.
-    start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before updates of one epoch, (t, n, n).
+    start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before updates, ascending, of epochs read, (t, n, n).
     noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².
     """
 
@@ -87,7 +89,7 @@ class _Known:
         rule = self._updates(float(self._means[0]))
         # Momentum's step is that of its sum.
         self._sum, self._modes = 1 / (1 - rule.momentum), rule.eigenvalues
-        read = epochs_read(len(outputs.rates))
+        self._epochs, self._held = (read := epochs_read(len(outputs.rates))), dict[int, np.ndarray]()
         self._left = {0: np.zeros_like(self._modes)}
         for begin, end in itertools.pairwise(sorted({0, *read, *(epoch + 1 for epoch in read)})):
             self._left[end] = self._left[begin] + steps * self._logs(slice(begin, end)).sum(axis=0)
@@ -98,7 +100,13 @@ class _Known:
     def read(self, epoch: int) -> None:
         """Reads the second moments of an epoch, and what follows from them alone."""
         rates = self._sum * np.broadcast_to(self._outputs.rates[epoch], self._steps)
-        rule, second = self._rule(epoch), self._outputs.moments(epoch * self._steps + self._cells.astype(np.float64))
+        if epoch not in self._held:
+            # Together, for epochs share what the first of them costs.
+            together = max(1, NUMBERS_AT_ONCE // (len(self._cells) * self._modes.size**2))
+            epochs = [later for later in self._epochs if later >= epoch][:together]
+            moments = self._outputs.moments(np.add.outer(self._steps * np.array(epochs, float), self._cells).ravel())
+            self._held = dict(zip(epochs, np.split(moments, len(epochs)), strict=True))
+        rule, second = self._rule(epoch), self._held[epoch]
         chance = fluctuation.chance_of(rule, rates[self._cells], second)
         self._read = second, chance, fluctuation.twice_of(rule, second), rates
 
