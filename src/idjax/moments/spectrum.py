@@ -24,6 +24,8 @@ DENSE = 100
 """Columns up to which all eigenvalues come as quickly as the largest."""
 MOST_SPREAD = 1e3
 """Largest over smallest singular value up to which a plain SVD, five times as fast, has the smallest to 12 digits."""
+WIDE = 2048
+"""Columns from which Jacobi's SVD takes many minutes: the plain one is taken up to a hundred times that spread."""
 REMEMBERED = 2
 """Matrices whose decomposition is remembered."""
 
@@ -194,9 +196,10 @@ def _singular_triples(matrix: np.ndarray, right: bool = True) -> tuple[np.ndarra
         raise IdjaxError("the moments of the data overflow float64: scale the data down")
     sizes = np.sum(matrix**2, axis=0)
     # The largest value is at least that of a column, the smallest at most.
-    if min(matrix.shape) > DENSE and sizes.max() <= MOST_SPREAD**2 * sizes.min():
+    spread = MOST_SPREAD * (100 if min(matrix.shape) > WIDE else 1)
+    if min(matrix.shape) > DENSE and sizes.max() <= spread**2 * sizes.min():
         left, values, across = scipy.linalg.svd(matrix)
-        if values[0] <= MOST_SPREAD * values[-1]:
+        if values[0] <= spread * values[-1]:
             return values, left, across.T
     # joba=2 asks for accuracy relative to each value; the default would flush the smallest to 0.
     dgejsv = get_lapack_funcs(("gejsv",), [matrix])[0]

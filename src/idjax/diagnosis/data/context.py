@@ -165,6 +165,9 @@ class Context:
 
     def epochs_of(self, settings: Settings) -> float:
         """Predicted epochs to the level with these settings; inf if never or not known, NaN without a theory."""
+        # Neither the solver nor how much larger a batch is than all rows changes a prediction.
+        batch = min(settings.batch_size, self.rows)
+        settings = dataclasses.replace(settings, solver=self.settings.solver, batch_size=batch)
         if settings == self.settings:
             return self.before.epochs_to_learn
         if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":

@@ -158,15 +158,17 @@ def _coupled(context: Context, normalize: str) -> bool:
 def left_out(context: Context, prescriptions: tuple[Prescription, ...]) -> str:
     """A sentence on what was not looked at because the data are wide; empty if nothing was left out."""
     raw, parts = context.moments.raw, []
-    if not prescriptions or raw.inputs <= MOST_COUPLED:
+    wide = raw.inputs > MOST_COUPLED
+    if not prescriptions:
         return ""
-    if _coupled(context, context.settings.normalize):
+    if wide and _coupled(context, context.settings.normalize):
         parts.append("momentum without centring the inputs")
     if raw.outputs > MOST_OUTPUT_GROUPS:
-        parts.append("losses in original units")
-    if not any(each.runs for each in prescriptions):
+        parts.append("losses in original units of standardised features")
+    if wide and not any(each.runs for each in prescriptions):
         parts.append("runs drawn on the rows, so that epochs are those of the expected loss")
-    return f"left out for their cost on {raw.inputs:,} columns: {'; '.join(parts)}" if parts else ""
+    what = f"{raw.inputs:,} columns" if wide else f"{raw.outputs:,} outputs"
+    return f"left out for their cost on {what}: {'; '.join(parts)}" if parts else ""
 
 
 def _places(context: Context) -> list[tuple[str, str]]:
