@@ -23,9 +23,7 @@ def asked(monkeypatch):
 
     def counted(predict):
         def once(spec, **options):
-            batch = min(spec.settings.batch_size, spec.rows)
-            settings = dataclasses.replace(spec.settings, solver="auto", batch_size=batch)
-            runs.append((id(spec.problem), settings))
+            runs.append((id(spec.problem), dataclasses.replace(spec.settings, solver="auto")))
             return predict(spec, **options)
 
         return once
@@ -48,13 +46,13 @@ def test_a_diagnosis_predicts_no_run_twice(asked):
 
 
 def test_what_no_prediction_depends_on_makes_no_other(asked):
-    """A solver and a batch of more than the rows do not; the momentum and the seed of the start do."""
+    """The solver does not; the momentum and the seed of the start do."""
     known = measure(stream(rows()), SETTINGS, None, silent)
     given = known.epochs(solver="auto")
     whole = known.epochs(normalize="center", batch_size=known.rows)
     made = len(asked)
     assert known.epochs() == given
-    assert known.epochs(normalize="center", batch_size=10**6, solver="blocks") == whole
+    assert known.epochs(normalize="center", batch_size=known.rows, solver="blocks") == whole
     assert len(asked) == made
     known.epochs(normalize="center", batch_size=known.rows, momentum=0.5)
     assert len(asked) == made + 1

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import within
 from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
@@ -166,8 +165,7 @@ class Context:
 
     def epochs_of(self, settings: Settings) -> float:
         """Predicted epochs to the level with these settings; inf if never or not known, NaN without a theory."""
-        # A prediction depends neither on the solver, nor on how much larger than all rows a batch is.
-        settings = dataclasses.replace(within(settings, self.rows), solver=self.settings.solver)
+        settings = dataclasses.replace(settings, solver=self.settings.solver)  # for training alone
         if settings == self.settings:
             return self.before.epochs_to_learn
         if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":
