@@ -113,6 +113,33 @@ def steep(*args: Any) -> Any:
     return 16 * USUAL(*args)
 
 
+class Pooled(nn.Module):
+    """A convolutional network for digits."""
+
+    @nn.compact
+    def __call__(self, x):
+        for features in (16, 32):
+            x = nn.max_pool(nn.relu(nn.Conv(features, (3, 3))(x)), (2, 2), (2, 2))
+        return nn.Dense(10)(nn.relu(nn.Dense(64)(x.reshape(len(x), -1))))
+
+
+class Cell(nn.Module):
+    """An LSTM over the numbers of a row."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(4)(nn.RNN(nn.OptimizedLSTMCell(8, name="cell"))(x[:, :, None])[:, -1])
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return (found.images[:256, ..., None] / 16).astype(np.float32), found.target[:256]
+
+
+BYTES = np.round(255 * RNG.uniform(size=(100, 8))).astype(np.float32)
+
 LOSS_FAULTS: dict[str, Callable[[], FaultyLoss]] = {
     "healthy regression": of("", Net(), X, Y[:, None]),
     "healthy classes": of("", Net(4), X, LABELS, integer_labels),
@@ -150,4 +177,10 @@ LOSS_FAULTS: dict[str, Callable[[], FaultyLoss]] = {
     "root of 0": of("not-finite", Net(), X, Y[:, None], lambda o, t: squares(o, t) + jnp.mean(jnp.sqrt(0 * o))),
     "NaN in row 7": of("not-finite", Net(), holed(), Y[:, None]),
     "unused": unused,
+    "bytes": of("layer-scale", Net(4), BYTES, LABELS, integer_labels),
+    "inputs around 30": of("layer-mean", Net(), X + 30, Y[:, None]),
+    "healthy, P4, a network that pools": of("", Pooled(), *digits(), integer_labels),
+    "P10, LSTM on inputs of 500": of("layer-scale", Cell(), 500 * RNG.normal(size=(100, 4)).astype(np.float32), LABELS,
+                                     integer_labels),
+    "a kernel times 100": of("layer-init", Net(start=lambda *args: 100 * USUAL(*args)), X, Y[:, None]),
 }  # fmt: skip

@@ -29,14 +29,6 @@ class Effect:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerFinding(Finding):
-    """A finding in a model: the layers that show it, in order of their calls, and what its cure would do."""
-
-    layers: tuple[str, ...] = ()
-    effect: Effect | None = None
-
-
-@dataclasses.dataclass(frozen=True)
 class ProgramFinding(Finding):
     """A finding in a program.
 
@@ -47,6 +39,13 @@ class ProgramFinding(Finding):
     where: str = ""
     parameters: tuple[str, ...] = ()
     layers: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerFinding(ProgramFinding):
+    """A finding in layers, and what its cure would do."""
+
+    effect: Effect | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +182,7 @@ class ProgramDiagnosis:
     parameters: int
     loss: float
     verdict: str
+    layers: tuple[LayerFacts, ...]
     findings: tuple[ProgramFinding, ...]
     looked_at: tuple[str, ...]
     unseen: tuple[str, ...]

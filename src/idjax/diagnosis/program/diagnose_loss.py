@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation, known_codes
+from idjax.diagnosis.program.findings import MODULES as LAYER_MODULES
 from idjax.diagnosis.program.findings import (
+    SPREADING,
     broadcast_loss,
     constant_target,
     dead_units,
@@ -26,13 +28,17 @@ from idjax.diagnosis.program.findings import (
 )
 from idjax.diagnosis.program.given import given_loss
 from idjax.diagnosis.program.graph import BOXES
+from idjax.diagnosis.program.layer_facts import layer_context
+from idjax.diagnosis.program.layer_findings import layer_findings
 from idjax.diagnosis.program.layers import find_layers
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.measure import measure, runner, watchers_of
 from idjax.diagnosis.program.outputs import ending
+from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
-from idjax.results.program import ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
+from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
 
 FATAL: tuple[ModuleType, ...] = (
@@ -40,8 +46,8 @@ FATAL: tuple[ModuleType, ...] = (
     symmetric_start, unused_parameters,
 )  # fmt: skip
 """What makes all that is behind it meaningless."""
-SCALES: tuple[ModuleType, ...] = (target_scale, dead_units, saturated_units, vanishing_gradient)
-MODULES = (*FATAL, *SCALES)
+SCALES: tuple[ModuleType, ...] = (dead_units, saturated_units, vanishing_gradient)
+MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES)
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
 
@@ -83,8 +89,10 @@ def diagnose_loss(
     """
     begin = time.perf_counter()
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a program has this code")
-    context = _context(given_loss(loss, params, args, has_aux), progress)
-    findings = tuple(finding for finding in find_all(context) if finding.code in wanted)
+    rule = update_rule(optimizer, learning_rate)
+    context = _context(given_loss(loss, params, args, has_aux), rule, progress)
+    layers, found = find_all(context)
+    findings = tuple(finding for finding in found if finding.code in wanted)
     progress(Progress(1, 1, "done"))
     return ProgramDiagnosis(
         source=source or getattr(loss, "__name__", "loss"),
@@ -92,6 +100,7 @@ def diagnose_loss(
         parameters=sum(int(np.size(leaf)) for leaf in context.given.params),
         loss=context.measured.loss,
         verdict=_verdict(findings),
+        layers=layers,
         findings=findings,
         looked_at=_looked_at(context),
         unseen=_unseen(context),
@@ -99,26 +108,42 @@ def diagnose_loss(
     )
 
 
-def _context(given: Any, progress: OnProgress) -> LossContext:
+def _context(given: Any, rule: UpdateRule, progress: OnProgress) -> LossContext:
     traced = trace(given)
     layers = find_layers(traced.graph, given.names)
     units, end = find_units(traced.graph, layers), ending(traced.graph, layers)
     run = runner(traced, watchers_of(traced, layers, units, end), end.outputs)
-    return LossContext(traced, layers, units, end, run, measure(run, progress))
+    return LossContext(traced, layers, units, end, run, measure(run, progress), rule)
 
 
-def find_all(context: LossContext) -> tuple[ProgramFinding, ...]:
-    """All findings: of what makes the rest meaningless the first is the cause, and what comes later follows from it."""
+def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[ProgramFinding, ...]]:
+    """The facts of the layers, and all findings: of what makes the rest meaningless the first is the cause."""
     found: tuple[ProgramFinding, ...] = ()
-    for module in MODULES:
-        fatal = [finding.code for finding in found if finding.code in _FATAL_CODES]
-        if fatal and (not context.finite or module in SCALES):
-            continue
-        new = module.find(context, found)
-        found = (*found, *(dataclasses.replace(f, kind="consequence", causes=(fatal[0],)) for f in new)) if fatal else (
-            *found, *new
-        )  # fmt: skip
-    return found
+    for module in FATAL:
+        fatal = tuple(finding.code for finding in found if finding.code in _FATAL_CODES)[:1]
+        if not fatal or context.finite:
+            new = module.find(context, found)
+            found = (*found, *(_following(finding, fatal) for finding in new))
+    if not context.finite:
+        return (), found
+    fatal = tuple(finding.code for finding in found if finding.code in _FATAL_CODES)[:1]
+    if fatal:
+        return layer_context(context, DiagnosisSettings()).layers, found
+    before = target_scale.find(context, found)
+    layers, in_layers = layer_findings(context)
+    spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
+    after = [_following(finding, spreading) for module in SCALES for finding in module.find(context, found)]
+    if any(finding.code == "dead-units" for finding in after):
+        in_layers = tuple(
+            finding for finding in in_layers if finding.code != "layer-null" or "are 0" not in finding.message
+        )
+    told = (*found, *before, *in_layers, *after)
+    return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
+
+
+def _following(finding: ProgramFinding, causes: tuple[str, ...]) -> ProgramFinding:
+    """The finding as a consequence of these causes, if there are any."""
+    return dataclasses.replace(finding, kind="consequence", causes=causes) if causes else finding
 
 
 _FATAL_CODES = frozenset(module.EXPLANATION.code for module in FATAL) - {"unused-parameters"}

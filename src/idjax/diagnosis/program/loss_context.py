@@ -12,6 +12,7 @@ from idjax.diagnosis.program.graph import Atom, Graph, Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.measure import MeasuredLoss, Runner
 from idjax.diagnosis.program.outputs import Comparison, Ending
+from idjax.diagnosis.program.rule import UpdateRule
 from idjax.diagnosis.program.traced import Traced
 from idjax.diagnosis.program.units import Unit
 
@@ -29,7 +30,7 @@ class LossContext:
     end: Ending
     run: Runner
     measured: MeasuredLoss
-    optimizer: Any = None
+    rule: UpdateRule
 
     @property
     def given(self) -> GivenLoss:

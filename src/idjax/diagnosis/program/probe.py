@@ -118,14 +118,20 @@ def _explained(graph: Graph, node: Node, found: dict[int, np.ndarray]) -> bool:
 def blocking_nodes(traced: Traced, args: list[Any], leaves: list[int]) -> dict[Node, list[int]]:
     """The operations that pass no gradient on to these parameters, though some comes to them, and which they are."""
     graph, found = traced.graph, cotangents(traced, args)
+    quiet: dict[int, bool] = {atom: found[atom][0] == 0 for atom in graph.program.ins if atom in found}
     blocking: dict[Node, list[int]] = {}
     for node in graph.program.nodes:
-        if not any(out in found and found[out][0] > 0 for out in node.outs):
-            continue
-        for atom in node.ins:
-            behind = [leaf for leaf in leaves if graph.bits(atom) >> leaf & 1]
-            if behind and isinstance(atom, int) and (atom not in found or found[atom][0] == 0):
-                blocking.setdefault(_first_step(graph, node, atom), []).extend(behind)
+        given = [atom for atom in node.ins if isinstance(atom, int)]
+        behind = {atom: [leaf for leaf in leaves if graph.bits(atom) >> leaf & 1] for atom in given}
+        ways = [atom for atom in given if behind[atom]]
+        # A branch of a value that has a gradient, as the largest logit of a softmax, holds nothing back.
+        silent = all(quiet.get(atom, True) for atom in ways)
+        for out in node.outs:
+            quiet[out] = silent and (out not in found or found[out][0] == 0)
+        if any(quiet.get(atom, True) for atom in ways) and any(out in found and found[out][0] > 0 for out in node.outs):
+            for atom in ways:
+                if quiet.get(atom, True):
+                    blocking.setdefault(_first_step(graph, node, atom), []).extend(behind[atom])
     return {node: sorted(set(behind)) for node, behind in blocking.items()}
 
 

@@ -18,7 +18,7 @@ from idjax.diagnosis.program.graph import Atom, Graph
 from idjax.diagnosis.program.inlining import graph_of
 from idjax.types import IdjaxError
 
-WHOLE = 256
+WHOLE = 128
 """Rows up to which all are looked at together; of more, in blocks."""
 BLOCK = 128
 MOST_BLOCKS = 64

@@ -44,13 +44,13 @@ def find_all(context: ProgramContext) -> tuple[LayerFinding, ...]:
     for module in MODULES:
         found = (*found, *module.find(context, found))
     order = {layer.path: index for index, layer in enumerate(context.layers)}
-    told = [_with_causes(finding, found, order) for finding in found]
+    told = [with_causes(finding, found, order) for finding in found]
     return tuple(
         sorted(told, key=lambda finding: (finding.kind != "cause", -finding.cost if not finding.causes else 0))
     )
 
 
-def _with_causes(finding: LayerFinding, found: tuple[LayerFinding, ...], order: dict[str, int]) -> LayerFinding:
+def with_causes(finding: LayerFinding, found: tuple[LayerFinding, ...], order: dict[str, int]) -> LayerFinding:
     """The finding as a consequence, if what spreads from a layer before it explains it."""
     if finding.code == "layer-init":
         return finding

@@ -31,7 +31,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
             continue
         given, wanted = context.size_of(comparison)
         large = wanted >= LARGE * max(1.0, given)
-        if not large and not 0 < wanted <= SMALL * given:
+        if not large and not (0 < wanted <= SMALL * given and given < LARGE):
             continue
         targets = context.compared(comparison)[1]
         mean, deviation = float(targets.mean()), float(targets.std())

@@ -24,7 +24,7 @@ TIMES, FEWEST = 1e4, 4
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """The first and the last kernel that moves, if they are far apart."""
-    if not context.finite or (context.optimizer is not None and context.optimizer.adaptive):
+    if not context.finite or context.rule.adaptive:
         return []
     moving = [
         (layer, size) for layer in context.layers if layer.kind != "embed" and (size := _size(context, layer)) > 0

@@ -1,0 +1,79 @@
+"""`ProgramContext` of a loss: facts and moments of each of its layers, for the findings about layers."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from idjax.diagnosis.program.context import ProgramContext
+from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
+from idjax.diagnosis.program.layer_moments import InputMoments
+from idjax.diagnosis.program.layers import Layer
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.rows import CalledLayer
+from idjax.moments.columns import ColumnStats
+from idjax.results.program import LayerFacts
+from idjax.settings import Settings
+
+
+def layer_context(context: LossContext, settings: Settings) -> ProgramContext:
+    """Facts and moments of all layers; one of a scan is several where each step has a kernel of its own."""
+    facts: list[LayerFacts] = []
+    moments: dict[str, InputMoments] = {}
+    for layer in context.layers:
+        if not context.graph.is_data(layer.node.ins[layer.rows]):
+            continue  # of a boundary condition, the same for all rows
+        blocks = context.measured.seen[layer.node]
+        for step in range(max(1, layer.steps)):
+            name = f"{layer.name}[{step}]" if layer.steps else layer.name
+            called = CalledLayer(
+                name, (), layer.kind, layer.inputs, layer.outputs, "", bool(layer.bias), layer.epsilon
+            )  # fmt: skip
+            kernel = _kernel(context, layer, step)
+            seen = [_step(layer, block, step) for block in blocks]
+            if layer.kind == "embed":
+                counts = sum(part["counts"].reshape(-1, layer.inputs).sum(0) for part in seen)
+                facts.append(embedding_facts(called, np.asarray(counts), kernel, settings))
+                continue
+            if not all(np.isfinite(part["rows"]).all() for part in seen):
+                continue
+            moments[name] = _moments(layer, seen)
+            facts.append(facts_of(called, moments[name], kernel, settings))
+    return ProgramContext(tuple(facts), moments, None, settings)
+
+
+def _step(layer: Layer, block: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    return {name: values[step] for name, values in block.items()} if layer.steps else block
+
+
+def _kernel(context: LossContext, layer: Layer, step: int) -> Kernel:
+    """Weights and gradient of a layer: of several parameters one after another."""
+    parts = [
+        [np.asarray(values[leaf])[step] if layer.steps else np.asarray(values[leaf]) for leaf in layer.leaves]
+        for values in (context.given.params, context.measured.gradient)
+    ]
+    weights, slopes = (part[0] if len(part) == 1 else np.concatenate([v.ravel() for v in part]) for part in parts)
+    return Kernel(jnp.asarray(weights), jnp.asarray(slopes, jnp.float32))
+
+
+def _moments(layer: Layer, blocks: list[dict[str, Any]]) -> InputMoments:
+    rows = np.concatenate([block["rows"].reshape(-1, layer.inputs) for block in blocks]).astype(np.float64)
+    mean = rows.mean(0)
+    centre = rows - mean
+    low, high, means, seconds = (
+        np.concatenate([block[name].reshape(-1, layer.channels) for block in blocks]).astype(np.float64)
+        for name in ("low", "high", "mean", "second")
+    )
+    channels = ColumnStats(
+        len(rows), low.min(0), high.max(0), means.mean(0), seconds.mean(0) + means.var(0),
+        np.zeros(layer.channels), np.zeros(layer.channels),
+    )  # fmt: skip
+    covariance = centre.T @ centre / len(rows)
+    sample = rows[np.linspace(0, len(rows) - 1, min(512, len(rows))).astype(int)]
+    return InputMoments(len(rows), bool(layer.bias), layer.epsilon, mean, covariance, channels, sample)
+
+
+def by_name(context: LossContext, name: str) -> Layer:
+    """The layer of this name, or the one of a scan that it is a step of."""
+    whole = name.rsplit("[", 1)[0]
+    return next(layer for layer in context.layers if layer.name == (whole if layer.steps else name))

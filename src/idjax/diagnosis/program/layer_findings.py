@@ -1,0 +1,67 @@
+"""Findings about the layers of a loss: those about inputs are kept where their cure is measured to be a gain."""
+
+import dataclasses
+import math
+
+from idjax.diagnosis.program.findings import MODULES, with_causes
+from idjax.diagnosis.program.gains import CURES, Gain, Gains
+from idjax.diagnosis.program.layer_facts import by_name, layer_context
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.results.program import LayerFacts, LayerFinding
+from idjax.settings import DiagnosisSettings
+
+Key = tuple[str, tuple[str, ...]]
+FEW_DIGITS = ("bfloat16", "float16")
+
+
+def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[LayerFinding, ...]]:
+    """The facts of all layers, and what is found in them: causes first, then what follows from these."""
+    rule = context.rule
+    rate = rule.told(rule.rate) if rule.rate is not None else None
+    facts = layer_context(context, DiagnosisSettings(optimizer="adam" if rule.adaptive else "sgd", learning_rate=rate))
+    found: tuple[LayerFinding, ...] = ()
+    for module in MODULES:
+        found = (*found, *(finding for finding in module.find(facts, found) if _holds(finding, facts.layers, rate)))
+    order = {layer.path: index for index, layer in enumerate(facts.layers)}
+    gains, kept = Gains(context, facts, rule), dict[Key, Gain]()
+    while True:
+        told = [with_causes(finding, found, order) for finding in found]
+        asked = next((f for f in told if f.kind == "cause" and f.code in CURES and _key(f) not in kept), None)
+        if asked is None:
+            break
+        gain = gains.measured(asked)
+        if gain.holds:
+            kept[_key(asked)] = gain
+        else:
+            found = tuple(finding for finding in found if _key(finding) != _key(asked))
+    told = [_placed(context, finding, kept.get(_key(finding))) for finding in told]
+    return facts.layers, tuple(sorted(told, key=lambda f: (f.kind != "cause", -f.cost if not f.causes else 0)))
+
+
+def _key(finding: LayerFinding) -> Key:
+    return finding.code, finding.layers
+
+
+def _holds(finding: LayerFinding, layers: tuple[LayerFacts, ...], rate: float | None) -> bool:
+    """Whether a finding about steps is about the user's own: a rate that is given, numbers of few digits."""
+    if finding.code == "layer-epsilon":
+        return False
+    if finding.code != "layer-float-stall":
+        return True
+    dtypes = {layer.path: layer.kernel_dtype for layer in layers}
+    return rate is not None and dtypes[finding.layers[0]] in FEW_DIGITS
+
+
+def _placed(context: LossContext, finding: LayerFinding, gain: Gain | None) -> LayerFinding:
+    """The finding with its line, its parameters, and what its cure was measured to do."""
+    layers = [by_name(context, name) for name in finding.layers]
+    names = dict.fromkeys(context.given.names[leaf] for layer in layers for leaf in layer.leaves)
+    evidence, cost = dict(finding.evidence), finding.cost
+    if gain is not None:
+        trained = math.isfinite(gain.steps)
+        cost = gain.steps if trained else gain.fall
+        what = "steps to one loss, as given over cured" if trained else "largest curvature, as given over cured"
+        evidence[f"measured on the whole program: {what}"] = cost
+    return dataclasses.replace(
+        finding, where=layers[0].node.where, parameters=tuple(names), evidence=evidence, cost=cost
+    )
