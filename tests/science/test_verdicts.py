@@ -84,7 +84,7 @@ def test_the_bias_has_far_to_go_under_adam():  # F2
     [cause] = found.causes
     assert cause.code == "step-too-small"
     assert cause.changes is not None
-    assert 0.1 < float(cause.changes["learning_rate"]) < 1  # 0.026 was said, which explains .36
+    assert 0.1 < float(cause.changes["learning_rate"]) < 3  # 0.026 was said, which explains .36
     fixed = idjax.train(x, Run(optimizer="adam", epochs=100, **cause.changes), target=y)
     assert fixed.epochs_to_learn <= 100
     assert fixed.explained_variance[-1] > 0.99

@@ -162,7 +162,8 @@ def prescription_words(prescription: Prescription) -> str:
         rows = "raw rows"
     elif rows.startswith("per "):
         rows = f"standardised {rows}"
-    role = {"simplest": "simplest change: ", "fastest": "fastest: ", "": ""}[prescription.role]
+    longer = f"for {settings.epochs:,} epochs: "
+    role = {"simplest": "simplest change: ", "fastest": "fastest: ", "longer": longer, "": ""}[prescription.role]
     return role + ", ".join(
         (
             rows,

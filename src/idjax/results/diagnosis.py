@@ -21,6 +21,7 @@ class Samples:
 
 
 Kind = Literal["cause", "consequence", "note"]
+Role = Literal["simplest", "fastest", "longer", ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Proof:
 class Prescription:
     """Settings that learn these data, with the epochs that they are predicted to take, and measured if proven.
 
-    role: the simplest change that is well inside the budget, the fastest, or neither.
+    role: the simplest change that is well inside the budget, the fastest, one that needs more epochs, or none of these.
     runs: drawn on rows of the data, whose mean the prediction is; 0 where it is when the expected loss gets there.
     """
 
@@ -73,7 +74,7 @@ class Prescription:
     keras_code: str
     proof: Proof | None = None
     runs: int = 0
-    role: Literal["simplest", "fastest", ""] = ""
+    role: Role = ""
 
 
 @dataclasses.dataclass(frozen=True)

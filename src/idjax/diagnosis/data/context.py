@@ -28,7 +28,7 @@ PLAIN: dict[str, object] = {
     "nesterov": False, "solver": "auto", "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0,
 }  # fmt: skip
 """A linear layer under the squared error by plain SGD: what theory knows best."""
-LADDER = np.linspace(-2, 3, 11)
+LADDER = np.linspace(-3, 3, 13)
 """Powers of ten times the given rate at which runs are followed."""
 STARTS = 16
 """Random starts that are looked at."""
@@ -187,9 +187,10 @@ class Context:
             return fastest_rate(self._run(self.settings))
         rates = [float(f"{self.settings.step_size * 10**power:.2g}") for power in LADDER]
         runs = [dataclasses.replace(self.settings, learning_rate=rate) for rate in rates]
-        curves = self._follow(runs)
-        times = np.array([curve.steps_to_learn for curve in curves])
+        curves = self._follow(runs, to_the_end=True)
         left = np.array([1 - float(curve.explained_variance[-1]) for curve in curves])
+        times = np.array([curve.steps_to_learn for curve in curves])
+        times = np.where(left <= 1 - self.level, times, np.inf)  # what leaves the level again has not learned
         best = int(np.argmin(times) if np.isfinite(times).any() else np.argmin(np.nan_to_num(left, nan=np.inf)))
         return FastestRate(rates[best], float(times[best]))
 

@@ -112,7 +112,7 @@ def fastest_in_time(context: Context) -> tuple[float, Fix] | None:
     fastest = context.fastest
     if fastest is None or not (epochs := fastest.steps / context.steps_per_epoch) <= context.budget:
         return None
-    for rate in (fastest.learning_rate, two_digits(fastest.learning_rate / 4)):
+    for rate in (fastest.learning_rate, *(two_digits(fastest.learning_rate / slower) for slower in (4, 16))):
         settings = context.changed({"learning_rate": rate})
         if rate != fastest.learning_rate:
             epochs = context.epochs_of(settings)

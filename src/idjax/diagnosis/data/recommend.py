@@ -6,7 +6,7 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, product
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
-from idjax.results.diagnosis import Prescription
+from idjax.results.diagnosis import Prescription, Role
 from idjax.settings import Schedule, Settings
 from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
@@ -37,6 +37,8 @@ LINEAR: dict[str, Any] = {
 }
 WELL = 0.5
 """Share of the budget that is well inside it."""
+LONGER = 1.25
+"""Times the predicted epochs that a prescription has where the budget is too short for it."""
 KEPT = 12
 """Prescriptions that are listed."""
 BEST = 3
@@ -69,7 +71,7 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
     shape = raw.inputs, raw.outputs, context.autoencoder
     return tuple(
         Prescription(
-            settings=candidate.settings,
+            settings=_long_enough(candidate, context),
             predicted_epochs=candidate.epochs,
             predicted_steps=candidate.steps,
             runs=candidate.runs,
@@ -102,9 +104,16 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
     return ranked
 
 
-def _role(
-    index: int, candidate: _Ranked, ranked: list[_Ranked], context: Context
-) -> Literal["simplest", "fastest", ""]:
+def _long_enough(candidate: _Ranked, context: Context) -> Settings:
+    """Its settings, with more epochs where those of the budget are too few."""
+    if candidate.epochs <= context.budget:
+        return candidate.settings
+    return dataclasses.replace(candidate.settings, epochs=min(1_000_000, math.ceil(LONGER * candidate.epochs)))
+
+
+def _role(index: int, candidate: _Ranked, ranked: list[_Ranked], context: Context) -> Role:
+    if candidate.epochs > context.budget:
+        return "longer"
     if index == 0 and candidate.epochs <= WELL * context.budget:
         return "simplest"
     least = min(other.epochs for other in ranked)

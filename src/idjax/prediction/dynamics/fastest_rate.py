@@ -11,7 +11,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.results.curve import FastestRate
 
-REACH = 2.5
+REACH = 3.0
 """Decades up and down from the rate given that are searched."""
 POINTS = 7
 """Rates that are looked at before the best of them is refined."""

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -49,12 +51,18 @@ def build(spec: RunSpec) -> SampledTrajectory:
     13. The gradient is exact, as that of training is but for the rounding of its sums.
     """
     settings, problem = spec.settings, spec.problem
-    # Programs are compiled for a transformation, which starts and seeds share.
-    transformation = _transformation(dataclasses.replace(settings, start="glorot", seed=0), spec.steps)
+    # Programs are compiled for a transformation, which starts and seeds share, and where it is constant the rate.
+    shared = dataclasses.replace(settings, start="glorot", seed=0, learned_at=0.5, batch_size=1)
+    constant = not settings.schedule.changes
+    shared = dataclasses.replace(shared, learning_rate=1.0, epochs=1) if constant else shared
+    transformation = _transformation(shared, spec.steps)
     layer = layer_of(spec)
     errors = jnp.asarray(spec.start.stacked - problem.reference.stacked)
     watched, constants = watched_of(spec)
     state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
+    if constant:
+        rate = jnp.full_like(state.optimizer[1], settings.step_size)
+        state = state._replace(optimizer=(state.optimizer[0], rate))
     record = np.empty((1 + len(constants), settings.epochs))
     plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"
     done, passed, still = 0, 1.0, False
@@ -86,13 +94,27 @@ def build(spec: RunSpec) -> SampledTrajectory:
 @functools.lru_cache(maxsize=32)
 def _transformation(settings: Settings, steps: int) -> optax.GradientTransformation:
     rate = schedules.build(settings.schedule, settings.step_size, steps, settings.epochs)
-    return optimizers.build(
+    plain = optimizers.build(
         settings.optimizer,
         rate if callable(rate) else settings.step_size,
         momentum=settings.momentum or None,
         nesterov=settings.nesterov,
         **settings.numbers,
     )
+    return plain if settings.schedule.changes else _times_rate(plain)
+
+
+def _times_rate(plain: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The updates of an optimizer at a rate of 1 times a rate in its state: a constant rate is a factor of them all."""
+
+    def init(params: optax.Params) -> optax.OptState:
+        return plain.init(params), jnp.ones(())
+
+    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
+        updates, inner = plain.update(updates, state[0], params)
+        return jax.tree.map(lambda leaf: (state[1] * leaf).astype(leaf.dtype), updates), (inner, state[1])
+
+    return optax.GradientTransformation(init, update)
 
 
 def _passed(layer: stepped.LinearLayer, error: Array, learning_rate: float, dtype: str) -> float:

@@ -38,6 +38,9 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             return None
     elif math.isfinite(context.epochs()) or context.before.stall or math.isinf(context.epochs(batch_size=context.rows)):
         return None
+    cure = fix(context, _calmer(context))
+    if context.adaptive and (cure is None or cure.epochs > context.budget):
+        return None
     return EXPLANATION.finding(
         message=f"the noise of batches of {settings.batch_size} keeps the error at {floor:.3g} of the variance, where "
         f"{1 - context.level:.3g} may be left: "
@@ -49,7 +52,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "learning rate": settings.step_size,
         },
         cost=math.inf,
-        fix=fix(context, _calmer(context)),
+        fix=cure,
     )
 
 
