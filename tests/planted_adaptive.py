@@ -1,4 +1,4 @@
-"""Data sets for adaptive optimizers, with causes planted and proven by training: rates are tried until that is certain."""
+"""Data sets for adaptive optimizers, with causes that trainings at every rate have proven to be in them."""
 
 import dataclasses
 import math

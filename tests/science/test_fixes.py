@@ -1,4 +1,4 @@
-"""What a diagnosis advises: every fix is a gain, the first prescription has no cause, and adaptive optimizers are judged."""
+"""The advice of a diagnosis: every fix is a gain, the first prescription has no cause; adaptive optimizers too."""
 
 import dataclasses
 
