@@ -197,8 +197,7 @@ class Context:
     def _follow(self, runs: Sequence[Settings], *, to_the_end: bool = False) -> list[Curve]:
         from idjax.diagnosis.data.followed import follow  # training is JAX's, which few diagnoses need
 
-        x, y = self.sample
-        rows = Rows(x, None if self.autoencoder else y)
+        rows = Rows(self.sample[0], None if self.autoencoder else self.sample[1])
         return follow(self.moments, rows, self.reachable, runs, self.budget, to_the_end=to_the_end)
 
     def changed(self, changes: Mapping[str, object]) -> Settings:
