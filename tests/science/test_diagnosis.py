@@ -20,7 +20,7 @@ from idjax.diagnosis.data.measure import Thinned
 from idjax.diagnosis.data.verify import prove
 from idjax.moments.moments import measure
 from idjax.prediction import budget
-from idjax.report.formatting import predicted_words
+from idjax.report.prescriptions import predicted_words
 from idjax.types import IdjaxError
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]

@@ -6,6 +6,7 @@ import pytest
 from made_diagnoses import prescription, proof
 
 from idjax.report import formatting as words
+from idjax.report import prescriptions
 from idjax.results.curve import Status
 from idjax.settings import Settings
 
@@ -48,22 +49,22 @@ def test_settings_in_words():
 
 def test_a_proof_that_failed_says_how_far_it_was_trained():
     failed = dataclasses.replace(prescription(), proof=proof(100.0))
-    assert words.measured_words(failed) == "not in 20"
-    assert words.measured_words(prescription()) == "not trained"
-    assert words.measured_words(prescription(1.25)) == "1.25"
+    assert prescriptions.measured_words(failed) == "not in 20"
+    assert prescriptions.measured_words(prescription()) == "not trained"
+    assert prescriptions.measured_words(prescription(1.25)) == "1.25"
 
 
 def test_prescriptions_in_words():
-    assert words.prescription_words(prescription()) == (
+    assert prescriptions.prescription_words(prescription()) == (
         "standardised per feature, loss in normalised units, SGD, learning rate 12.35, batches of 32 rows"
     )
     one = prescription(normalize="none", momentum=0.9, nesterov=True, batch_size=1)
-    assert words.prescription_words(one) == (
+    assert prescriptions.prescription_words(one) == (
         "raw rows, loss in original units, SGD with Nesterov momentum 0.9, learning rate 12.35, 1 row an update"
     )
     whitened = prescription(optimizer="adam", loss_space="original")
     object.__setattr__(whitened.settings, "normalize", "zca")
-    assert words.prescription_words(whitened).startswith("whitened (ZCA), loss in original units, Adam, ")
+    assert prescriptions.prescription_words(whitened).startswith("whitened (ZCA), loss in original units, Adam, ")
 
 
 def test_evidence_in_words():

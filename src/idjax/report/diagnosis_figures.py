@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from idjax.report.drawing import BLUE, GREEN, GREY, MOST_MARKS, RED, finite, say, tidy
-from idjax.report.formatting import epochs_words, explained, number, sentence
+from idjax.report.formatting import epochs_words, explained, not_reached, number, sentence
 from idjax.results.curve import Status
 from idjax.results.diagnosis import Diagnosis, Samples
 
@@ -92,7 +92,7 @@ def budget_figure(diagnosis: Diagnosis) -> tuple[Figure, str]:
         told = [f"The prediction is drawn up to epoch {number(float(last))}; after it the loss is not finite. "
                 f"{number(diagnosis.level)} counts as learned."]  # fmt: skip
     told.append(
-        "That level is never reached." if math.isinf(before.epochs_to_learn)
+        not_reached(before) if math.isinf(before.epochs_to_learn)
         else f"That level is predicted after {epochs_words(before.epochs_to_learn)}." if learned else ""
     )  # fmt: skip
     return figure, " ".join(filter(None, told))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from idjax.results.curve import Curve, Status
-from idjax.results.diagnosis import Diagnosis, Finding, Prescription
+from idjax.results.diagnosis import Diagnosis, Finding
 from idjax.results.program import LayerFinding
 from idjax.settings import Settings
 
@@ -154,52 +154,6 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def prescription_words(prescription: Prescription) -> str:
-    """Settings that learn, in one line: what is done to the rows, the loss, the optimizer and its numbers."""
-    settings = prescription.settings
-    rows = NORMALIZERS.get(settings.normalize, settings.normalize)
-    if settings.normalize == "none":
-        rows = "raw rows"
-    elif rows.startswith("per "):
-        rows = f"standardised {rows}"
-    longer = f"for {settings.epochs:,} epochs: "
-    role = {"simplest": "simplest change: ", "fastest": "fastest: ", "longer": longer, "": ""}[prescription.role]
-    return role + ", ".join(
-        (
-            rows,
-            f"loss in {units(settings)}",
-            optimizer_words(settings),
-            f"learning rate {number(settings.step_size)}",
-            batch_words(settings),
-        )
-    )
-
-
-def prescription_rows(prescriptions: Iterable[Prescription]) -> list[tuple[str, ...]]:
-    """Cells of the table of prescriptions: rank, settings, predicted and measured epochs, explained variance."""
-    return [
-        (
-            str(rank),
-            prescription_words(prescription),
-            number(prescription.predicted_epochs),
-            measured_words(prescription),
-            explained(prescription.proof.explained_variance) if prescription.proof else "–",
-        )
-        for rank, prescription in enumerate(prescriptions, 1)
-    ]
-
-
-def predicted_words(prescriptions: Iterable[Prescription]) -> str:
-    """How the epochs of prescriptions were predicted."""
-    drawn = [(rank, prescription.runs) for rank, prescription in enumerate(prescriptions, 1) if prescription.runs]
-    theory = "when the loss gets there that mean and covariance of the data let expect"
-    if not drawn:
-        return f"Predicted epochs: {theory}."
-    ranks = ", ".join(str(rank) for rank, _ in drawn)
-    runs = min(runs for _, runs in drawn)
-    return f"Predicted epochs of {ranks}: the mean of {runs} runs drawn on rows of the data; of any others {theory}."
-
-
 def epochs_words(epochs: float) -> str:
     """A time in epochs."""
     return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"
@@ -209,17 +163,6 @@ def followed_words(diagnosis: Diagnosis) -> str:
     """Words for the run that stands in for a theory, where none predicts the settings as given."""
     reason, how = diagnosis.no_prediction.split(":")[0], diagnosis.before.how if diagnosis.before else ""
     return f"No prediction: {stopped(reason)} {sentence(how)}".strip()
-
-
-def measured_words(prescription: Prescription) -> str:
-    """Epochs that training took; how far it was trained where that was not enough."""
-    proof = prescription.proof
-    if proof is None:
-        return "not trained"
-    if math.isinf(proof.epochs):
-        trained = float(proof.curve_epochs[-1]) if len(proof.curve_epochs) else math.nan
-        return f"not in {number(trained)}" if math.isfinite(trained) else "not learned"
-    return number(proof.epochs)
 
 
 def evidence_words(value: float | int | str | list[str], most: int = 12) -> str:
@@ -242,7 +185,7 @@ def ordered(findings: Iterable[Finding]) -> list[Finding]:
 def cost_words(finding: Finding) -> str:
     """The cost of a finding in time, in words; empty if there is none."""
     if math.isinf(finding.cost):
-        return "nothing is learned while it lasts"
+        return "not learned in time while it lasts"
     if finding.cost <= 1:
         return ""
     if isinstance(finding, LayerFinding):
@@ -262,6 +205,14 @@ def factor_words(factor: float) -> str:
     if 0.995 < factor < 1.005:
         return "unchanged"
     return f"{number(max(factor, 1 / factor), 3)} times {'larger' if factor > 1 else 'smaller'}"
+
+
+def not_reached(curve: Curve) -> str:
+    """The sentence on a level that a curve does not reach: in no number of epochs, or not as far as it is known."""
+    if curve.never_learned:
+        return "That level is reached in no number of epochs."
+    known = epochs_words(curve.known_until / curve.steps_per_epoch)
+    return f"That level is not reached within the {known} that are known."
 
 
 def nothing_words(diagnosis: Diagnosis) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jinja2
 import markupsafe
 
-from idjax.report import formatting
+from idjax.report import formatting, prescriptions
 
 
 def templates(pictures: Mapping[str, bytes] | None = None) -> jinja2.Environment:
@@ -31,9 +31,9 @@ def templates(pictures: Mapping[str, bytes] | None = None) -> jinja2.Environment
         stopped=formatting.stopped,
         final_loss=formatting.final_loss,
         settings_parts=formatting.settings_parts,
-        prescription=formatting.prescription_words,
-        prescription_rows=formatting.prescription_rows,
-        predicted=formatting.predicted_words,
+        prescription=prescriptions.prescription_words,
+        prescription_rows=prescriptions.prescription_rows,
+        predicted=prescriptions.predicted_words,
         followed=formatting.followed_words,
         evidence=formatting.evidence_words,
         cost=formatting.cost_words,

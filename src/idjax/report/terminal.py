@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from idjax.report import formatting
+from idjax.report import formatting, prescriptions
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.diagnosis import Diagnosis, Finding, Probe
 from idjax.results.program import ModelDiagnosis
@@ -34,8 +34,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     if diagnosis.prescriptions:
         parts += ["", _text("What learns these data, best first:")]
         header = ("#", "settings", "predicted\nepochs", "measured\nepochs", "EV")
-        parts.append(_table(header, formatting.prescription_rows(diagnosis.prescriptions), wide="settings"))
-        parts.append(_text(formatting.predicted_words(diagnosis.prescriptions)))
+        parts.append(_table(header, prescriptions.prescription_rows(diagnosis.prescriptions), wide="settings"))
+        parts.append(_text(prescriptions.predicted_words(diagnosis.prescriptions)))
         if diagnosis.left_out:
             parts.append(_text(formatting.stopped(diagnosis.left_out[:1].upper() + diagnosis.left_out[1:])))
     elif diagnosis.causes:

@@ -108,7 +108,8 @@ def curve_object(curve: Curve) -> dict[str, Any]:
 def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
     """A diagnosis as the JSON that `diagnose --json` prints; prescriptions are best first.
 
-    Epochs are null where the level is never reached; `measured_epochs` is there only where training proved it.
+    Epochs are null where the level is not reached within `known_epochs`, which is null where the prediction is one for
+    ever; `measured_epochs` is there only where training proved it.
     """
     before = diagnosis.before
     return {
