@@ -42,7 +42,7 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["diagnose"], "give DATA, or --model"),
+        (["diagnose"], "give DATA, or --model or --program"),
         (["diagnose", "--model", "nowhere"], "give package.module:factory"),
         (["diagnose", "--model", "not_there_at_all:factory"], "there is no module"),
         (["diagnose", "--model", "json:nothing"], "json has no function nothing"),

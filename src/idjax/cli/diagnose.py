@@ -1,4 +1,4 @@
-"""`idjax diagnose` and `idjax explain`: findings of data or of a Flax model, in the terminal, as JSON and as a page."""
+"""`idjax diagnose` and `idjax explain`: findings of data, a model or any loss, as text, JSON and a page."""
 
 import contextlib
 import functools
@@ -21,6 +21,7 @@ def diagnose(
     data: Data | None = None,
     *,
     model: str | None = None,
+    program: str | None = None,
     target: Target = None,
     columns: str | None = None,
     labels: bool = False,
@@ -42,6 +43,8 @@ def diagnose(
     ----------
     model:
         A Flax model in place of data, as package.module:factory; the factory returns (model, params, batch, loss).
+    program:
+        Any loss in place of data, as package.module:factory; the factory returns (loss, params, *args).
     columns:
         The columns of x by name, with commas; all that are no target if not given.
     labels:
@@ -61,19 +64,26 @@ def diagnose(
     quiet:
         Print no progress.
     """
-    if (data is None) == (model is None):
-        raise IdjaxError("diagnose: give DATA, or --model package.module:factory")
+    if [data, model, program].count(None) != 2:
+        raise IdjaxError("diagnose: give DATA, or --model or --program package.module:factory")
     output = _Output(out, json, quiet)
-    if model is not None:
-        return _diagnose_model(model, settings, select, ignore, output)
+    if data is None:
+        show = _diagnose_program if program else _diagnose_model
+        return show(program or model or "", settings, select, ignore, output)
+    asked = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
+    return _diagnose_data(data, settings, select, ignore, output, {"target": target, **asked})
+
+
+def _diagnose_data(
+    data: Data, settings: Settings, select: str | None, ignore: str | None, output: "_Output", asked: dict[str, Any]
+) -> int:
     from idjax.diagnosis import data as diagnosis
     from idjax.report.terminal import diagnosis_text
     from idjax.results.store import diagnosis_object
 
-    asked: Any = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
-    asked["codes"] = _selected(select, ignore, diagnosis.EXPLANATIONS)
+    codes = _selected(select, ignore, diagnosis.EXPLANATIONS)
     with output.progress() as progress:
-        found = told_in_flags(diagnosis.diagnose(data, settings, target=target, progress=progress, **asked))
+        found = told_in_flags(diagnosis.diagnose(data, settings, codes=codes, progress=progress, **asked))
     output.show(diagnosis_object(found), functools.partial(_page, found), diagnosis_text(found))
     return 1 if found.causes else 0
 
@@ -95,6 +105,21 @@ def _diagnose_model(name: str, settings: Settings, select: str | None, ignore: s
     with output.progress() as progress:
         found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
     output.show(found, lambda provenance: (render(found, provenance), {}), model_text(found))
+    return 1 if found.causes else 0
+
+
+def _diagnose_program(name: str, settings: Settings, select: str | None, ignore: str | None, output: "_Output") -> int:
+    from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS
+    from idjax.diagnosis.program.loading import load_program
+    from idjax.report.program import render_program
+    from idjax.report.terminal import program_text
+
+    codes = _selected(select, ignore, EXPLANATIONS)
+    args, options = load_program(name)
+    given: dict[str, Any] = {"optimizer": settings.optimizer, "learning_rate": settings.learning_rate} | options
+    with output.progress() as progress:
+        found = idjax.diagnose_loss(*args, **given, codes=codes, source=name, progress=progress)
+    output.show(found, lambda provenance: (render_program(found, provenance), {}), program_text(found))
     return 1 if found.causes else 0
 
 

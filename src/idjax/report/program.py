@@ -1,16 +1,27 @@
-"""The HTML page of a diagnosis of a model, which needs no network and no script."""
+"""HTML of a diagnosis of a model or a program, which needs no network and no script."""
 
 import math
 from collections.abc import Mapping
 
 from idjax.report.templates import templates
-from idjax.results.program import LayerFacts, ModelDiagnosis
+from idjax.results.program import LayerFacts, ModelDiagnosis, ProgramDiagnosis
 
 
 def render(diagnosis: ModelDiagnosis, provenance: Mapping[str, str]) -> str:
     """The page: the verdict, the layers from input to output, the findings, the curvature."""
     page = templates().get_template("report/program.html.jinja")
     return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
+
+
+def render_program(diagnosis: ProgramDiagnosis, provenance: Mapping[str, str]) -> str:
+    """The page of a program: all that a notebook shows, and how it was made."""
+    page = templates().get_template("report/loss.html.jinja")
+    return page.render(diagnosis=diagnosis, provenance=provenance)
+
+
+def notebook_program(diagnosis: ProgramDiagnosis) -> str:
+    """A fragment with styles of its own: the verdict, the findings with their lines, what was looked at."""
+    return templates().get_template("report/loss_findings.html.jinja").render(diagnosis=diagnosis)
 
 
 def _codes(diagnosis: ModelDiagnosis) -> dict[str, list[tuple[str, str]]]:

@@ -1,7 +1,7 @@
 """Diagnoses as a terminal shows them, in the way of a linter: plain without colour, whatever names the data have."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType
@@ -12,7 +12,7 @@ from rich.text import Text
 from idjax.report import formatting, prescriptions
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.diagnosis import Diagnosis, Finding, Probe
-from idjax.results.program import ModelDiagnosis
+from idjax.results.program import LayerFacts, ModelDiagnosis, ProgramDiagnosis, ProgramFinding
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
 INDENT = 4
@@ -45,7 +45,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
 
 def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
     """The verdict, the layers from input to output, the findings with what their cures would do."""
-    parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold"), _layers(diagnosis)]
+    parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold")]
+    parts.append(_layers(diagnosis.layers, diagnosis.slow))
     if diagnosis.curvature is not None:
         parts.append(_text(f"Largest stable learning rate: {formatting.number(diagnosis.curvature.largest_rate, 3)}"))
     for finding in diagnosis.causes:
@@ -60,10 +61,23 @@ def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
     return Group(*parts)
 
 
-def _layers(diagnosis: ModelDiagnosis) -> Table:
+def program_text(diagnosis: ProgramDiagnosis) -> RenderableType:
+    """The verdict, the layers, the findings with their lines, what was looked at and what was not."""
+    parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold")]
+    slow = frozenset(layer for finding in diagnosis.causes for layer in finding.layers)
+    parts += [_layers(diagnosis.layers, slow)] if diagnosis.layers else []
+    for finding in diagnosis.findings:
+        parts += ["", *_finding(finding)] if finding.kind == "cause" else [_head(finding)]
+    parts += ["", _text(f"Looked at: {formatting.stopped(', '.join(diagnosis.looked_at))}")]
+    if diagnosis.unseen:
+        parts.append(_text(f"Not looked at: {formatting.stopped(formatting.listed(diagnosis.unseen, 12))}"))
+    return Group(*parts)
+
+
+def _layers(layers: Iterable[LayerFacts], slow: frozenset[str]) -> Table:
     rows = [
         (
-            f"{'✗ ' if layer.path in diagnosis.slow else ''}{layer.path}",
+            f"{'✗ ' if layer.path in slow else ''}{layer.path}",
             layer.kind,
             f"{layer.inputs}→{layer.outputs}",
             formatting.number(layer.input_scale, 2),
@@ -71,7 +85,7 @@ def _layers(diagnosis: ModelDiagnosis) -> Table:
             f"{layer.condition_number:.1e}",
             formatting.number(layer.gain, 2),
         )
-        for layer in diagnosis.layers
+        for layer in layers
     ]
     return _table(("layer", "kind", "width", "input\nsize", "mean²\n/var", "condition", "gain"), rows, wide="layer")
 
@@ -105,7 +119,8 @@ class Hanging:
 def _head(finding: Finding) -> Hanging:
     kind = f"{finding.kind} of {', '.join(finding.causes)}" if finding.causes else finding.kind
     head = _text(finding.code, "bold") + Text("  ") + _text(kind, STYLES[finding.kind])
-    return Hanging(head + Text("  ") + _text(formatting.stopped(finding.message)))
+    where = f"{finding.where}: " if isinstance(finding, ProgramFinding) and finding.where else ""
+    return Hanging(head + Text("  ") + _text(where + formatting.stopped(finding.message)))
 
 
 def _finding(finding: Finding) -> Iterator[RenderableType]:

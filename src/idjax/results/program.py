@@ -192,3 +192,19 @@ class ProgramDiagnosis:
     def causes(self) -> tuple[ProgramFinding, ...]:
         """The findings that decide the exit status."""
         return tuple(finding for finding in self.findings if finding.kind == "cause")
+
+
+@dataclasses.dataclass(frozen=True)
+class StepCheck:
+    """One step of training, checked: parameters that did not change or are not finite, the loss before and after."""
+
+    verdict: str
+    unchanged: tuple[str, ...]
+    not_finite: tuple[str, ...]
+    loss_before: float
+    loss_after: float
+
+    @property
+    def fell(self) -> bool:
+        """Whether the loss of the batch fell."""
+        return self.loss_after < self.loss_before

@@ -37,6 +37,7 @@ from idjax.diagnosis.program.outputs import ending
 from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
+from idjax.report.notebook import ShownProgram
 from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
 from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
@@ -94,7 +95,7 @@ def diagnose_loss(
     layers, found = find_all(context)
     findings = tuple(finding for finding in found if finding.code in wanted)
     progress(Progress(1, 1, "done"))
-    return ProgramDiagnosis(
+    return ShownProgram(
         source=source or getattr(loss, "__name__", "loss"),
         rows=context.traced.rows,
         parameters=sum(int(np.size(leaf)) for leaf in context.given.params),
