@@ -56,7 +56,7 @@ class _Ranked(NamedTuple):
 
 
 def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescription, ...]:
-    """The prescriptions that reach the level within the budget, or the fastest if none does.
+    """The prescriptions that reach the level within the budget, or if none does those that need more epochs.
 
     The simplest change that is well inside the budget comes first, the fastest second; diagnosed again, neither has a
     cause that settings could cure.
@@ -66,7 +66,8 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
         if math.isfinite(epochs) and settings != context.settings:
             tried[settings] = _Ranked(settings, epochs, epochs * -(-context.rows // settings.batch_size))
     gains = [each for each in tried.values() if context.learned or each.epochs < context.takes]
-    ranked = _cured(_followed(gains, context, progress), context)
+    in_time = [each for each in gains if each.epochs <= context.budget]
+    ranked = _cured(_followed(in_time or gains, context, progress), context)
     raw = context.moments.raw
     shape = raw.inputs, raw.outputs, context.autoencoder
     return tuple(
@@ -95,7 +96,7 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
 
     if context.learned:
         known = (each for each in ranked if explained_outputs(context, each.settings) is not None)
-        return [each for each in known if holds(each)]
+        return _ranked([each for each in known if holds(each)], context)
     failed = set[Settings]()
     for candidate in ranked:
         if candidate.epochs <= context.budget and holds(candidate):
