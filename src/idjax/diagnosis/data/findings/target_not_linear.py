@@ -3,8 +3,8 @@
 The best linear layer, which least squares finds, explains little of the target, or no more than as many columns of
 noise would. The loss then stays near the variance of the target at any rate and any number of epochs.
 
-Formula: R² of least squares; p columns of noise explain p/(N - 1) ± √(2 p (N - 1 - p)/(N - 1)² (N + 1)) of a target by
-    chance. Then the same with squares and products of the inputs; theory section 4.
+Formula: R² of least squares; p columns of noise explain p/(N - 1) of a target by chance; theory (139). Then the
+    same with squares and products of the inputs.
 Source: Fisher 1924 on the distribution of R²
 Example: idjax diagnose squares.csv --target y
 Fix: Columns that the target is linear in, or hidden layers; first of all, that rows and targets belong together.
@@ -20,6 +20,7 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import covariance_factor
 from idjax.report.formatting import count, percent
 from idjax.results.diagnosis import Finding
+from idjax.theory.chance import explained_by_chance
 
 LITTLE = 0.1
 """Explained variance that is little, whatever chance gives."""
@@ -37,20 +38,18 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.autoencoder:
         return None
     rows, columns = context.rows, covariance_factor(context.moments.raw.covariance_xx).shape[1]
-    ceiling, free = context.reachable, rows - 1
-    chance = min(1.0, columns / free)
-    strays = math.sqrt(2 * columns * max(free - columns, 0) / (free**2 * (free + 2)))
-    by_chance = chance < 0.5 and ceiling < chance + DEVIATIONS * strays
+    ceiling, chance = context.reachable, explained_by_chance(columns, rows)
+    by_chance = chance.mean < 0.5 and ceiling < chance.mean + DEVIATIONS * chance.deviation
     if not by_chance and not (ceiling < LITTLE and not context.labels):
         return None
-    like = f", where {count(float(columns))} columns of noise would explain {percent(chance)}" if by_chance else ""
+    like = f", where {count(float(columns))} columns of noise would explain {percent(chance.mean)}" if by_chance else ""
     bent = _with_products(context)
     return EXPLANATION.finding(
         message=f"a linear layer can explain {percent(ceiling)} of this target{like}: no rate and no number of epochs "
         "explains more",
         evidence={
             "explained variance of the best linear layer": ceiling,
-            "explained by chance": chance,
+            "explained by chance": chance.mean,
             **({} if math.isnan(bent) else {"with squares and products of the inputs": bent}),
         },
         cost=math.inf,
