@@ -93,6 +93,17 @@ def test_adam_is_asked_for_its_own_speed():
     assert any("steps to one loss" in name for name in found[0].evidence)
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "code"),
+    [(optax.adam(1e-6), "step-too-small"), (optax.adam(3.0), "step-too-large"), (optax.adam(1e-3), None),
+     (optax.sgd(1e-2), None), (optax.sgd(20.0), "step-too-large"), (optax.sgd(1e-8), "step-too-small")],
+)  # fmt: skip
+def test_p8_rates_are_tried(optimizer, code):
+    made = LOSS_FAULTS["healthy regression"]()
+    found = diagnose_loss(made.loss, made.params, *made.args, optimizer=optimizer)
+    assert [finding.code for finding in found.causes] == [code] * bool(code), found.verdict
+
+
 def test_unknown_codes_are_told():
     with pytest.raises(IdjaxError, match="no finding in a program has this code"):
         diagnose_loss(lambda w: jnp.sum(w), np.ones(2, np.float32), codes=["x"])

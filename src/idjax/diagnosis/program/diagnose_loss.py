@@ -19,6 +19,8 @@ from idjax.diagnosis.program.findings import (
     not_finite,
     saturated_units,
     softmax_twice,
+    step_too_large,
+    step_too_small,
     symmetric_start,
     target_scale,
     unbounded_loss,
@@ -48,7 +50,8 @@ FATAL: tuple[ModuleType, ...] = (
 )  # fmt: skip
 """What makes all that is behind it meaningless."""
 SCALES: tuple[ModuleType, ...] = (dead_units, saturated_units, vanishing_gradient)
-MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES)
+RATES: tuple[ModuleType, ...] = (step_too_large, step_too_small)
+MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES, *RATES)
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
 
@@ -138,6 +141,8 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
         in_layers = tuple(
             finding for finding in in_layers if finding.code != "layer-null" or "are 0" not in finding.message
         )
+    earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
+    after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
     told = (*found, *before, *in_layers, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
 

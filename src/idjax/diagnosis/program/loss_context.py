@@ -12,7 +12,7 @@ from idjax.diagnosis.program.graph import Atom, Graph, Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.measure import MeasuredLoss, Runner
 from idjax.diagnosis.program.outputs import Comparison, Ending
-from idjax.diagnosis.program.rule import UpdateRule
+from idjax.diagnosis.program.rule import UpdateRule, reached, trials
 from idjax.diagnosis.program.traced import Traced
 from idjax.diagnosis.program.units import Unit
 
@@ -57,6 +57,22 @@ class LossContext:
         """Whether loss and gradient are."""
         slopes = [np.asarray(slope) for slope in self.measured.gradient]
         return bool(np.isfinite(self.measured.loss)) and all(np.isfinite(slope).all() for slope in slopes)
+
+    @functools.cached_property
+    def trial_start(self) -> float:
+        """The loss of the first block, where trials begin."""
+        return float(self.measured.first.loss)
+
+    @functools.cached_property
+    def _trained(self) -> Any:
+        return trials(self.rule, self.given.loss), {}
+
+    def trial(self, factor: float) -> float:
+        """The loss that 30 steps on the first block end at, with this multiple of the user's own rate."""
+        run, known = self._trained
+        if factor not in known:
+            known[factor] = reached(run(self.given.params, self.args, (self.rule.rate or 1.0) * factor))
+        return known[factor]
 
     def is_still(self, leaf: int) -> bool:
         """Whether a parameter has no gradient in any row."""

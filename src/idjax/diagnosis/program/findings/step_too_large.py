@@ -1,0 +1,45 @@
+"""The learning rate is too large: the loss does not fall, and at a smaller one it does.
+
+Each step goes beyond the valley that its gradient points into. Of SGD and momentum that is so from 2 over the largest
+curvature on; of Adam and the like where the rate, which is the step of each weight, is not small against the weights.
+
+Formula: after 30 steps of the optimizer on one block the loss is not below the first, and at a rate 10, 100 or 1,000
+    times smaller it has fallen by 5% at least.
+Source: LeCun, Simard and Pearlmutter 1993; Kingma and Ba 2014
+Example: optax.adam(0.3)
+Fix: The smaller rate that the message names, or a warm-up.
+Apart: A consequence where inputs, weights or targets make the curvature large.
+"""
+
+import math
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.report.formatting import number
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+SMALLER = (0.1, 0.01, 0.001)
+FALL = 0.05
+"""Of the loss: what it falls by at a rate that learns."""
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """A rate that is known, and at which the loss of a trial does not fall."""
+    rule, start = context.rule, context.trial_start
+    if rule.rate is None or not context.finite or context.trial(1.0) < start:
+        return []
+    for factor in SMALLER:
+        end = context.trial(factor)
+        if end <= start - FALL * abs(start):
+            mine, better = rule.told(rule.rate), rule.told(rule.rate * factor)
+            return [
+                EXPLANATION.program_finding(
+                    message=f"at a learning rate of {mine:.3g} the loss does not fall in 30 steps, from "
+                    f"{number(start)} to {number(context.trial(1.0))}; at {better:.3g} it falls to {number(end)}",
+                    evidence={"learning rate": mine, "one at which the loss falls": better},
+                    cost=math.inf,
+                    fix=f"a learning rate of {better:.2g}",
+                )
+            ]
+    return []

@@ -1,0 +1,40 @@
+"""The learning rate is so small that the loss hardly moves, and a much larger one is as good a step.
+
+Within thousands of steps nothing is learned. The loss falls in proportion to the rate: a rate 100 times larger makes
+30 times the progress at least.
+
+Formula: 30 steps of the optimizer on one block lower the loss by less than 3 parts in 10,000, which is less than 1% in
+    1,000 steps, and at 100 times the rate by 30 times as much or more.
+Source: Goodfellow, Bengio and Courville 2016, section 11.4.1
+Example: optax.adam(1e-6)
+Fix: The larger rate that the message names, or more.
+Apart: layer-float-stall is about updates that are rounded away, no-gradient about gradients of 0.
+"""
+
+from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.report.formatting import count, number
+from idjax.results.program import ProgramFinding
+
+EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+LITTLE, TIMES, MORE = 3e-4, 100.0, 30.0
+
+
+def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """A rate that is known, and at which the loss of a trial hardly falls."""
+    rule, start = context.rule, context.trial_start
+    if rule.rate is None or not context.finite or not start:
+        return []
+    fall, larger = start - context.trial(1.0), start - context.trial(TIMES)
+    if not -LITTLE * abs(start) < fall < LITTLE * abs(start) or larger < MORE * max(fall, 1e-7 * abs(start)):
+        return []
+    mine, better = rule.told(rule.rate), rule.told(rule.rate * TIMES)
+    return [
+        EXPLANATION.program_finding(
+            message=f"at a learning rate of {mine:.3g} the loss falls by {number(max(fall, 0.0), 2)} in 30 steps, of "
+            f"{number(start)}; at {better:.3g} by {number(larger, 2)}",
+            evidence={"learning rate": mine, "one that is as stable": better},
+            cost=TIMES,
+            fix=f"a learning rate of {better:.2g}, or larger: {count(TIMES)} times as much is still in proportion",
+        )
+    ]
