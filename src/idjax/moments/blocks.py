@@ -7,6 +7,7 @@ blocks can be worked on side by side.
 Source: Chan, Golub and LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, section 7.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,8 @@ _PIECE_VALUES = 2**15
 """Numbers in a piece, a quarter of a MiB, which the second cache holds through all passes over them."""
 _LEAST_ROWS = 2
 """Rows in a piece for each column, at least: a product of fewer spends its time on the sums that it adds to."""
+_PART_VALUES = 2**18
+"""Numbers of a covariance that are worked on at once."""
 _INNER_VALUES = 1024
 """Rows of few columns are taken several at a time, which keeps the inner loops of NumPy as long as this."""
 
@@ -47,11 +50,18 @@ def pool(a: BlockMoments, b: BlockMoments) -> BlockMoments:
     share_a, share_b = a.columns.count / columns.count, b.columns.count / columns.count
     with np.errstate(over="ignore", invalid="ignore"):
         step = other.mean - a.columns.mean
-        covariance = np.outer(share_a * share_b * step, step)
-        share = share_a * a.covariance
-        covariance += share
-        covariance += np.multiply(share_b, b.covariance, out=share)
+        covariance = np.empty_like(a.covariance)
+        for part in _parts(len(step)):
+            covariance[part] = np.outer(share_a * share_b * step[part], step)
+            covariance[part] += share_a * a.covariance[part]
+            covariance[part] += share_b * b.covariance[part]
     return BlockMoments(columns, covariance, a.center)
+
+
+def _parts(rows: int) -> Iterator[slice]:
+    """Rows of a square matrix, a part at a time: new memory of its size takes longer than the numbers in it."""
+    size = max(1, _PART_VALUES // rows)
+    return (slice(first, first + size) for first in range(0, rows, size))
 
 
 def block_moments(
@@ -97,7 +107,8 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> BlockMo
     center = np.clip(first.mean(axis=0), low, high)  # a mean of equal numbers can be off by its rounding
     center[-1] = 0
     shift = np.tile(center, fold)
-    products, product = np.zeros((2, width, width))
+    # Not zeros: NumPy takes those in small pages, which cost more than what is in them.
+    products, product = np.empty((width, width)), np.empty((width, width))
     third, fourth = np.zeros((2, width))
     for start in range(0, rows, step):
         room[len(fill(start)) :] = center  # what lacks at the end counts as 0
@@ -109,12 +120,15 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> BlockMo
             squares = folded * folded
             third += unfold(np.einsum("ij,ij->j", squares, folded)).sum(axis=0)
             fourth += unfold(np.einsum("ij,ij->j", squares, squares)).sum(axis=0)
-        products += np.matmul(room.T, room, out=product)
-    products /= rows  # in place, as what follows: new memory of this size takes longer than the numbers in it
+        np.matmul(room.T, room, out=product if start else products)
+        if start:
+            products += product
+    products /= rows
     third, fourth = third[:-1] / rows, fourth[:-1] / rows
     mean, second = products[:-1, -1].copy(), np.diagonal(products)[:-1].copy()
-    covariance = np.outer(mean, mean)
-    np.subtract(products[:-1, :-1], covariance, out=covariance)
+    covariance = products[:-1, :-1]
+    for part in _parts(len(mean)):
+        covariance[part] -= np.outer(mean[part], mean)
     variance = np.maximum(np.diagonal(covariance), 0)  # none is less, rounding aside
     np.fill_diagonal(covariance, variance)
     unknown = 0.0 if shapes else np.nan
