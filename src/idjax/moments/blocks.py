@@ -123,22 +123,29 @@ def _block_moments(x: np.ndarray, y: np.ndarray | None, shapes: bool) -> BlockMo
         np.matmul(room.T, room, out=product if start else products)
         if start:
             products += product
+    return _of_sums(rows, center[:-1], (low[:-1], high[:-1]), products, (third[:-1], fourth[:-1]) if shapes else None)
+
+
+def _of_sums(
+    rows: int,
+    center: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+    products: np.ndarray,
+    shapes: tuple[np.ndarray, np.ndarray] | None,
+) -> BlockMoments:
+    """The moments, from sums of products, which are written over, and of third and fourth powers, if there are."""
     products /= rows
-    third, fourth = third[:-1] / rows, fourth[:-1] / rows
     mean, second = products[:-1, -1].copy(), np.diagonal(products)[:-1].copy()
     covariance = products[:-1, :-1]
     for part in _parts(len(mean)):
         covariance[part] -= np.outer(mean[part], mean)
     variance = np.maximum(np.diagonal(covariance), 0)  # none is less, rounding aside
     np.fill_diagonal(covariance, variance)
-    unknown = 0.0 if shapes else np.nan
-    columns = ColumnStats(
-        count=rows,
-        low=low[:-1] + unknown,
-        high=high[:-1] + unknown,
-        mean=mean,
-        second=variance,
-        third=third - 3 * mean * second + 2 * mean**3 + unknown,
-        fourth=fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4 + unknown,
-    )
-    return BlockMoments(columns, covariance, center[:-1])
+    low, high = ends
+    if shapes is None:
+        low = high = third = fourth = np.full(len(mean), np.nan)
+    else:
+        third, fourth = (powers / rows for powers in shapes)
+        fourth = fourth - 4 * mean * third + 6 * mean**2 * second - 3 * mean**4
+        third = third - 3 * mean * second + 2 * mean**3
+    return BlockMoments(ColumnStats(rows, low, high, mean, variance, third, fourth), covariance, center)
