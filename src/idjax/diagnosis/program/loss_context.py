@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from idjax.diagnosis.program.given import GivenLoss
-from idjax.diagnosis.program.graph import Atom, Graph, Node
+from idjax.diagnosis.program.graph import Atom, Graph, Node, number
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.measure import MeasuredLoss, Runner
 from idjax.diagnosis.program.outputs import Comparison, Ending
@@ -95,10 +95,16 @@ class LossContext:
             if blocks is not None:
                 pairs = zip(*((np.atleast_1d(np.asarray(value)) for value in block) for block in blocks), strict=True)
                 outputs, targets = (np.concatenate(list(values)) for values in pairs)
-                maker = self.graph.program.makers.get(comparison.target)
-                negated = comparison.kind == "product" and maker is not None and maker.primitive == "neg"
-                kept[comparison.node] = outputs, -targets if negated else targets
+                kept[comparison.node] = outputs, -targets if self._is_negated(comparison) else targets
         return kept
+
+    def _is_negated(self, comparison: Comparison) -> bool:
+        """Whether the targets of a product come with the minus sign of the loss."""
+        maker = self.graph.program.makers.get(comparison.target)
+        if comparison.kind != "product" or maker is None:
+            return False
+        factors = [number(given) for given in maker.ins] if maker.primitive == "mul" else []
+        return maker.primitive == "neg" or any(factor is not None and factor < 0 for factor in factors)
 
     def compared(self, comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
         """The outputs and the targets that are compared in a node, of all blocks; empty where they are too many."""

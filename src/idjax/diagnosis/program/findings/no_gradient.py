@@ -41,11 +41,13 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 def _said(context: LossContext, node: Node) -> tuple[str, str] | None:
     """Words for an operation that is known to pass no gradient, and the cure."""
-    kind, shape = kind_of(context.graph, node), context.graph.shape(node.outs[0])
+    kind = kind_of(context.graph, node)
     within = [call for call in node.calls if "softmax" in call]
     if kind == "softmax" or within:
-        one = "a softmax over one unit is 1 whatever goes in"
-        return (one, "use a sigmoid for one unit, or two units") if shape[-1:] == (1,) else None
+        one = all(context.graph.shape(atom)[-1:] == (1,) for atom in (node.ins[0], node.outs[0]))
+        one = one and node.primitive != "stop_gradient"  # of the largest, whatever the number of units
+        words = "a softmax over one unit is 1 whatever goes in"
+        return (words, "use a sigmoid for one unit, or two units") if one else None
     if kind == "relu":
         return "the ReLU is 0 in every row", "leave the ReLU out at an output; elsewhere smaller or unshifted inputs"
     if kind in ("tanh", "sigmoid"):

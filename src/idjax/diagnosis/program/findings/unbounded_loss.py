@@ -11,6 +11,7 @@ Apart: Losses without targets, as of critics, and ones weighted by signed reward
 """
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,23 +29,36 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     """Whether moving the outputs far down the slope goes on lowering the loss."""
     if not context.finite or not context.end.comparisons or _is_meant(context):
         return []
-    start = context.measured.first
+    fall = endless_fall(context, context.args)
+    return [_finding(context, fall)] if fall is not None else []
+
+
+class EndlessFall(NamedTuple):
+    """What the loss falls by as the outputs are moved 100 and 1,000 times their size, and whether its slope stays."""
+
+    by: list[float]
+    linear: bool
+
+
+def endless_fall(context: LossContext, args: list[Any]) -> EndlessFall | None:
+    """The fall of the loss of these arguments down its slope by the outputs, where it has no end."""
+    start = context.run(args)
     slopes = {atom: np.asarray(slope, np.float64) for atom, slope in start.slopes.items()}
     size = sum(slope.size for slope in slopes.values())
     steep = math.sqrt(sum(float((slope**2).sum()) for slope in slopes.values()) / max(1, size))
     if not steep > 0:
-        return []
+        return None
     fall = steep * size
     scale = max([1.0, *(size for comparison in context.end.comparisons for size in context.size_of(comparison))])
     falls, ends = [], {}
     for times in FAR:
         shifts = {atom: (-times * scale * slope / steep).astype(np.float32) for atom, slope in slopes.items()}
-        made = context.run(context.args, shifts)
+        made = context.run(args, shifts)
         falls.append(float(start.loss) - float(made.loss))
         ends = made.slopes
     if not all(there >= 0.5 * fall * times * scale for there, times in zip(falls, FAR, strict=True)):
-        return []
-    return [_finding(context, all(np.allclose(ends[atom], slope, rtol=1e-3) for atom, slope in slopes.items()), falls)]
+        return None
+    return EndlessFall(falls, all(np.allclose(ends[atom], slope, rtol=1e-3) for atom, slope in slopes.items()))
 
 
 def _is_meant(context: LossContext) -> bool:
@@ -61,7 +75,7 @@ def _is_meant(context: LossContext) -> bool:
 def _is_signed(context: LossContext, node: Node) -> bool:
     """Whether this weighs what was learned by an argument of both signs that is no input of a layer."""
     graph = context.graph
-    if sum(map(graph.is_learned, node.ins)) != 1:
+    if sum(map(graph.is_learned, node.ins)) != 1 or node.outs[0] in context.end.feeding:
         return False
     weights = [atom for atom in node.ins if graph.is_data(atom) and not graph.is_learned(atom)]
     leaves = context.argument_leaves(weights[0]) if weights else []
@@ -70,17 +84,17 @@ def _is_signed(context: LossContext, node: Node) -> bool:
     return any(array.dtype.kind == "f" and (array < 0).any() and (array > 0).any() for array in arrays)
 
 
-def _finding(context: LossContext, linear: bool, falls: list[float]) -> ProgramFinding:
+def _finding(context: LossContext, fall: EndlessFall) -> ProgramFinding:
     comparison = context.end.comparisons[0]
-    why = "it is linear in the outputs" if linear else "larger errors make it smaller"
+    why = "it is linear in the outputs" if fall.linear else "larger errors make it smaller"
     fix = (
         "take log_softmax of the outputs before they meet the labels"
-        if linear
+        if fall.linear
         else ("minimise its negative: change the sign of the loss")
     )
     return EXPLANATION.program_finding(
         message=f"the loss has no minimum: {why}",
-        evidence={"fall of the loss, outputs moved by 100 times their size": falls[0], "by 1,000 times": falls[1]},
+        evidence={"fall of the loss, outputs moved by 100 times their size": fall.by[0], "by 1,000 times": fall.by[1]},
         cost=math.inf,
         fix=fix,
         where=comparison.node.where,

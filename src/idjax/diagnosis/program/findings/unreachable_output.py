@@ -14,9 +14,11 @@ Apart: target-scale is about outputs that can get there, but have a long way to 
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.findings.unbounded_loss import endless_fall
 from idjax.diagnosis.program.graph import origin
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.outputs import Comparison, activation, is_logarithm
@@ -63,7 +65,7 @@ def _of_range(
 def _of_probabilities(
     context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
 ) -> ProgramFinding | None:
-    if not is_logarithm(context.graph, comparison.output):
+    if not is_logarithm(context.graph, comparison.output) and not _bounded_within(context, comparison, targets):
         return None
     made = origin(context.graph.program, comparison.target)
     if made is not None and made.primitive == "eq" and targets.ndim > 1:
@@ -82,6 +84,15 @@ def _of_probabilities(
     text = f"a cross-entropy takes targets of 0 to 1, and these go from {targets.min():.3g} to {targets.max():.3g}"
     scale = f"divide the targets by {targets.max():.3g}" if targets.min() >= 0 else "bring the targets to 0 to 1"
     return _finding(comparison, text, float(beyond.mean()), scale)
+
+
+def _bounded_within(context: LossContext, comparison: Comparison, targets: np.ndarray) -> bool:
+    """Whether the loss falls without end, and would not with targets cut to 0 to 1: a cross-entropy of logits."""
+    leaves = context.argument_leaves(comparison.target)
+    if len(leaves) != 1 or not context.finite or (targets.min() >= 0 and targets.max() <= 1):
+        return False
+    cut = [jnp.clip(leaf, 0, 1) if index in leaves else leaf for index, leaf in enumerate(context.args)]
+    return endless_fall(context, context.args) is not None and endless_fall(context, cut) is None
 
 
 def _of_classes(

@@ -49,6 +49,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 def _size(context: LossContext, layer: object) -> float:
     leaf = layer.leaves[0]  # type: ignore[attr-defined]
-    slope, weight = np.asarray(context.measured.gradient[leaf]), np.asarray(context.given.params[leaf])
+    slope, weight = (
+        np.asarray(values[leaf], np.float64) for values in (context.measured.gradient, context.given.params)
+    )
     scale = float(np.sqrt(np.mean(weight**2)))
     return float(np.sqrt(np.mean(slope**2))) / scale if scale > 0 else 0.0
