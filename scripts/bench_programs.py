@@ -12,7 +12,7 @@ from collections import Counter
 os.environ.setdefault("KERAS_BACKEND", "jax")
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
 
-from programs import HEALTHY, PROGRAMS, judged
+from programs import HEALTHY, PROGRAMS, judged  # pyright: ignore[reportMissingImports]
 
 
 def main(*words: str) -> None:

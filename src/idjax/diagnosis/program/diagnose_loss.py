@@ -135,12 +135,13 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
         return layer_context(context, DiagnosisSettings()).layers, found
     before = target_scale.find(context, found)
     layers, in_layers = layer_findings(context)
-    spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
-    after = [_following(finding, spreading) for module in SCALES for finding in module.find(context, found)]
+    after = [finding for module in SCALES for finding in module.find(context, found)]
     if any(finding.code == "dead-units" for finding in after):
         in_layers = tuple(
             finding for finding in in_layers if finding.code != "layer-null" or "are 0" not in finding.message
         )
+    spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
+    after = [_following(finding, spreading) for finding in after]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
     told = (*found, *before, *in_layers, *after)

@@ -34,7 +34,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 
 class EndlessFall(NamedTuple):
-    """What the loss falls by as the outputs are moved 100 and 1,000 times their size, and whether its slope stays."""
+    """Falls of the loss as the outputs are moved 100 and 1,000 times their size, and whether its slope stays."""
 
     by: list[float]
     linear: bool
