@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from programs import compared
 from programs.compared import BINARY, CLASSES, SQUARES
@@ -123,6 +124,14 @@ FAULTS: dict[str, Fault] = {
                         libraries=REST),
     "ten sigmoids": Fault("vanishing-gradient", DEEP, numbers, SQUARES, ("mlp",)),
     "ten sigmoids, classes": Fault("vanishing-gradient", DEEP._replace(outputs=4), classes, CLASSES, LAYERED, MOST),
+    "SGD, 1e-7": Fault("step-too-small", ONE, numbers, SQUARES, libraries=MOST,
+                       settings={"optimizer": "sgd", "learning_rate": 1e-7}),
+    "Adam, 1e-8": Fault("step-too-small", FOUR, classes, CLASSES, libraries=REST,
+                        settings={"optimizer": optax.adam(1e-8)}),
+    "SGD, 1e4": Fault("step-too-large", ONE, numbers, SQUARES, libraries=REST,
+                      settings={"optimizer": "sgd", "learning_rate": 1e4}),
+    "Adam, 10": Fault("step-too-large", ONE, numbers, SQUARES, libraries=MOST,
+                      settings={"optimizer": "adam", "learning_rate": 10.0}),
     "unused head": Fault("unused-parameters", ONE._replace(unused=True), numbers, compared.squares),
 }  # fmt: skip
 

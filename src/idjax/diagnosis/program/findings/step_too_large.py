@@ -3,8 +3,8 @@
 Each step goes beyond the valley that its gradient points into. Of SGD and momentum that is so from 2 over the largest
 curvature on; of Adam and the like where the rate, which is the step of each weight, is not small against the weights.
 
-Formula: after 30 steps of the optimizer on one block the loss is not below the first, and at a rate 10, 100 or 1,000
-    times smaller it has fallen by 5% at least.
+Formula: after 30 steps of the optimizer on one block the loss is not below the first, and at a rate 10 times smaller,
+    or 100, and so on to 100 million, it has fallen by 5% at least.
 Source: LeCun, Simard and Pearlmutter 1993; Kingma and Ba 2014
 Example: optax.adam(0.3)
 Fix: The smaller rate that the message names, or a warm-up.
@@ -19,7 +19,7 @@ from idjax.report.formatting import number
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
-SMALLER = (0.1, 0.01, 0.001)
+SMALLER = tuple(10.0**-power for power in range(1, 9))
 FALL = 0.05
 """Of the loss: what it falls by at a rate that learns."""
 
