@@ -1,5 +1,6 @@
 """Moments: exact, mergeable in any grouping, and unharmed by a large mean."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -8,12 +9,14 @@ import threading
 import mpmath
 import numpy as np
 import pytest
+import threadpoolctl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from idjax.moments import moments as m
 from idjax.moments.blocks import block_moments
 from idjax.moments.normalize import standardize_samples
+from idjax.moments.one_thread import ONE_THREAD
 from idjax.types import IdjaxError
 
 
@@ -262,3 +265,17 @@ def test_few_blocks_are_held_at_a_time():
         done.append(result)
     assert done == [i * i for i in range(50)]
     assert most <= m.WORKERS + 1
+
+
+def test_the_last_to_leave_restores_the_threads():
+    def most():
+        return [each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas"]
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before, first, second = most(), contextlib.ExitStack(), contextlib.ExitStack()
+        first.enter_context(ONE_THREAD)
+        second.enter_context(ONE_THREAD)
+        first.close()  # two predictions side by side end in any order
+        assert set(most()) == {1}
+        second.close()
+        assert most() == before == [2] * len(before)

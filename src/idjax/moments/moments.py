@@ -10,18 +10,17 @@ LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, se
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Real
-from threadpoolctl import ThreadpoolController
 
 from idjax.moments.blocks import BlockMoments, block_moments, pool
 from idjax.moments.columns import ColumnStats
 from idjax.moments.normalize import standardize_samples
+from idjax.moments.one_thread import ONE_THREAD
 from idjax.types import IdjaxError, Moments
 
 BLOCK_ROWS = 8192
@@ -210,18 +209,13 @@ def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> 
     """Results of the work on each item in order, done in threads while the next are taken; few are held at a time."""
     held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
     # Products of one thread each: those of all cores would wait for each other.
-    with _libraries().limit(limits=1, user_api="blas"), concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+    with ONE_THREAD, concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
         for item in items:
             held.append(threads.submit(work, *item))
             if len(held) > WORKERS:
                 yield held.popleft().result()
         while held:
             yield held.popleft().result()
-
-
-@functools.cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _samples(x: np.ndarray, y: np.ndarray | None, spacing: float | None) -> tuple[Moments, Moments]:

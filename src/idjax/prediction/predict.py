@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from idjax.data import Dataset, notes_on, within
 from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import fold
+from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn import learned
 from idjax.nn.starts import start_layers
 from idjax.prediction.dynamics import (
@@ -118,6 +119,11 @@ def predict_run(
       NoTheoryError: settings that no theory here covers, unless `undefined`.
     """
     begin = time.perf_counter() if begin is None else begin
+    with one_thread_if_narrow(spec.problem.train.inputs):
+        return _curve_of(spec, band, details, undefined, begin)
+
+
+def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: float) -> Curve:
     settings, problem = spec.settings, spec.problem
     try:
         trajectory = trajectory_for(spec)

@@ -23,8 +23,8 @@ from idjax.theory import quadratic
 from idjax.training.block_sgd import InBlocks, goes_in_blocks
 from idjax.types import IdjaxError, Progress, Rows, silent
 
-ROWS_PER_CALL = 200_000
-"""A compiled call trains at least about this many rows, so that small data do not drown in calls."""
+ROWS_PER_CALL = 100_000
+"""A compiled call trains about this many rows, so that small data do not drown in calls; an epoch a call is fastest."""
 
 ROUNDING = {
     "nearest": "",

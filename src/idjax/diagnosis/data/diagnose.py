@@ -17,6 +17,7 @@ from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.explanation import known_codes
 from idjax.moments.normalize import fold
+from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.prediction.problem import mode_groups
 from idjax.report.formatting import count, percent
 from idjax.report.notebook import Shown
@@ -76,7 +77,7 @@ def diagnose(
     context = measure(rows, settings, budget, progress, labels=bool(rows.classes))
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+    with one_thread_if_narrow(len(rows.feature_names)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         subject = unlucky(context) if context.varies else context
         findings = find_all(subject, wanted) if context.varies else ()
         tried = (prescriptions or proven) and _curable(subject, findings)
