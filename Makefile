@@ -16,10 +16,10 @@ help:
 demo: $(READY)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/idjax reproduce --out results/published
 
-# $(call beside_checks,arguments of pytest): tests, with the checks beside them. What the checks say comes in one piece.
+# $(call beside_checks,arguments of pytest): tests on both cores, with the checks beside them. What the checks say comes in one piece.
 define beside_checks
 	@said=$$(mktemp); { $(MAKE) --no-print-directory check >$$said 2>&1; status=$$?; cat $$said; rm $$said; exit $$status; } & \
-	$(BIN)/pytest -n 2 --dist worksteal $(1); tests=$$?; wait $$!; checks=$$?; \
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(1); tests=$$?; wait $$!; checks=$$?; \
 	[ $$checks -eq 0 ] || echo "make check failed: its words are above, among the tests"; exit $$((tests + checks))
 endef
 
