@@ -21,7 +21,8 @@ def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[
     facts = layer_context(context, DiagnosisSettings(optimizer="adam" if rule.adaptive else "sgd", learning_rate=rate))
     found: tuple[LayerFinding, ...] = ()
     for module in MODULES:
-        found = (*found, *(finding for finding in module.find(facts, found) if _holds(finding, facts.layers, rate)))
+        new = [finding for finding in module.find(facts, found) if _holds(finding, facts.layers, rate)]
+        found = (*found, *(finding for finding in new if not _is_meant(context, finding, facts.layers)))
     order = {layer.path: index for index, layer in enumerate(facts.layers)}
     gains, kept = Gains(context, facts, rule), dict[Key, Gain]()
     while True:
@@ -50,6 +51,16 @@ def _holds(finding: LayerFinding, layers: tuple[LayerFacts, ...], rate: float | 
         return True
     dtypes = {layer.path: layer.kernel_dtype for layer in layers}
     return rate is not None and dtypes[finding.layers[0]] in FEW_DIGITS
+
+
+def _is_meant(context: LossContext, finding: LayerFinding, layers: tuple[LayerFacts, ...]) -> bool:
+    """Whether an output layer starts small, as a policy's does, or another call moves what this one leaves at 0."""
+    layer = by_name(context, finding.layers[0])
+    if finding.code == "layer-init":
+        gains = {facts.path: facts.gain for facts in layers}
+        return gains[finding.layers[0]] < 1 and layer.output in context.end.outputs
+    shared = any(other is not layer and set(other.leaves) & set(layer.leaves) for other in context.layers)
+    return finding.code == "layer-null" and shared
 
 
 def _placed(context: LossContext, finding: LayerFinding, gain: Gain | None) -> LayerFinding:

@@ -23,7 +23,8 @@ from idjax.results.program import LayerFacts, LayerFinding
 FAR = 20.0
 """Factor from which a gain is far from 1. Flax's initialisers are all within it."""
 FAR_EMBEDDING = 5.0
-"""The same for an embedding, beyond either convention for its vectors: 1/√q and 1."""
+"""The same for an embedding, beyond the conventions for its vectors: 1/√q, 1 and what Keras gives."""
+OF_KERAS = 0.05 / math.sqrt(3)
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
@@ -39,8 +40,8 @@ def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[Layer
 
 
 def _off(layer: LayerFacts) -> float:
-    """The factor by which a gain is above or below 1, or an embedding's size above 1 or below 1/√q."""
-    smallest = 1 / math.sqrt(layer.outputs) if layer.kind == "embed" else 1.0
+    """The factor by which a gain is above or below 1, or an embedding's size above 1, or below 1/√q and Keras's."""
+    smallest = min(1 / math.sqrt(layer.outputs), OF_KERAS) if layer.kind == "embed" else 1.0
     return max(layer.gain, smallest / layer.gain)
 
 
