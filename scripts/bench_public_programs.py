@@ -106,7 +106,7 @@ def packets() -> Rows:
 
 def digits(size: float = 1.0, n: int = 500) -> Rows:
     """Digits of 28 x 28 points, made of those of 8 x 8."""
-    made = load_digits()
+    made: Any = load_digits()
     large = np.kron(made.images[:n] / 16, np.ones((1, 4, 4)))[:, 2:30, 2:30]
     return size * large.reshape(n, 784), np.eye(10)[made.target[:n]]
 
@@ -132,12 +132,12 @@ def two_boxes() -> Rows:
 
 
 def one_label() -> Rows:
-    x, y = make_multilabel_classification(800, 4, n_classes=1, random_state=0)
-    return x, y.reshape(-1, 1)
+    made: Any = make_multilabel_classification(800, 4, n_classes=1, random_state=0)
+    return made[0], made[1].reshape(-1, 1)
 
 
 def iris() -> Rows:
-    made = load_iris()
+    made: Any = load_iris()
     order = np.random.default_rng(2).permutation(150)[:75]
     return made.data[order], np.eye(3)[made.target[order]]
 
@@ -148,7 +148,11 @@ def fourth_power() -> Rows:
 
 
 def one_hot(rows: Callable[[], Rows]) -> Callable[[], Rows]:
-    return lambda: (lambda x, y: (x, np.eye(2)[y[:, 0].astype(int)]))(*rows())
+    def made() -> Rows:
+        x, y = rows()
+        return x, np.eye(2)[y[:, 0].astype(int)]
+
+    return made
 
 
 def convolutions(widths: tuple[int, ...], size: int, start: Any = "glorot_uniform", first: Any = ()) -> Callable:
