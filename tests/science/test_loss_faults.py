@@ -15,11 +15,13 @@ from idjax import IdjaxError, diagnose_loss
 QUICK = (
     "healthy regression",
     "healthy policy",
-    "P1",
+    "P1,",
     "P2, without",
     "P3, softmax",
     "P6",
     "P11",
+    "P14",
+    "P16",
     "P12",
     "labels from 1",
 )
