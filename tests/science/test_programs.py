@@ -9,14 +9,10 @@ from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS
 QUICK = (
     "plain, gaussian",
     "haiku, mlp: numbers, silu",
-    "equinox, filtered",
     "keras, targets (N,) that Keras reshapes",
-    "nnx, autoencoder",
     "keras, cnn: truths, silu",  # the minus sign of Keras's cross-entropy
     "keras, attention: no log_softmax",  # a norm is no weight
-    "plain, mlp: accuracy",
     "equinox, mlp: dead units",
-    "plain, mlp: labels -1 and 1",
 )
 
 
