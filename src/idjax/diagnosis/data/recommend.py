@@ -102,7 +102,14 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
         if candidate.epochs <= context.budget and holds(candidate):
             return [each for each in ranked if each.settings not in failed]
         failed.add(candidate.settings)
-    return ranked
+    return [each._replace(epochs=_surely(each, context)) for each in ranked]
+
+
+def _surely(candidate: _Ranked, context: Context) -> float:
+    """Epochs that are enough by the expected loss, and from the slowest of the random starts: more than on the mean."""
+    starts = dataclasses.replace(context, settings=candidate.settings).from_other_starts
+    expected = [context.epochs_of(candidate.settings), *(() if starts is None else starts)]
+    return max(candidate.epochs, *(float(each) for each in expected if math.isfinite(each)))
 
 
 def _long_enough(candidate: _Ranked, context: Context) -> Settings:
