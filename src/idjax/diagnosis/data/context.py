@@ -62,6 +62,7 @@ class Context:
     budget: float
     labels: bool = False
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
+    _left: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
     _starts: dict[tuple[QuadraticProblem, int], Weights] = dataclasses.field(default_factory=dict, repr=False)
     _limits: dict[tuple[QuadraticProblem, int, float, bool], float] = dataclasses.field(
@@ -140,11 +141,10 @@ class Context:
 
     def ends_learned(self, settings: Settings, slack: float = 1.0) -> bool:
         """Whether the run leaves at most `slack` times as much unexplained at the end of the budget as may be left."""
-        if self.followed:
-            [curve] = self._follow([settings], to_the_end=True)
-        else:
-            curve = self.curve_of(settings)
-        return 1 - float(curve.explained_variance[-1]) <= slack * (1 - self.level)
+        if settings not in self._left:
+            curve = self._follow([settings], to_the_end=True)[0] if self.followed else self.curve_of(settings)
+            self._left[settings] = 1 - float(curve.explained_variance[-1])
+        return self._left[settings] <= slack * (1 - self.level)
 
     @property
     def never(self) -> bool:

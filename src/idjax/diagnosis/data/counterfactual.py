@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from idjax.diagnosis.data.context import Context, two_digits
-from idjax.diagnosis.explanation import Fix
+from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count
+from idjax.results.diagnosis import Finding
 from idjax.settings import Settings, plain_value
 from idjax.types import Value
 
@@ -122,6 +123,22 @@ def fastest_in_time(context: Context) -> tuple[float, Fix] | None:
         return None
     words = f"--learning-rate {rate:.3g}: {count(epochs)} epochs {'followed' if context.followed else 'predicted'}"
     return rate, Fix(words, {"learning_rate": rate}, epochs)
+
+
+def fastest_finding(
+    context: Context, explanation: Explanation, larger: bool, message: Callable[[float, Fix], str]
+) -> Finding | None:
+    """A finding that only another learning rate, larger or smaller than the one given, learns within the budget."""
+    given, faster = context.settings.step_size, fastest_in_time(context)
+    if faster is None or faster[0] == given or (faster[0] > given) != larger:
+        return None
+    rate, cure = faster
+    return explanation.finding(
+        message=message(rate, cure),
+        evidence={"learning rate": given, "fastest learning rate": rate, "epochs at that rate": cure.epochs},
+        cost=times_slower(context, context.takes, cure.epochs),
+        fix=cure,
+    )
 
 
 def with_normalizers(context: Context, *normalizers: str) -> Iterator[dict[str, object]]:

@@ -90,16 +90,17 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
     """
     from idjax.diagnosis.data.findings import causes_of_settings
 
-    def holds(candidate: _Ranked) -> bool:
+    def again(candidate: _Ranked) -> Context:
         settings = dataclasses.replace(candidate.settings, epochs=context.settings.epochs)
-        return not causes_of_settings(dataclasses.replace(context, settings=settings))
+        return dataclasses.replace(context, settings=settings)
 
     if context.learned:
-        known = (each for each in ranked if explained_outputs(context, each.settings) is not None)
-        return _ranked([each for each in known if holds(each)], context)
+        subjects = ((each, again(each)) for each in ranked)
+        known = ((each, sub) for each, sub in subjects if explained_outputs(sub, sub.settings) is not None)
+        return _ranked([each for each, sub in known if not causes_of_settings(sub)], context)
     failed = set[Settings]()
     for candidate in ranked:
-        if candidate.epochs <= context.budget and holds(candidate):
+        if candidate.epochs <= context.budget and not causes_of_settings(again(candidate)):
             return [each for each in ranked if each.settings not in failed]
         failed.add(candidate.settings)
     return [each._replace(epochs=_surely(each, context)) for each in ranked]

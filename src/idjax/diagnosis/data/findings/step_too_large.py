@@ -14,8 +14,8 @@ Apart: heavy-tails is raised instead where Gaussian rows would be stable; noise-
 import math
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import fastest_in_time, fix, times_slower
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
+from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
@@ -63,18 +63,12 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
 
 def _at_the_fastest(context: Context) -> Finding | None:
     """Within the budget at a smaller rate, all else as given."""
-    settings, faster = context.settings, fastest_in_time(context)
-    if faster is None or faster[0] >= settings.step_size:
-        return None
-    rate, cure = faster
-    return EXPLANATION.finding(
-        message=f"the learning rate {settings.step_size:.3g} is so large that {settings.optimizer} does not settle: at "
-        f"{rate:.2g} it learns in {count(cure.epochs)} epochs",
-        evidence={
-            "learning rate": settings.step_size,
-            "fastest learning rate": rate,
-            "epochs at that rate": cure.epochs,
-        },
-        cost=times_slower(context, context.takes, cure.epochs),
-        fix=cure,
-    )
+    settings = context.settings
+
+    def message(rate: float, cure: Fix) -> str:
+        return (
+            f"the learning rate {settings.step_size:.3g} is so large that {settings.optimizer} does not settle: at "
+            f"{rate:.2g} it learns in {count(cure.epochs)} epochs"
+        )
+
+    return fastest_finding(context, EXPLANATION, False, message)

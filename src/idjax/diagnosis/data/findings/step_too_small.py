@@ -15,8 +15,8 @@ Apart: Raised where the rate alone makes training three times faster; what no ra
 import math
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import fastest_in_time, fix, times_slower
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
+from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
@@ -59,18 +59,12 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
 
 def _at_the_fastest(context: Context) -> Finding | None:
     """Within the budget at a larger rate, all else as given."""
-    settings, faster = context.settings, fastest_in_time(context)
-    if faster is None or faster[0] <= settings.step_size:
-        return None
-    rate, cure = faster
-    return EXPLANATION.finding(
-        message=f"{settings.optimizer} goes too little far in {count(context.budget)} epochs at the learning rate "
-        f"{settings.step_size:.3g}: at {rate:.2g} it learns in {count(cure.epochs)}",
-        evidence={
-            "learning rate": settings.step_size,
-            "fastest learning rate": rate,
-            "epochs at that rate": cure.epochs,
-        },
-        cost=times_slower(context, context.takes, cure.epochs),
-        fix=cure,
-    )
+    settings = context.settings
+
+    def message(rate: float, cure: Fix) -> str:
+        return (
+            f"{settings.optimizer} goes too little far in {count(context.budget)} epochs at the learning rate "
+            f"{settings.step_size:.3g}: at {rate:.2g} it learns in {count(cure.epochs)}"
+        )
+
+    return fastest_finding(context, EXPLANATION, True, message)
