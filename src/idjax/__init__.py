@@ -23,8 +23,8 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.data import Dataset as Dataset
     from idjax.data import load as load
     from idjax.diagnosis.data import diagnose as diagnose
-    from idjax.diagnosis.program import diagnose_model as diagnose_model
     from idjax.diagnosis.program.check_step import check_step as check_step
+    from idjax.diagnosis.program.diagnose import diagnose_model as diagnose_model
     from idjax.diagnosis.program.diagnose_loss import diagnose_loss as diagnose_loss
     from idjax.diagnosis.program.keras import from_keras as from_keras
     from idjax.moments.moments import moments_of as moments_of
@@ -35,7 +35,6 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.prediction.predict import predict as predict
     from idjax.results.curve import Curve as Curve
     from idjax.results.diagnosis import Diagnosis as Diagnosis
-    from idjax.results.program import ModelDiagnosis as ModelDiagnosis
     from idjax.results.program import ProgramDiagnosis as ProgramDiagnosis
     from idjax.settings import DiagnosisSettings as DiagnosisSettings
     from idjax.settings import Schedule as Schedule

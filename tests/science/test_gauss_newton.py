@@ -1,4 +1,4 @@
-"""The Gauss-Newton matrix by its products: eigenvalues, traces, and what a cure changes in a block."""
+"""How far a cure changes a layer's block of the curvature, against the Gauss-Newton matrix, formed."""
 
 import jax
 import jax.numpy as jnp
@@ -8,17 +8,7 @@ from flax import linen as nn
 from jax.flatten_util import ravel_pytree
 from planted_models import MLP, cross_entropy
 
-from idjax.diagnosis.program import diagnose_model
-from idjax.diagnosis.program.gauss_newton import PROBES, extremes, gauss_newton_product
-from idjax.results.program import Eigenvalue
-
-
-def small_problem():
-    rng = np.random.default_rng(3)
-    model = nn.Sequential([nn.Dense(4), nn.tanh, nn.Dense(3)])
-    x, y = jnp.asarray(rng.normal(size=(20, 5)), jnp.float32), jnp.asarray(rng.integers(0, 3, 20))
-    params = model.init(jax.random.key(0), x)["params"]
-    return (lambda params, x: model.apply({"params": params}, x)), params, x, y
+from idjax.diagnosis.program.diagnose import diagnose_model
 
 
 def dense_gauss_newton(forward, params, x, y, loss=cross_entropy):
@@ -27,31 +17,6 @@ def dense_gauss_newton(forward, params, x, y, loss=cross_entropy):
     out = forward(params, x)
     curved = jax.hessian(lambda out: loss(out.reshape(len(x), -1), y))(out.ravel())
     return np.asarray(jacobian.T @ curved @ jacobian), nested
-
-
-def test_products_are_those_of_the_gauss_newton_matrix():
-    forward, params, x, y = small_problem()
-    matrix, nested = dense_gauss_newton(forward, params, x, y)
-    vector = np.random.default_rng(0).normal(size=len(matrix)).astype(np.float32)
-    product = ravel_pytree(gauss_newton_product(forward, cross_entropy, params, x, y, nested(jnp.asarray(vector))))[0]
-    np.testing.assert_allclose(product, matrix @ vector, atol=2e-6)
-
-
-def test_eigenvalues_are_true_ones_by_their_residual():
-    forward, params, x, y = small_problem()
-    matrix, _ = dense_gauss_newton(forward, params, x, y)
-    true = np.linalg.eigvalsh(matrix)
-    found = extremes(forward, cross_entropy, params, x, y, jax.random.key(0), 20)
-    for value, residual in zip(found.values, found.residuals, strict=True):
-        assert np.abs(true - value).min() <= residual + 1e-6 * true[-1]
-    assert found.values[0] == pytest.approx(true[-1], rel=1e-5)
-    assert Eigenvalue(float(found.values[0]), float(found.residuals[0])).resolved
-    assert sum(jax.tree.leaves(found.top_shares)) == pytest.approx(1.0, rel=1e-5)
-    exact, off = np.trace(matrix), np.sqrt(2 * (matrix**2).sum() / PROBES)
-    assert abs(sum(jax.tree.leaves(found.traces)) - exact) < 4 * off
-    # Too few products: what is not an eigenvalue is not taken for one.
-    rough = extremes(forward, cross_entropy, params, x, y, jax.random.key(0), 2)
-    assert not Eigenvalue(float(rough.values[-1]), float(rough.residuals[-1])).resolved
 
 
 def top_of_first_block(model, params, first, x, y, loss):

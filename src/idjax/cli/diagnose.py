@@ -68,8 +68,7 @@ def diagnose(
         raise IdjaxError("diagnose: give DATA, or --model or --program package.module:factory")
     output = _Output(out, json, quiet)
     if data is None:
-        show = _diagnose_program if program else _diagnose_model
-        return show(program or model or "", settings, select, ignore, output)
+        return _diagnose_program(program or model or "", program is None, settings, select, ignore, output)
     asked = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
     return _diagnose_data(data, settings, select, ignore, output, {"target": target, **asked})
 
@@ -94,31 +93,22 @@ def _page(found: Any, provenance: Mapping[str, str]) -> tuple[str, dict[str, byt
     return render(found, provenance)
 
 
-def _diagnose_model(name: str, settings: Settings, select: str | None, ignore: str | None, output: "_Output") -> int:
-    from idjax.diagnosis.program import EXPLANATIONS
-    from idjax.diagnosis.program.loading import load_factory
-    from idjax.report.program import render
-    from idjax.report.terminal import model_text
-
-    codes = _selected(select, ignore, EXPLANATIONS)
-    given = load_factory(name)
-    with output.progress() as progress:
-        found = idjax.diagnose_model(**given, settings=settings, codes=codes, source=name, progress=progress)
-    output.show(found, lambda provenance: (render(found, provenance), {}), model_text(found))
-    return 1 if found.causes else 0
-
-
-def _diagnose_program(name: str, settings: Settings, select: str | None, ignore: str | None, output: "_Output") -> int:
+def _diagnose_program(
+    name: str, is_model: bool, settings: Settings, select: str | None, ignore: str | None, output: "_Output"
+) -> int:
     from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS
-    from idjax.diagnosis.program.loading import load_program
+    from idjax.diagnosis.program.loading import load_factory, load_program
     from idjax.report.program import render_program
     from idjax.report.terminal import program_text
 
-    codes = _selected(select, ignore, EXPLANATIONS)
-    args, options = load_program(name)
-    given: dict[str, Any] = {"optimizer": settings.optimizer, "learning_rate": settings.learning_rate} | options
+    asked: dict[str, Any] = {"codes": _selected(select, ignore, EXPLANATIONS), "source": name}
+    args, options = ((), load_factory(name)) if is_model else load_program(name)
     with output.progress() as progress:
-        found = idjax.diagnose_loss(*args, **given, codes=codes, source=name, progress=progress)
+        if is_model:
+            found = idjax.diagnose_model(**options, settings=settings, **asked, progress=progress)
+        else:
+            given: dict[str, Any] = {"optimizer": settings.optimizer, "learning_rate": settings.learning_rate} | options
+            found = idjax.diagnose_loss(*args, **given, **asked, progress=progress)
     output.show(found, lambda provenance: (render_program(found, provenance), {}), program_text(found))
     return 1 if found.causes else 0
 
@@ -178,10 +168,9 @@ def explain(code: str | None = None) -> int:
         Such as mean-dominated.
     """
     from idjax.diagnosis import data as diagnosis
-    from idjax.diagnosis import program as models
     from idjax.diagnosis.program import diagnose_loss
 
-    explanations = {**diagnosis.EXPLANATIONS, **diagnose_loss.EXPLANATIONS, **models.EXPLANATIONS}
+    explanations = {**diagnosis.EXPLANATIONS, **diagnose_loss.EXPLANATIONS}
     if code is None:
         for known in explanations.values():
             print(f"{known.code:<20} {known.kind:<12} {known.title}")

@@ -1,22 +1,16 @@
-"""HTML of a diagnosis of a model or a program, which needs no network and no script."""
+"""HTML of a diagnosis of a program, which needs no network and no script."""
 
 import math
 from collections.abc import Mapping
 
 from idjax.report.templates import templates
-from idjax.results.program import LayerFacts, ModelDiagnosis, ProgramDiagnosis
-
-
-def render(diagnosis: ModelDiagnosis, provenance: Mapping[str, str]) -> str:
-    """The page: the verdict, the layers from input to output, the findings, the curvature."""
-    page = templates().get_template("report/program.html.jinja")
-    return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
+from idjax.results.program import LayerFacts, ProgramDiagnosis
 
 
 def render_program(diagnosis: ProgramDiagnosis, provenance: Mapping[str, str]) -> str:
-    """The page of a program: all that a notebook shows, and how it was made."""
-    page = templates().get_template("report/loss.html.jinja")
-    return page.render(diagnosis=diagnosis, provenance=provenance)
+    """The page: the verdict, the findings with their lines, the layers from input to output."""
+    page = templates().get_template("report/program.html.jinja")
+    return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
 
 
 def notebook_program(diagnosis: ProgramDiagnosis) -> str:
@@ -24,7 +18,7 @@ def notebook_program(diagnosis: ProgramDiagnosis) -> str:
     return templates().get_template("report/loss_findings.html.jinja").render(diagnosis=diagnosis)
 
 
-def _codes(diagnosis: ModelDiagnosis) -> dict[str, list[tuple[str, str]]]:
+def _codes(diagnosis: ProgramDiagnosis) -> dict[str, list[tuple[str, str]]]:
     """Codes and kinds of the findings of each layer."""
     return {
         layer.path: [(finding.code, finding.kind) for finding in diagnosis.findings if layer.path in finding.layers]
@@ -32,7 +26,7 @@ def _codes(diagnosis: ModelDiagnosis) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def _bars(diagnosis: ModelDiagnosis) -> dict[str, float]:
+def _bars(diagnosis: ProgramDiagnosis) -> dict[str, float]:
     """How long each layer's bar is, in percent: the logarithm of its inputs' condition number against the largest."""
     sizes = {layer.path: _decades(layer) for layer in diagnosis.layers}
     longest = max([1.0, *sizes.values()])

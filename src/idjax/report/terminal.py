@@ -12,7 +12,7 @@ from rich.text import Text
 from idjax.report import formatting, prescriptions
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.diagnosis import Diagnosis, Finding, Probe
-from idjax.results.program import LayerFacts, ModelDiagnosis, ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
 INDENT = 4
@@ -43,29 +43,10 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
     return Group(*parts)
 
 
-def model_text(diagnosis: ModelDiagnosis) -> RenderableType:
-    """The verdict, the layers from input to output, the findings with what their cures would do."""
-    parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold")]
-    parts.append(_layers(diagnosis.layers, diagnosis.slow))
-    if diagnosis.curvature is not None:
-        parts.append(_text(f"Largest stable learning rate: {formatting.number(diagnosis.curvature.largest_rate, 3)}"))
-    for finding in diagnosis.causes:
-        parts += ["", *_finding(finding)]
-        if (effect := finding.effect) is not None:
-            told = f"predicted, {effect.cure}: largest curvature {formatting.factor_words(effect.top)}, smallest "
-            parts.append(Padding(_text(told + formatting.factor_words(effect.bottom)), (0, 0, 0, INDENT)))
-    others = [finding for finding in diagnosis.findings if finding.kind != "cause"]
-    if others:
-        parts += ["", _text("What follows from it: cure the causes first, then diagnose again.")]
-        parts += map(_head, others)
-    return Group(*parts)
-
-
 def program_text(diagnosis: ProgramDiagnosis) -> RenderableType:
     """The verdict, the layers, the findings with their lines, what was looked at and what was not."""
     parts: list[RenderableType] = [_text(formatting.stopped(diagnosis.verdict), "bold")]
-    slow = frozenset(layer for finding in diagnosis.causes for layer in finding.layers)
-    parts += [_layers(diagnosis.layers, slow)] if diagnosis.layers else []
+    parts += [_layers(diagnosis.layers, diagnosis.slow)] if diagnosis.layers else []
     for finding in diagnosis.findings:
         parts += ["", *_finding(finding)] if finding.kind == "cause" else [_head(finding)]
     parts += ["", _text(f"Looked at: {formatting.stopped(', '.join(diagnosis.looked_at))}")]

@@ -1,4 +1,4 @@
-"""Result dataclasses of the diagnosis of a model, which `store` writes and `report` draws. No JAX inside.
+"""Result dataclasses of the diagnosis of a program, which `store` writes and `report` draws. No JAX inside.
 
 Curvature is that of the Gauss-Newton matrix H = E_rows Jᵀ (∂²loss) J. The block of a layer's kernel is close to the
 Kronecker product M ⊗ G of the second moment M = E a aᵀ of its inputs and one of its outputs' gradients, so that
@@ -6,7 +6,6 @@ whatever changes the inputs alone changes the block's eigenvalues as it changes 
 """
 
 import dataclasses
-import math
 from typing import Literal
 
 from idjax.results.diagnosis import Finding
@@ -70,11 +69,10 @@ class LayerFacts:
     gradient:       root mean square of the kernel's gradient over all rows.
     update_lost:    share of the kernel's weights with a gradient that an update leaves as they are, by rounding.
     passing_rate:   learning rate at which half of them would move; both NaN for dtypes whose rounding is not known.
-    curvature:      trace of the layer's block of H, estimated; top_share: the layer's part of the top eigenvector.
     """
 
     path: str
-    kind: Literal["dense", "conv", "embed", "attention"]
+    kind: Literal["dense", "conv", "embed"]
     inputs: int
     outputs: int
     bias: bool
@@ -96,78 +94,11 @@ class LayerFacts:
     gradient: float
     update_lost: float
     passing_rate: float
-    curvature: float = math.nan
-    top_share: float = math.nan
 
     @property
     def condition_number(self) -> float:
         """Of the inputs' second moment, null modes left out."""
         return self.top / self.bottom
-
-
-@dataclasses.dataclass(frozen=True)
-class Eigenvalue:
-    """An eigenvalue θ of H with its residual |H v - θ v| for |v| = 1: a true eigenvalue lies within it of θ."""
-
-    value: float
-    residual: float
-
-    @property
-    def resolved(self) -> bool:
-        """Whether the residual is under a hundredth of the value."""
-        return self.residual < 0.01 * self.value
-
-
-@dataclasses.dataclass(frozen=True)
-class Curvature:
-    """Ends of the spectrum of the Gauss-Newton matrix on `rows` rows.
-
-    top:     the largest eigenvalues, descending.
-    bottom:  the smallest that the Krylov space of `products` products holds: an upper bound of the smallest there is.
-    """
-
-    rows: int
-    products: int
-    parameters: int
-    top: tuple[Eigenvalue, ...]
-    bottom: Eigenvalue
-
-    @property
-    def largest_rate(self) -> float:
-        """2/h₁, the learning rate beyond which full-batch descent diverges at the start."""
-        return 2 / self.top[0].value if self.top[0].value > 0 else math.inf
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelDiagnosis:
-    """Diagnosis of a model: what slows training, why, and what each cure is predicted to do; layers as they are called.
-
-    unseen:     layers with a kernel whose inputs were not looked at, such as transposed convolutions.
-    curvature:  None where the loss is not finite.
-    """
-
-    source: str
-    rows: int
-    parameters: int
-    loss: float
-    optimizer: str
-    learning_rate: float
-    verdict: str
-    layers: tuple[LayerFacts, ...]
-    findings: tuple[LayerFinding, ...]
-    curvature: Curvature | None
-    unseen: tuple[str, ...]
-    seconds: float
-
-    @property
-    def causes(self) -> tuple[LayerFinding, ...]:
-        """The findings that decide the exit status."""
-        return tuple(finding for finding in self.findings if finding.kind == "cause")
-
-    @property
-    def slow(self) -> frozenset[str]:
-        """The layers that a cause names."""
-        return frozenset(layer for finding in self.causes for layer in finding.layers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,6 +123,11 @@ class ProgramDiagnosis:
     def causes(self) -> tuple[ProgramFinding, ...]:
         """The findings that decide the exit status."""
         return tuple(finding for finding in self.findings if finding.kind == "cause")
+
+    @property
+    def slow(self) -> frozenset[str]:
+        """The layers that a cause names."""
+        return frozenset(layer for finding in self.causes for layer in finding.layers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from idjax.diagnosis.program.layer_moments import Ends, InputMoments
-from idjax.results.program import Curvature, LayerFacts
+from idjax.results.program import LayerFacts
 from idjax.settings import Settings
 
 
@@ -16,13 +16,7 @@ class ProgramContext:
 
     layers: tuple[LayerFacts, ...]
     moments: dict[str, InputMoments]
-    curvature: Curvature | None
     settings: Settings
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether the optimizer divides by the size of the gradient."""
-        return self.settings.optimizer != "sgd"
 
     def ends(self, layer: LayerFacts) -> Ends:
         """The ends of a layer's M, as they were measured."""

@@ -1,25 +1,27 @@
-"""Diagnosis of a model on a batch: one pass over the rows, the ends of the curvature, findings."""
+"""Diagnosis of a Flax model: the loss closure that it trains by, given to `diagnose_loss`."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+import flax.errors
 import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
+from flax import nnx
 
-from idjax.diagnosis.explanation import known_codes
-from idjax.diagnosis.program.batch import arrays_of
-from idjax.diagnosis.program.context import ProgramContext
-from idjax.diagnosis.program.curvature import curvature_of, with_curvature
-from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
-from idjax.diagnosis.program.findings import EXPLANATIONS, find_all
-from idjax.diagnosis.program.functional import Functional, Listener, functional
-from idjax.diagnosis.program.layer_moments import moments_of_inputs
-from idjax.diagnosis.program.observe import Observed, listen, observe, weights_of
-from idjax.report.formatting import count, listed
-from idjax.results.program import LayerFacts, LayerFinding, ModelDiagnosis
+from idjax.diagnosis.program.diagnose_loss import diagnosed
+from idjax.diagnosis.program.given import given_loss
+from idjax.diagnosis.program.rule import UpdateRule, update_rule
+from idjax.results.program import ProgramDiagnosis
 from idjax.settings import DiagnosisSettings, Settings
-from idjax.types import IdjaxError, OnProgress, Progress, silent
+from idjax.types import IdjaxError, OnProgress, silent
+
+TARGETS = ("label", "labels", "target", "targets", "y")
+"""What the targets are called in a batch that is a mapping."""
+OPTAX = {"momentum": "momentum", "beta_1": "b1", "beta_2": "b2", "epsilon": "eps", "weight_decay": "weight_decay"}
+OTHER_NAMES = {("rmsprop", "beta_2"): "decay", ("adadelta", "beta_2"): "rho"}
 
 
 def diagnose_model(
@@ -34,109 +36,153 @@ def diagnose_model(
     codes: Iterable[str] | None = None,
     source: str = "",
     progress: OnProgress = silent,
-) -> ModelDiagnosis:
-    """Which layer of a Flax model slows its training, why, and what each cure is predicted to do.
+) -> ProgramDiagnosis:
+    """`diagnose_loss` of a Flax model and a loss of its outputs: why training will fail or be slow, and the cure.
 
     Args:
       model: a flax.linen module, or a flax.nnx module.
-      params: what linen's init returned, all collections; None for NNX, whose modules hold their own.
-      batch: (inputs, targets), arrays or nests of them with the rows first. A tuple of inputs is several arguments.
+      params: what linen's init returned, all collections, or a TrainState, whose optimizer is then looked at; None for
+        NNX, whose modules hold their own.
+      batch: (inputs, targets), or a mapping of both, with the rows first. A tuple of inputs is several arguments.
       loss: of (outputs, targets) → the mean over the rows, a scalar.
       settings: optimizer, learning rate, epsilon and momentum of the run; the rest is not used.
       kwargs, rngs: what the model takes besides the inputs, such as {"train": False}; rngs of linen only.
-      codes: the findings to look for; all if not given.
-      source: what the model is called in the report.
-      progress: hears of what takes long.
-
-    Returns:
-      Layers in the order of their calls, findings, and the ends of the Gauss-Newton matrix's spectrum.
+      codes, source, progress: as of `diagnose_loss`.
 
     Raises:
       IdjaxError: for what is no Flax model, parameters or shapes that do not match, and calls that need more; the line
         says what to pass.
 
     Example:
-      >>> from flax import linen as nn
       >>> x = np.random.default_rng(0).normal(10, 1, (64, 3)).astype(np.float32)
       >>> params = nn.Dense(2).init(jax.random.key(0), x)
       >>> found = diagnose_model(nn.Dense(2), params, (x, x[:, :2]), lambda out, y: ((out - y) ** 2).mean())
       >>> [(finding.code, finding.layers) for finding in found.causes]
-      [('layer-mean', ('dense',))]
+      [('layer-mean', ('kernel',))]
     """
-    begin, settings = time.perf_counter(), settings or DiagnosisSettings()
-    wanted = known_codes(codes, EXPLANATIONS, "no finding in a model has this code")
-    batch, rows = arrays_of(batch)
-    whole = functional(model, params, kwargs or {}, rngs)
-    listener = listen(whole, batch, loss)
-    seen = observe(whole, batch, loss, listener, rows, progress)
-    context = _context(whole, listener, seen, settings, progress)
-    if np.isfinite(seen.loss):
-        context = with_curvature(context, listener, *curvature_of(whole, batch, loss, rows))
-    found = find_all(context)
-    _require_a_slope(found, seen, context.layers)
-    progress(Progress(1, 1, "done"))
-    findings = tuple(finding for finding in found if finding.code in wanted)
-    facts = _facts(context, seen, listener, whole) | {"source": source or type(model).__name__, "rows": rows}
-    verdict, seconds = _verdict(findings, seen.loss), time.perf_counter() - begin
-    return ModelDiagnosis(**facts, findings=findings, verdict=verdict, seconds=seconds)
+    rule = _rule(settings or DiagnosisSettings())
+    if hasattr(params, "apply_gradients"):
+        rule = update_rule(params.tx, None)
+        params = {"params": params.params, "batch_stats": getattr(params, "batch_stats", {})}
+    inputs, targets = _arrays(batch)
+    held, call = _called(model, params, dict(kwargs or {}), rngs)
+
+    def whole(held: Any, inputs: Any, targets: Any) -> Any:
+        with _explained():
+            outputs = call(held, *(inputs if isinstance(inputs, tuple) else (inputs,)))
+        return loss(outputs, targets)
+
+    given = given_loss(whole, held, (inputs, targets))
+    return diagnosed(given, rule, codes, source or type(model).__name__, progress)
 
 
-def _facts(context: ProgramContext, seen: Observed, listener: Listener, whole: Functional) -> dict[str, Any]:
-    """The diagnosis apart from what is found: the layers, the curvature, the run that it is of."""
-    return {
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(whole.params)),
-        "loss": seen.loss,
-        "optimizer": context.settings.optimizer,
-        "learning_rate": context.settings.step_size,
-        "layers": context.layers,
-        "curvature": context.curvature,
-        "unseen": (*sorted(listener.unseen), *(f"{name} (input not finite)" for name in seen.overflowed)),
-    }
+def _rule(settings: Settings) -> UpdateRule:
+    """The optimizer of these settings, as optax has it."""
+    given = {name: getattr(settings, name) for name in OPTAX if getattr(settings, name) not in (None, 0)}
+    named = {OTHER_NAMES.get((settings.optimizer, name), OPTAX[name]): value for name, value in given.items()}
+    return update_rule(settings.optimizer, settings.learning_rate, **named)
 
 
-def _context(
-    whole: Functional, listener: Listener, seen: Observed, settings: Settings, progress: OnProgress
-) -> ProgramContext:
-    """Facts and moments of each layer that was seen; the curvature is not known yet."""
-    steps = len(seen.tokens) + len(seen.gathered)
-    layers, moments = [], {}
-    for index, layer in enumerate(listener.layers.values()):
-        if layer.name in seen.overflowed:
-            continue
-        progress(Progress(index, steps, f"spectrum of {layer.name}"))
-        kernel = Kernel(weights_of(whole.params, layer), weights_of(seen.gradient, layer))
-        if layer.kind == "embed":
-            layers.append(embedding_facts(layer, seen.tokens[layer.name], kernel, settings))
-        else:
-            moments[layer.name] = moments_of_inputs(seen.gathered[layer.name], layer.bias, layer.epsilon)
-            layers.append(facts_of(layer, moments[layer.name], kernel, settings))
-    progress(Progress(0, 1, "curvature"))
-    return ProgramContext(tuple(layers), moments, None, settings)
+def _called(model: Any, params: Any, kwargs: dict[str, Any], rngs: Any) -> tuple[Any, Callable[..., Any]]:
+    """The parameters that are learned, and the model as a function of them and of the inputs."""
+    if isinstance(model, nnx.Module):
+        return _with(model, params), lambda model, *inputs: model(*inputs, **kwargs)
+    if isinstance(model, type):
+        raise IdjaxError(f"the model is the class {model.__name__}: make one, {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise IdjaxError(f"the model is of type {type(model).__name__}: give a flax.linen.Module or a flax.nnx.Module")
+    if not isinstance(params, Mapping) or not params:
+        raise IdjaxError("a linen model has no parameters of its own: give model.init(key, inputs) as params")
+    variables = dict(params) if "params" in params else {"params": params}
+    held = nn.meta.unbox(variables.pop("params"))
+
+    def call(held: Any, *inputs: Any) -> Any:
+        # What a call changes, as the statistics of BatchNorm in training, is forgotten after it.
+        changed = list(variables)
+        outputs, state = model.apply({"params": held, **variables}, *inputs, rngs=rngs, mutable=changed, **kwargs)
+        _require_statistics(variables.get("batch_stats", {}), state.get("batch_stats", {}))
+        return outputs
+
+    return held, call
 
 
-def _require_a_slope(found: tuple[LayerFinding, ...], seen: Observed, layers: tuple[LayerFacts, ...]) -> None:
-    """Raises where nothing can be learned and no layer is to blame."""
-    if any(finding.kind == "cause" for finding in found):
-        return
-    if not np.isfinite(seen.loss):
-        where = f"the input of {seen.overflowed[0]} is not finite" if seen.overflowed else "look at loss and targets"
-        raise IdjaxError(f"the loss is {seen.loss} at these parameters, and no layer seen is the cause: {where}")
-    if not any(layer.gradient > 0 for layer in layers):
-        raise IdjaxError(
-            "the loss has no gradient by any layer seen: it has to depend on the outputs, without argmax or rounding"
-        )
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what a model's call raises for its flags and random numbers into one line that says what to pass."""
+    try:
+        yield
+    except (TypeError, flax.errors.InvalidRngError) as error:
+        first = str(error).strip().splitlines()[0].rstrip(".")
+        remedy = "check that the batch is (inputs, targets), rows first, and has the shapes that the model takes"
+        if isinstance(error, flax.errors.InvalidRngError):
+            remedy = "pass kwargs={'train': False} (or the model's own flag), or rngs={'dropout': key}"
+        elif "unexpected keyword" in first:
+            remedy = "leave it out of kwargs"
+        elif "argument" in first:
+            remedy = "pass what it takes besides the inputs as kwargs={...}; a tuple of inputs is several arguments"
+        raise IdjaxError(f"calling the model failed: {first}; {remedy}") from error
 
 
-def _verdict(findings: tuple[LayerFinding, ...], loss: float) -> str:
-    """One sentence: the layers that slow training, by how much, and the first cause."""
-    begin = "" if np.isfinite(loss) else f"the loss is {loss:g}: "
-    causes = [finding for finding in findings if finding.kind == "cause"]
-    if not causes:
-        return "nothing found: no layer's inputs or weights slow training"
-    slow = list(dict.fromkeys(layer for finding in causes for layer in finding.layers))
-    times = max(finding.cost for finding in causes)
-    much = f" up to {count(times)} times" if 1 < times < float("inf") else ""
-    message = causes[0].message
-    if set(slow) == set(causes[0].layers):
-        message = message.removeprefix(f"{listed(slow)}: ")
-    return f"{begin}{listed(slow)} slow{'s' if len(slow) == 1 else ''} training{much}: {message}"
+def _require_statistics(before: Any, after: Any) -> None:
+    """Raises for a BatchNorm in evaluation whose statistics were never updated: training sees another model."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(before):
+        *names, last = (getattr(key, "key", str(key)) for key in path)
+        kept = after
+        for name in (*names, last):
+            kept = kept[name]
+        if last == "var" and kept is leaf and np.all(np.asarray(leaf) == 1):
+            _raise_for_statistics(names, "pass kwargs={'train': True} (or the model's own flag)")
+
+
+def _raise_for_statistics(names: Iterable[Any], cure: str) -> None:
+    raise IdjaxError(
+        f"{'/'.join(map(str, names))} normalises nothing: its statistics are as init left them; {cure} to normalise by "
+        "the rows, or give those of a model in training"
+    )
+
+
+def _with(model: nnx.Module, params: Any) -> nnx.Module:
+    """The model with these parameters, or as it is."""
+    for path, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.BatchNorm) and module.use_running_average and np.all(module.var[...] == 1):
+            _raise_for_statistics(path, "call model.set_attributes(use_running_average=False)")
+    if params is None:
+        return model
+    graph, own, rest = nnx.split(model, nnx.Param, ...)
+    given = nnx.to_pure_dict(params) if isinstance(params, nnx.State) else params
+    held = nnx.to_pure_dict(own)
+    if not isinstance(given, Mapping) or jax.tree.structure(held) != jax.tree.structure(dict(given)):
+        raise IdjaxError("params have other names than the model's own: give nnx.state(model, nnx.Param), or None")
+    state = jax.tree.map(lambda leaf: leaf, own)
+    nnx.replace_by_pure_dict(state, dict(given))
+    return nnx.merge(graph, state, rest)
+
+
+def _arrays(batch: Any) -> tuple[Any, Any]:
+    """Inputs and targets of a batch as arrays with as many rows.
+
+    Raises:
+      IdjaxError: for what is not (inputs, targets) or a mapping of both, or no numbers, or unequal rows.
+    """
+    if isinstance(batch, Mapping):
+        names = [name for name in batch if name in TARGETS]
+        batch = (*(value for name, value in batch.items() if name not in names), *(batch[name] for name in names))
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        raise IdjaxError("batch: give (inputs, targets), arrays or nests of arrays with the rows first")
+    parts = zip(("inputs", "targets"), batch, strict=True)
+    inputs, targets = (jax.tree.map(lambda leaf, name=name: _array(leaf, name), part) for name, part in parts)
+    lengths = {len(leaf) for leaf in jax.tree.leaves((inputs, targets))}
+    if not lengths:
+        raise IdjaxError("batch: it holds no arrays: give (inputs, targets)")
+    if len(lengths) != 1:
+        raise IdjaxError(f"batch: its arrays have {', '.join(map(str, sorted(lengths)))} rows: give as many in each")
+    return inputs, targets
+
+
+def _array(leaf: Any, name: str) -> Any:
+    array = leaf if isinstance(leaf, jax.Array) else np.asarray(leaf)
+    if array.ndim == 0:
+        raise IdjaxError(f"batch: the {name} hold a single number: give arrays (np.asarray of a list), rows first")
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+        raise IdjaxError(f"batch: the {name} are of type {array.dtype}: give numbers")
+    return array

@@ -28,7 +28,7 @@ from idjax.diagnosis.program.findings import (
     unused_parameters,
     vanishing_gradient,
 )
-from idjax.diagnosis.program.given import given_loss
+from idjax.diagnosis.program.given import GivenLoss, given_loss
 from idjax.diagnosis.program.graph import BOXES
 from idjax.diagnosis.program.layer_facts import layer_context
 from idjax.diagnosis.program.layer_findings import layer_findings
@@ -91,15 +91,23 @@ def diagnose_loss(
       >>> [finding.code for finding in diagnose_loss(loss, np.ones((3, 1), np.float32), x, x.sum(1)).causes]
       ['broadcast-loss']
     """
+    given = given_loss(loss, params, args, has_aux)
+    name = source or getattr(loss, "__name__", "loss")
+    return diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress)
+
+
+def diagnosed(
+    given: GivenLoss, rule: UpdateRule, codes: Iterable[str] | None, source: str, progress: OnProgress
+) -> ProgramDiagnosis:
+    """The diagnosis of a loss that is given in any way."""
     begin = time.perf_counter()
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a program has this code")
-    rule = update_rule(optimizer, learning_rate)
-    context = _context(given_loss(loss, params, args, has_aux), rule, progress)
+    context = _context(given, rule, progress)
     layers, found = find_all(context)
     findings = tuple(finding for finding in found if finding.code in wanted)
     progress(Progress(1, 1, "done"))
     return ShownProgram(
-        source=source or getattr(loss, "__name__", "loss"),
+        source=source,
         rows=context.traced.rows,
         parameters=sum(int(np.size(leaf)) for leaf in context.given.params),
         loss=context.measured.loss,
@@ -112,7 +120,7 @@ def diagnose_loss(
     )
 
 
-def _context(given: Any, rule: UpdateRule, progress: OnProgress) -> LossContext:
+def _context(given: GivenLoss, rule: UpdateRule, progress: OnProgress) -> LossContext:
     traced = trace(given)
     layers = find_layers(traced.graph, given.names)
     units, end = find_units(traced.graph, layers), ending(traced.graph, layers)
@@ -129,7 +137,9 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
             new = module.find(context, found)
             found = (*found, *(_following(finding, fatal) for finding in new))
     if not context.finite:
-        return (), found
+        layers, in_layers = layer_findings(context) if _is_overflow(found) else ((), ())
+        codes = tuple(dict.fromkeys(finding.code for finding in in_layers if finding.kind == "cause"))
+        return layers, (*in_layers, *(_following(finding, codes) for finding in found))
     fatal = tuple(finding.code for finding in found if finding.code in _FATAL_CODES)[:1]
     if fatal:
         return layer_context(context, DiagnosisSettings()).layers, found
@@ -146,6 +156,11 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
     told = (*found, *before, *in_layers, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
+
+
+def _is_overflow(found: tuple[ProgramFinding, ...]) -> bool:
+    """Whether a value of the program is not finite: curing what goes into a layer may make it so."""
+    return bool(found) and found[0].code == "not-finite" and bool(found[0].where)
 
 
 def _following(finding: ProgramFinding, causes: tuple[str, ...]) -> ProgramFinding:

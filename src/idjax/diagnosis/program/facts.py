@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from idjax.diagnosis.program.layer_moments import InputMoments, ends
-from idjax.diagnosis.program.rows import CalledLayer
+from idjax.diagnosis.program.layers import Layer
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
 from idjax.theory.finite_precision import DIGITS, lost, unit
@@ -21,7 +21,7 @@ class Kernel(NamedTuple):
     gradient: Array
 
 
-def facts_of(layer: CalledLayer, moments: InputMoments, kernel: Kernel, settings: Settings) -> LayerFacts:
+def facts_of(name: str, layer: Layer, moments: InputMoments, kernel: Kernel, settings: Settings) -> LayerFacts:
     """The facts of a layer with a kernel (p, q); constant channels are left out of what is said of mean and scale."""
     varying = ~moments.constant
     mean, variance = moments.mean[varying], np.diagonal(moments.covariance)[varying]
@@ -31,11 +31,11 @@ def facts_of(layer: CalledLayer, moments: InputMoments, kernel: Kernel, settings
     constant, dead = _constant(moments)
     outlier, feature, ratio = _outlier(moments)
     return LayerFacts(
-        path=layer.name,
+        path=name,
         kind=layer.kind,
         inputs=layer.inputs,
         outputs=layer.outputs,
-        bias=layer.bias,
+        bias=bool(layer.bias),
         positions=moments.count,
         input_scale=float(np.sqrt((squared + spread) / max(1, len(mean)))),
         mean_share=squared / spread if spread > 0 else np.inf if squared > 0 else 0.0,
@@ -53,14 +53,14 @@ def facts_of(layer: CalledLayer, moments: InputMoments, kernel: Kernel, settings
 
 
 def embedding_facts(
-    layer: CalledLayer, counts: Int[np.ndarray, " v"], kernel: Kernel, settings: Settings
+    name: str, layer: Layer, counts: Int[np.ndarray, " v"], kernel: Kernel, settings: Settings
 ) -> LayerFacts:
     """The facts of an embedding: its input is one-hot, M = diag(f) with f the shares of the tokens."""
     shares = counts / counts.sum()
     squared = float(shares @ shares)
     seen = shares[shares > 0]
     return LayerFacts(
-        path=layer.name,
+        path=name,
         kind=layer.kind,
         inputs=layer.inputs,
         outputs=layer.outputs,
@@ -81,7 +81,7 @@ def embedding_facts(
     )
 
 
-def _kernel_facts(layer: CalledLayer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
+def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
     scale = float(_root_mean_square(kernel.weights))
     dropped, passing = _rounding(kernel, settings)
     return {

@@ -2,8 +2,9 @@
 
 (a - mean)/scale is put in front of layers while the program is evaluated. Of descent the largest curvature of the whole
 is measured with and without: by its fall the largest stable rate rises. Of optimizers that divide by the size of the
-gradient, and where the curvature does not fall, both programs are trained for a few steps on one block, each at its
-best rate, and the steps are counted that the cured one takes to where the other ends.
+gradient, and where the curvature does not fall so far, both programs are trained for a few steps on one block, each at
+its best rate, and the steps are counted that the cured one takes to where the other ends. Where the loss is not finite,
+a cure has to make it so.
 """
 
 import math
@@ -23,9 +24,11 @@ from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
 
 LEAST_FALL = 3.0
-"""Times that a cure has to lower the largest curvature of the whole program, for it to be a gain."""
-SAME = 1.2
-"""Times below which it is as good as unchanged, as where layers before pass no gradient: then steps decide."""
+"""Times by which a cure that lowers the largest curvature of the whole program is a gain for certain.
+
+Of a smaller fall steps decide: where layers before pass no gradient, or a softmax is saturated at the start, the
+curvature there says little.
+"""
 LEAST_STEPS = 2.0
 """Times as many steps that a program has to take as given."""
 PRODUCTS = 8
@@ -57,17 +60,30 @@ class Gains:
     def measured(self, finding: LayerFinding) -> Gain:
         """The program with and without the cure of a finding."""
         edits, fall = self._edits(finding), math.nan
+        if not self._context.finite:
+            return Gain(math.inf if self._is_finite(edits) else 0.0, math.nan)
         if not self._rule.adaptive:
             self._top = self._largest(Edits({}, {})) if self._top is None else self._top
             cured = self._largest(edits)
             fall = self._top / cured if cured > 0 else math.nan
-        if fall > SAME and not self._saturated():
+        if fall >= LEAST_FALL and not self._saturated():
             return Gain(fall, math.nan)
         self._given = reached(self._trained(Edits({}, {}))) if self._given is None else self._given
         losses = self._trained(edits)
         there = np.flatnonzero(losses <= self._given)
         better = len(there) and reached(losses) < self._given
         return Gain(fall, STEPS / max(1, int(there[0])) if better else 0.0)
+
+    def _is_finite(self, edits: Edits) -> bool:
+        """Whether loss and gradient of all rows are, with the cure."""
+        graph, params = self._context.graph, self._context.given.params
+
+        @jax.jit
+        def run(params: list[Any], args: list[Any]) -> Any:
+            value, slope = jax.value_and_grad(lambda p: evaluate(graph, [*p, *args], edits=edits)[0][0])(params)
+            return jnp.isfinite(sum(map(jnp.sum, slope), value))
+
+        return all(bool(run(params, args)) for args in self._context.traced.blocks())
 
     def _saturated(self) -> bool:
         """Whether little gradient comes to some layers, whose curvature is then not seen either."""
@@ -103,6 +119,8 @@ class Gains:
         return best(trained, params, args, first)[1]
 
     def _edits(self, finding: LayerFinding) -> Edits:
+        if finding.code == "layer-init":
+            return self._smaller(finding)
         centred, divided = CURES[finding.code]
         edits: dict[Any, Any] = {}
         given: dict[Any, Any] = {}
@@ -113,6 +131,20 @@ class Gains:
             edits[layer.node] = _edit(layer)
             given[layer.node] = (mean, scale)
         return Edits(edits, given)
+
+    def _smaller(self, finding: LayerFinding) -> Edits:
+        """The kernel divided by its gain."""
+        (name,) = finding.layers
+        layer = by_name(self._context, name)
+        (gain,) = (fact.gain for fact in self._facts.layers if fact.path == name)
+        steps = np.array([gain if f"{layer.name}[{step}]" == name else 1.0 for step in range(layer.steps)], np.float32)
+
+        def edit(ins: list[Any], by: Any) -> tuple[list[Any], Any]:
+            kernel = ins[layer.kernel]
+            made = [*ins[: layer.kernel], (kernel / by).astype(kernel.dtype), *ins[layer.kernel + 1 :]]
+            return made, jnp.zeros(())
+
+        return Edits({layer.node: edit}, {layer.node: steps if layer.steps else np.float32(gain)})
 
     def _cure(
         self, layer: Layer, name: str, cured: bool, centred: bool, divided: bool, finding: LayerFinding

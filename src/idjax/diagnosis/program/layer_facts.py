@@ -10,7 +10,6 @@ from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
 from idjax.diagnosis.program.layer_moments import InputMoments
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rows import CalledLayer
 from idjax.moments.columns import ColumnStats
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
@@ -26,20 +25,17 @@ def layer_context(context: LossContext, settings: Settings) -> ProgramContext:
         blocks = context.measured.seen[layer.node]
         for step in range(max(1, layer.steps)):
             name = f"{layer.name}[{step}]" if layer.steps else layer.name
-            called = CalledLayer(
-                name, (), layer.kind, layer.inputs, layer.outputs, "", bool(layer.bias), layer.epsilon
-            )  # fmt: skip
             kernel = _kernel(context, layer, step)
             seen = [_step(layer, block, step) for block in blocks]
             if layer.kind == "embed":
                 counts = sum(part["counts"].reshape(-1, layer.inputs).sum(0) for part in seen)
-                facts.append(embedding_facts(called, np.asarray(counts), kernel, settings))
+                facts.append(embedding_facts(name, layer, np.asarray(counts), kernel, settings))
                 continue
-            if not all(np.isfinite(part["rows"]).all() for part in seen):
+            if not all(np.isfinite(part[what]).all() for part in seen for what in ("rows", "second")):
                 continue
             moments[name] = _moments(layer, seen)
-            facts.append(facts_of(called, moments[name], kernel, settings))
-    return ProgramContext(tuple(facts), moments, None, settings)
+            facts.append(facts_of(name, layer, moments[name], kernel, settings))
+    return ProgramContext(tuple(facts), moments, settings)
 
 
 def _step(layer: Layer, block: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:

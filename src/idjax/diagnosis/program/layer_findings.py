@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings import MODULES, with_causes
 from idjax.diagnosis.program.gains import CURES, Gain, Gains
 from idjax.diagnosis.program.layer_facts import by_name, layer_context
@@ -18,16 +19,17 @@ def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[
     """The facts of all layers, and what is found in them: causes first, then what follows from these."""
     rule = context.rule
     rate = rule.told(rule.rate) if rule.rate is not None else None
-    facts = layer_context(context, DiagnosisSettings(optimizer="adam" if rule.adaptive else "sgd", learning_rate=rate))
+    name = "adam" if rule.adaptive else "sgd"
+    facts = layer_context(context, DiagnosisSettings(optimizer=name, learning_rate=rate, epsilon=rule.epsilon))
     found: tuple[LayerFinding, ...] = ()
     for module in MODULES:
-        new = [finding for finding in module.find(facts, found) if _holds(finding, facts.layers, rate)]
+        new = [finding for finding in module.find(facts, found) if _holds(finding, facts, context)]
         found = (*found, *(finding for finding in new if not _is_meant(context, finding, facts.layers)))
     order = {layer.path: index for index, layer in enumerate(facts.layers)}
     gains, kept = Gains(context, facts, rule), dict[Key, Gain]()
     while True:
         told = [with_causes(finding, found, order) for finding in found]
-        asked = next((f for f in told if f.kind == "cause" and f.code in CURES and _key(f) not in kept), None)
+        asked = next((f for f in told if f.kind == "cause" and _is_measured(f, context) and _key(f) not in kept), None)
         if asked is None:
             break
         gain = gains.measured(asked)
@@ -43,14 +45,23 @@ def _key(finding: LayerFinding) -> Key:
     return finding.code, finding.layers
 
 
-def _holds(finding: LayerFinding, layers: tuple[LayerFacts, ...], rate: float | None) -> bool:
-    """Whether a finding about steps is about the user's own: a rate that is given, numbers of few digits."""
+def _is_measured(finding: LayerFinding, context: LossContext) -> bool:
+    return finding.code in CURES or not context.finite
+
+
+def _holds(finding: LayerFinding, facts: ProgramContext, context: LossContext) -> bool:
+    """Whether a finding about steps is about the user's own: an epsilon or rate that is known, numbers of few digits.
+
+    Of a loss that is not finite those hold whose cure makes it so.
+    """
+    if not context.finite:
+        return finding.code in CURES or finding.code == "layer-init"
     if finding.code == "layer-epsilon":
-        return False
+        return context.rule.epsilon is not None
     if finding.code != "layer-float-stall":
         return True
-    dtypes = {layer.path: layer.kernel_dtype for layer in layers}
-    return rate is not None and dtypes[finding.layers[0]] in FEW_DIGITS
+    dtypes = {layer.path: layer.kernel_dtype for layer in facts.layers}
+    return context.rule.rate is not None and dtypes[finding.layers[0]] in FEW_DIGITS
 
 
 def _is_meant(context: LossContext, finding: LayerFinding, layers: tuple[LayerFacts, ...]) -> bool:
@@ -68,7 +79,7 @@ def _placed(context: LossContext, finding: LayerFinding, gain: Gain | None) -> L
     layers = [by_name(context, name) for name in finding.layers]
     names = dict.fromkeys(context.given.names[leaf] for layer in layers for leaf in layer.leaves)
     evidence, cost = dict(finding.evidence), finding.cost
-    if gain is not None:
+    if gain is not None and context.finite:
         trained = math.isfinite(gain.steps)
         cost = gain.steps if trained else gain.fall
         what = "steps to one loss, as given over cured" if trained else "largest curvature, as given over cured"

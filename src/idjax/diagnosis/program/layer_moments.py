@@ -1,39 +1,16 @@
-"""Moments of a layer's inputs, gathered block by block, and the ends of their second moment's spectrum."""
+"""Moments of a layer's inputs, and the ends of their second moment's spectrum."""
 
 import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Num
+from jaxtyping import Bool, Float
 from scipy.sparse.linalg import eigsh
 
-from idjax.diagnosis.program.rows import CalledLayer
-from idjax.moments.blocks import BlockMoments, block_moments, pool
-from idjax.moments.columns import ColumnStats, merge_columns
-from idjax.types import IdjaxError
+from idjax.moments.columns import ColumnStats
 
-SAMPLE = 512
-"""Input vectors that are kept, for cures that are no function of the moments."""
 WIDEST = 2304
 """Inputs of a layer up to which all eigenvalues are computed, in seconds; of wider ones only the largest."""
-
-
-class Gathered(NamedTuple):
-    """Moments so far; of the channels as they came; a few vectors."""
-
-    rows: BlockMoments
-    channels: ColumnStats
-    sample: Float[np.ndarray, "s p"]
-
-
-def gather(whole: Gathered | None, rows: Num[np.ndarray, "n p"], channels: Num[np.ndarray, "m c"]) -> Gathered:
-    """The moments with one more block of rows."""
-    block = block_moments(rows)
-    columns = (block if channels.shape == rows.shape else block_moments(channels)).absolute
-    if whole is None:
-        sample = rows[np.linspace(0, len(rows) - 1, min(SAMPLE, len(rows))).astype(int)].astype(float)
-        return Gathered(block, columns, sample)
-    return whole._replace(rows=pool(whole.rows, block), channels=merge_columns(whole.channels, columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +52,6 @@ class InputMoments:
         return np.repeat(channels, inputs // len(channels)) if inputs % len(channels) == 0 else np.zeros(inputs, bool)
 
 
-def moments_of_inputs(gathered: Gathered, bias: bool, epsilon: float) -> InputMoments:
-    """The moments of all blocks that were gathered."""
-    columns, covariance = gathered.rows.absolute, gathered.rows.covariance
-    covariance = np.triu(covariance) + np.triu(covariance, 1).T
-    return InputMoments(columns.count, bias, epsilon, columns.mean, covariance, gathered.channels, gathered.sample)
-
-
 def joined(square: Float[np.ndarray, "p p"], mean: Float[np.ndarray, " p"], bias: bool) -> Float[np.ndarray, "n n"]:
     """[[E x xᵀ, m], [mᵀ, 1]], or E x xᵀ alone without a bias."""
     return np.block([[square, mean[:, None]], [mean[None], np.ones((1, 1))]]) if bias else square
@@ -115,20 +85,3 @@ def top_of(matrix: Float[np.ndarray, "n n"]) -> float:
         return float(np.linalg.eigvalsh(matrix)[-1])
     start = np.random.default_rng(0).normal(size=len(matrix))
     return float(eigsh(matrix, k=1, v0=start, return_eigenvectors=False, tol=1e-6)[0])  # pyright: ignore[reportArgumentType]
-
-
-def token_counts(whole: Int[np.ndarray, " v"] | None, tokens: Int[np.ndarray, " n"], layer: CalledLayer) -> np.ndarray:
-    """How often each token was seen: an embedding's input is one-hot, and its second moment diag(shares).
-
-    Negative tokens count from the end, as they do in Flax.
-
-    Raises:
-      IdjaxError: for tokens that the embedding has no vector for.
-    """
-    size = layer.inputs
-    if tokens.min() < -size or tokens.max() >= size:
-        raise IdjaxError(
-            f"{layer.name}: its tokens go from {tokens.min()} to {tokens.max()}, and it has vectors for 0 to {size - 1}"
-        )
-    counts = np.bincount(tokens % size, minlength=size)
-    return counts if whole is None else whole + counts

@@ -14,6 +14,8 @@ from idjax.types import IdjaxError
 
 STEPS = 30
 """Steps of a trial."""
+LEAST_EPSILON = 1e-4
+"""Epsilon that two first updates show, beyond their rounding."""
 MOST_CLIMBS = 8
 """Factors of 10 that the best rate may be from the first one."""
 Trained = Callable[[Any, Any, float], np.ndarray]
@@ -25,7 +27,7 @@ class UpdateRule:
 
     rate:     the user's own, of an optimizer that is named; 1 where the optimizer has it inside; None if not known.
     inside:   the learning rate of an optimizer that has it inside, by its first update; or the rate.
-    adaptive: whether it divides by the size of the gradient.
+    adaptive: whether it divides by the size of the gradient; epsilon: what it adds to that, if more than rounding.
     """
 
     name: str
@@ -33,18 +35,19 @@ class UpdateRule:
     rate: float | None
     inside: float | None
     adaptive: bool
+    epsilon: float | None = None
 
     def told(self, factor: float) -> float:
         """The learning rate as the user has it, of a multiple of the updates."""
         return factor if self.inside is None or self.rate is None else self.inside * factor / self.rate
 
 
-def update_rule(optimizer: Any, learning_rate: float | None) -> UpdateRule:
+def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -> UpdateRule:
     """The rule of an optimizer.
 
     Args:
       optimizer: the name of one in optax, or an optax transformation.
-      learning_rate: of a named one.
+      learning_rate, options: of a named one.
 
     Raises:
       IdjaxError: for a name that optax does not have, or something else.
@@ -58,15 +61,21 @@ def update_rule(optimizer: Any, learning_rate: float | None) -> UpdateRule:
     if isinstance(optimizer, str):
         if not callable(make := getattr(optax, optimizer, None)):
             raise IdjaxError(f"{optimizer}: optax has no such optimizer; give one as sgd, or optax.adam(1e-3)")
-        made, rate = make(learning_rate=1.0), learning_rate
+        made, rate = make(learning_rate=1.0, **options), learning_rate
         name, inside = optimizer, learning_rate
     elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):
         made, rate, name, inside = optimizer, 1.0, "optax", None
     else:
         raise IdjaxError(f"the optimizer is of type {type(optimizer).__name__}: give a name, or one of optax")
-    small, large = (_first(made, size) for size in (1.0, 1000.0))
+    small, middle, large = (_first(made, size) for size in (1.0, 10.0, 1000.0))
     adaptive = large < 100 * small
-    return UpdateRule(name, made, rate, small if inside is None and rate == 1.0 else inside, adaptive)
+    epsilon = (large / small - 1) / (1 - large / small / 1000) if adaptive else 0.0
+    divides = abs(small * (1 + epsilon) / (1 + epsilon / 10) - middle) < 1e-3 * middle  # and does not clip
+    step = small * (1 + epsilon) if divides else small
+    return UpdateRule(
+        name, made, rate, step if inside is None and rate == 1.0 else inside, adaptive,
+        epsilon if divides and epsilon > LEAST_EPSILON else None,
+    )  # fmt: skip
 
 
 def _first(optimizer: Any, gradient: float) -> float:

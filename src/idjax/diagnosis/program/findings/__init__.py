@@ -1,10 +1,9 @@
-"""Findings in models, a module each: an explanation, and a function of a context and of what was found before it."""
+"""Findings in layers, a module each: an explanation, and a function of a context and of what was found before it."""
 
 import dataclasses
 from types import ModuleType
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings import (
     layer_epsilon,
     layer_float_stall,
@@ -12,7 +11,6 @@ from idjax.diagnosis.program.findings import (
     layer_mean,
     layer_null,
     layer_outliers,
-    layer_rate,
     layer_scale,
 )
 from idjax.results.program import LayerFinding
@@ -25,7 +23,6 @@ MODULES: tuple[ModuleType, ...] = (
     layer_scale,
     layer_epsilon,
     layer_float_stall,
-    layer_rate,
 )
 """In the order they are looked for: what makes others show comes before them."""
 
@@ -36,18 +33,6 @@ INPUTS = frozenset({"layer-null", "layer-mean", "layer-outliers", "layer-scale"}
 """Findings about what a layer is given, which layers before it may be the cause of."""
 SPREADING = INPUTS | {"layer-init"}
 """Causes that show in layers further on, and in the gradients of all."""
-
-
-def find_all(context: ProgramContext) -> tuple[LayerFinding, ...]:
-    """All findings: causes first, the costliest first, then consequences in the order of the layers."""
-    found: tuple[LayerFinding, ...] = ()
-    for module in MODULES:
-        found = (*found, *module.find(context, found))
-    order = {layer.path: index for index, layer in enumerate(context.layers)}
-    told = [with_causes(finding, found, order) for finding in found]
-    return tuple(
-        sorted(told, key=lambda finding: (finding.kind != "cause", -finding.cost if not finding.causes else 0))
-    )
 
 
 def with_causes(finding: LayerFinding, found: tuple[LayerFinding, ...], order: dict[str, int]) -> LayerFinding:

@@ -14,6 +14,7 @@ Apart: Infinities that are masked out, as in attention, are not reported while l
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
@@ -39,8 +40,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     if context.finite or unreachable_output.find(context, found):
         return []
     for name, leaf, holds in zip(context.given.arg_names, context.given.args, context.traced.holds, strict=True):
-        values = np.asarray(leaf) if not hasattr(leaf, "dtype") or leaf.dtype.kind == "f" else None
-        if values is not None and values.dtype.kind == "f" and not np.isfinite(values).all():
+        real = jnp.issubdtype(leaf.dtype, jnp.floating)
+        if real and not np.isfinite(values := np.asarray(leaf)).all():
             bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1)) if holds else []
             return [_told(f"{name} is not finite{_rows(bad)}", "", f"drop or repair those rows of {name}", bad)]
     if not math.isfinite(context.measured.loss):
