@@ -59,9 +59,9 @@ def test_a_planted_fault_is_named(kind, fault, seed):
 
 
 @pytest.mark.slow
-def test_of_a_hundred_planted_faults_ninety_five_are_named():
+def test_of_a_hundred_planted_faults_ninety_eight_are_named():
     missed = [case for case in cases(100) if not is_named(*case)]
-    assert len(missed) <= 5, missed
+    assert len(missed) <= 2, missed
     assert {fault for _, fault, _ in cases(100)} == set(FAULTS)
 
 

@@ -65,11 +65,15 @@ def _holds(finding: LayerFinding, facts: ProgramContext, context: LossContext) -
 
 
 def _is_meant(context: LossContext, finding: LayerFinding, layers: tuple[LayerFacts, ...]) -> bool:
-    """Whether an output layer starts small, as a policy's does, or another call moves what this one leaves at 0."""
+    """Whether an output layer starts small, as a policy's does, or another call moves what this one leaves at 0.
+
+    A small start of the outputs costs descent at a given rate the first steps of all layers before.
+    """
     layer = by_name(context, finding.layers[0])
     if finding.code == "layer-init":
         gains = {facts.path: facts.gain for facts in layers}
-        return gains[finding.layers[0]] < 1 and layer.output in context.end.outputs
+        small = gains[finding.layers[0]] < 1 and layer.output in context.end.outputs
+        return small and (context.rule.adaptive or context.rule.rate is None)
     shared = any(other is not layer and set(other.leaves) & set(layer.leaves) for other in context.layers)
     return finding.code == "layer-null" and shared
 
