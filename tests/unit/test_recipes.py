@@ -39,6 +39,7 @@ def explained(answer: np.ndarray, target: np.ndarray) -> float:
     return 1 - np.mean((answer - target) ** 2) / np.var(target, axis=0).mean()
 
 
+LOSS_SPACES = ("normalized", "original")
 # At these learning rates, in the units of the loss, some 300 epochs of two updates are enough.
 LEARNS = [
     ("none", "normalized", {"learning_rate": 0.15, "momentum": 0.95}),
@@ -78,14 +79,19 @@ def test_the_flax_program_of_a_regression_learns(normalize, space):
     assert predict(x).shape == (len(x), 3)
 
 
-@pytest.mark.parametrize("space", ["normalized", "original"])
-@pytest.mark.parametrize("normalize", ["none", "feature", "sample"])
-def test_the_flax_program_is_what_idjax_trains(normalize, space):
+@pytest.mark.parametrize(
+    ("normalize", "space", "loss"),
+    [
+        *((normalize, space, "mse") for normalize in ("none", "feature", "sample") for space in LOSS_SPACES),
+        *(("feature", "original", loss) for loss in ("mae", "huber", "log-cosh")),
+    ],
+)
+def test_the_flax_program_is_what_idjax_trains(normalize, space, loss):
     """From the identity, full batch: no random number is left, and both must end at the same weights."""
     x = rows(40, 4).astype(np.float32)[:, [0, 1, 3, 3]] * [1, 2, 0.5, 1]
     y = (x @ np.ones((4, 4)) * 0.5 + 1).astype(np.float32)
     settings = Settings(
-        start="identity", normalize=normalize, loss_space=space, learning_rate=0.05, momentum=0.5,
+        start="identity", normalize=normalize, loss_space=space, learning_rate=0.05, momentum=0.5, loss=loss,
         batch_size=40, epochs=7, validation_split=0.0, dtype="float32",
     )  # fmt: skip
     scope = run(flax_code(settings, 4, 4, False), x, y)
@@ -134,7 +140,7 @@ def test_every_program_is_tidy(kind, autoencoder, space):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"loss": "huber"}, {"activation": "relu"}, {"schedule": Schedule("cosine")}, {"optimizer": "nadam"},
+    "changes", [{"activation": "relu"}, {"schedule": Schedule("cosine")}, {"optimizer": "nadam"},
                 {"activity_l2": 0.1}],
 )  # fmt: skip
 def test_what_no_recipe_does_is_refused(changes):
@@ -165,11 +171,15 @@ def test_keras_programs_learn(tmp_path):
         keras_code(settings_of("pca", loss_space="original", learning_rate=1.5, **usual), 5, 5, True),
         keras_code(settings_of("feature", loss_space="original", learning_rate=0.1, **usual), 5, 2, False),
         keras_code(settings_of("zca", optimizer="adam", learning_rate=0.02, epochs=150), 5, 5, True),
+        keras_code(settings_of("zca", optimizer="adam", learning_rate=0.02, epochs=150, loss="huber"), 5, 5, True),
+        keras_code(
+            settings_of("feature", loss="log-cosh", loss_space="original", learning_rate=0.5, **usual), 5, 5, True
+        ),
     ]
     script = KERAS.format(path=str(tmp_path / "x.npy"), codes=codes)
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     found = [float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("found")]
-    assert len(found) == 4
+    assert len(found) == 6
     assert min(found) > 0.98

@@ -10,6 +10,9 @@ from idjax.settings import Settings
 from idjax.theory.full_batch import momentum as momenta
 from idjax.theory.sgd import mean_square, minibatch, stability
 
+STANDING = 1e-75
+"""Eigenvalues, of a largest of 1, whose fourth powers underflow float64."""
+
 
 def max_learning_rate(
     problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False
@@ -37,9 +40,13 @@ def _to_rate(problem: QuadraticProblem) -> float:
 def _in_units_of_the_largest(
     problem: QuadraticProblem, batch_size: int, momentum: float, nesterov: bool
 ) -> tuple[minibatch.Updates, float]:
-    """Updates whose largest eigenvalue is 1, and what it is: squares of the rates of tiny rows would overflow."""
+    """Updates whose largest eigenvalue is 1, and what it is: squares of the rates of tiny rows would overflow.
+
+    Modes that are slower by more than float64 can square are taken to stand still.
+    """
     unit = float(problem.spectrum.eigenvalues[0])
     eigenvalues, mean = problem.spectrum.eigenvalues / unit, problem.mean / np.sqrt(unit)
+    eigenvalues = np.where(eigenvalues > STANDING, eigenvalues, 0.0)
     return minibatch.updates(eigenvalues, mean, batch_size, 1.0, momentum, nesterov), unit
 
 

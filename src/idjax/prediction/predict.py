@@ -143,7 +143,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
         # No loss is negative, but rounding can leave one of 1e-23 below 0.
         train=np.maximum(losses.train + floor_of(problem), 0.0),
         validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
-        explained_variance=learned.explained_variance(losses.error + problem.lost, problem.variance),
+        explained_variance=learned.explained_variance(np.maximum(losses.error + problem.lost, 0.0), problem.variance),
         shape_correlation=_shape_correlation(problem, weights),
         steps_per_epoch=spec.steps,
         steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,

@@ -214,7 +214,10 @@ def mode_groups(problem: QuadraticProblem) -> list[tuple[str, np.ndarray]]:
 def _penalized(moments: Moments, l2: float) -> tuple[Moments, float]:
     """E|y - ŷ|²/q + l2 E|ŷ|² as a plain squared error with weight k = 1 + l2 q and targets y/k, plus a constant."""
     k = 1 + l2 * moments.outputs
-    power = float(np.trace(moments.covariance_yy) + moments.mean_y @ moments.mean_y)
+    with np.errstate(over="ignore"):
+        power = float(np.trace(moments.covariance_yy) + moments.mean_y @ moments.mean_y)
+    if not np.isfinite(power):
+        raise IdjaxError("the squares of the targets overflow float64: scale them down")
     scaled = dataclasses.replace(
         moments,
         weight=moments.weight * k,

@@ -7,6 +7,8 @@ import numpy as np
 import scipy.optimize
 
 TINY = float(np.finfo(np.float64).tiny)
+MOST = 1000
+"""Values of a margin that are asked for: many where all but a few of them are TINY."""
 
 
 def signed(holds: bool, size: float) -> float:
@@ -25,5 +27,8 @@ def last_where(margin: Callable[[float], float], low: float, high: float, tolera
     if (beyond := margin(high)) > 0:
         return high
     known = {low: -beyond, high: beyond}
-    root = scipy.optimize.brentq(lambda at: known[at] if at in known else margin(at), low, high, xtol=tolerance)
-    return float(np.asarray(root))
+
+    def size(at: float) -> float:
+        return known[at] if at in known else margin(at)
+
+    return float(np.asarray(scipy.optimize.brentq(size, low, high, xtol=tolerance, maxiter=MOST)))

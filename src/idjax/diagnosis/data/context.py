@@ -12,7 +12,6 @@ from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
 from idjax.nn.learned import level
-from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics import RunSpec, fastest_rate
 from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
@@ -83,11 +82,6 @@ class Context:
     def adaptive(self) -> bool:
         """Whether the optimizer divides by the size of its gradients."""
         return self.settings.optimizer != "sgd"
-
-    @functools.cached_property
-    def start(self) -> Weights:
-        """The weights before training."""
-        return start_weights(self.settings.start, self.moments.raw.inputs, self.moments.raw.outputs, self.settings.seed)
 
     @functools.cached_property
     def variance(self) -> float:
@@ -212,14 +206,18 @@ class Context:
         """
         return self.before if settings == self.settings else predict_run(self._run(settings))
 
+    @property
+    def starts_differ(self) -> bool:
+        """Whether starts are random, and of so few weights that one is unlike another."""
+        raw = self.moments.raw
+        return self.settings.start in ("glorot", "lecun") and raw.inputs * raw.outputs <= MOST_OF_STARTS
+
     @functools.cached_property
     def from_other_starts(self) -> Float[np.ndarray, " s"] | None:
         """Epochs to learn from random starts, where closed forms tell them and these are cheap."""
-        settings, raw = self.settings, self.moments.raw
-        closed = (
-            not self.adaptive and not self.followed and not settings.schedule.changes and settings.dtype != "bfloat16"
-        )
-        if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
+        settings = self.settings
+        closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.dtype == "bfloat16")
+        if not closed or not self.starts_differ:
             return None
         return np.array([self.epochs(seed=(settings.seed + other) % 2**32) for other in range(STARTS)])
 

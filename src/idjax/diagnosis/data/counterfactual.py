@@ -80,7 +80,7 @@ def before_and_after(context: Context, cure: str) -> tuple[float, float] | None:
         return None
     fast = best(context, cure).epochs
     enough = CLEARLY if fast <= context.budget < slow else MUCH
-    return (slow, fast) if math.isfinite(fast) and fast * enough <= slow else None
+    return (slow, fast) if math.isfinite(fast) and times_slower(context, slow, fast) >= enough else None
 
 
 def fix(context: Context, options: Iterable[dict[str, object]]) -> Fix | None:

@@ -4,8 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
+from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.precision import in_float64
+from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
 from idjax.types import Rows
@@ -36,7 +38,8 @@ def products_of(context: Context, settings: Settings, steps: float) -> float:
 
 @in_float64
 def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
-    """The mean over orders of the rows of the steps until the level is first reached; inf if a run does not get there.
+    """The mean over orders of the rows, and random starts, of the steps until the level is first reached; inf if a run
+    does not get there.
 
     expected: steps by the expected loss, from which a run that fails is told.
     """
@@ -54,7 +57,7 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
             jnp.asarray(shares),
             float(judged.residual @ shares),
         ),
-        jnp.asarray(problem.coefficients(problem.enter(context.start))),
+        jnp.asarray(_starts(context, problem, runs)),
         (1 - context.level) * problem.variance - problem.lost,
         np.ceil(LONGEST * max(expected, 10.0)),
         settings.seed,
@@ -62,3 +65,12 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
         runs=runs,
     )
     return float(np.mean(np.asarray(first)))
+
+
+def _starts(context: Context, problem: QuadraticProblem, runs: int) -> np.ndarray:
+    """Coefficients of the weights at the start: of each run, where random ones differ much, else of all."""
+    given, raw = context.settings, context.moments.raw
+    seeds = [(given.seed + run) % 2**32 for run in range(runs if context.starts_differ else 1)]
+    starts = [start_weights(given.start, raw.inputs, raw.outputs, seed) for seed in seeds]
+    made = np.stack([problem.coefficients(problem.enter(start)) for start in starts])
+    return made if context.starts_differ else made[0]

@@ -33,16 +33,21 @@ def flax_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool) 
 def keras_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool) -> str:
     """A program for Keras 3 that trains the layer with these settings; see `flax_code`.
 
+    Returns:
+      "" for a loss in the units of standardised rows that is no square: Keras's weights of rows do not give it.
+
     Raises:
       ValueError: settings that no prescription has, such as a learning rate that changes.
     """
+    if settings.loss != "mse" and autoencoder and (settings.normalize, settings.loss_space) == ("sample", "original"):
+        return ""
     return _program("keras.py.jinja", settings, settings.numbers, inputs, outputs, autoencoder)
 
 
 def _program(
     name: str, settings: Settings, numbers: Mapping[str, float], inputs: int, outputs: int, autoencoder: bool
 ) -> str:
-    usual = settings.loss == "mse" and settings.activation == "linear" and not settings.schedule.changes
+    usual = settings.activation == "linear" and not settings.schedule.changes
     if not usual or settings.activity_l1 or settings.activity_l2 or settings.optimizer not in ("sgd", "adam"):
         raise ValueError(f"no recipe for {settings}")
     momentum = {"momentum": settings.momentum} if settings.momentum else {}

@@ -53,6 +53,13 @@ class _Ranked(NamedTuple):
     steps: float
     runs: int = 0
     """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
+    enough: float = 0.0
+    """Epochs after which unlucky runs are there too; 0 where that was not asked."""
+
+    @property
+    def needed(self) -> float:
+        """Epochs to train for."""
+        return max(self.epochs, self.enough)
 
 
 def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescription, ...]:
@@ -103,7 +110,7 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
         if candidate.epochs <= context.budget and not causes_of_settings(again(candidate)):
             return [each for each in ranked if each.settings not in failed]
         failed.add(candidate.settings)
-    return [each._replace(epochs=_surely(each, context)) for each in ranked]
+    return [each._replace(enough=_surely(each, context)) for each in ranked]
 
 
 def _surely(candidate: _Ranked, context: Context) -> float:
@@ -115,13 +122,13 @@ def _surely(candidate: _Ranked, context: Context) -> float:
 
 def _long_enough(candidate: _Ranked, context: Context) -> Settings:
     """Its settings, with more epochs where those of the budget are too few."""
-    if candidate.epochs <= context.budget:
+    if candidate.needed <= context.budget:
         return candidate.settings
-    return dataclasses.replace(candidate.settings, epochs=min(1_000_000, math.ceil(LONGER * candidate.epochs)))
+    return dataclasses.replace(candidate.settings, epochs=min(1_000_000, math.ceil(LONGER * candidate.needed)))
 
 
 def _role(index: int, candidate: _Ranked, ranked: list[_Ranked], context: Context) -> Role:
-    if candidate.epochs > context.budget:
+    if candidate.needed > context.budget:
         return "longer"
     if index == 0 and candidate.epochs <= WELL * context.budget:
         return "simplest"
@@ -205,7 +212,7 @@ def _followed(tried: list[_Ranked], context: Context, progress: OnProgress) -> l
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
     left_over, known, ranked = budget.DRAWN, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
-        settings, _, steps, _ = candidate = left[0]
+        settings, _, steps, *_ = candidate = left[0]
         known.add(settings)
         runs = affordable_runs(context, settings, steps, left_over)
         if runs:
