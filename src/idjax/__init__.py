@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:  # the one list of public names: editors read it, and s
     from idjax.data import Dataset as Dataset
     from idjax.data import load as load
     from idjax.diagnosis.data import diagnose as diagnose
+    from idjax.diagnosis.explore import explore as explore
     from idjax.diagnosis.program.check_step import check_step as check_step
     from idjax.diagnosis.program.diagnose import diagnose_model as diagnose_model
     from idjax.diagnosis.program.diagnose_loss import diagnose_loss as diagnose_loss

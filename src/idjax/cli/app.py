@@ -10,6 +10,7 @@ from cyclopts import App
 import idjax
 from idjax.cli.cache import keep_compiled
 from idjax.cli.diagnose import diagnose, explain
+from idjax.cli.explore import explore
 from idjax.cli.flags import in_flags
 from idjax.cli.predict import predict
 from idjax.cli.reproduce import reproduce
@@ -25,7 +26,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 app.command(sweep_app)
-for _command in (diagnose, explain, reproduce, predict, train):
+for _command in (diagnose, explain, explore, reproduce, predict, train):
     app.command(_command)
 
 

@@ -63,7 +63,7 @@ class Context:
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _left: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
-    _starts: dict[tuple[QuadraticProblem, int], Weights] = dataclasses.field(default_factory=dict, repr=False)
+    _starts: dict[tuple[QuadraticProblem, str, int], Weights] = dataclasses.field(default_factory=dict, repr=False)
     _limits: dict[tuple[QuadraticProblem, int, float, bool], float] = dataclasses.field(
         default_factory=dict, repr=False
     )
@@ -167,7 +167,7 @@ class Context:
             settings = dataclasses.replace(settings, epochs=1)
         if settings not in self._epochs:
             try:
-                self._epochs[settings] = epochs_to_learn(self._run(settings))
+                self._epochs[settings] = epochs_to_learn(self.run_of(settings))
             except NoTheoryError:
                 self._epochs[settings] = math.nan
         return self._epochs[settings]
@@ -178,7 +178,7 @@ class Context:
         given; with infinitely many the one that comes closest. None where that would take too long to find.
         """
         if not self.followed:
-            return fastest_rate(self._run(self.settings))
+            return fastest_rate(self.run_of(self.settings))
         rates = [float(f"{self.settings.step_size * 10**power:.2g}") for power in LADDER]
         runs = [dataclasses.replace(self.settings, learning_rate=rate) for rate in rates]
         curves = self._follow(runs, to_the_end=True)
@@ -204,7 +204,7 @@ class Context:
         Raises:
           NoTheoryError: where no theory covers settings that are not those given.
         """
-        return self.before if settings == self.settings else predict_run(self._run(settings))
+        return self.before if settings == self.settings else predict_run(self.run_of(settings))
 
     @property
     def starts_differ(self) -> bool:
@@ -230,12 +230,12 @@ class Context:
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:
         """Times of the groups of modes with the settings as given; none where it was followed."""
-        return () if self.followed else times_of_groups(self._run(self.settings))
+        return () if self.followed else times_of_groups(self.run_of(self.settings))
 
     @functools.cached_property
     def _given(self) -> tuple[Curve, str]:
         try:
-            curve = predict_run(self._run(self.settings))
+            curve = predict_run(self.run_of(self.settings))
         except NoTheoryError as error:
             reason = str(error)
         else:
@@ -245,10 +245,11 @@ class Context:
         [curve] = self._follow([self.settings])
         return curve, reason
 
-    def _run(self, settings: Settings) -> RunSpec:
+    def run_of(self, settings: Settings) -> RunSpec:
+        """The run that these settings make of all training rows."""
         problem = self.problem_of(settings)
         spec = run_spec(self.moments, None, settings, problem=problem)
-        return spec._replace(start=self._starts.setdefault((problem, settings.seed), spec.start))
+        return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))
 
     @functools.cached_property
     def problem(self) -> QuadraticProblem:
@@ -264,9 +265,8 @@ class Context:
 
     def max_rate(self, **changes: object) -> float:
         """The largest stable learning rate with these changes, in mean square over the batches."""
-        settings = dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
-        problem = self.problem_of(settings)
-        key = (problem, min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
+        settings = self.changed(changes)
+        key = (self.problem_of(settings), min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
         if key not in self._limits:
             self._limits[key] = max_learning_rate(*key)
         return self._limits[key] * self.tails(settings)

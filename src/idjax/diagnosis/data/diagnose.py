@@ -4,7 +4,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,14 @@ from idjax.types import IdjaxError, OnProgress, Progress, Weights, silent
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
 SHOWN_ROWS = 3
+
+
+class Examined(NamedTuple):
+    """Findings and verdict, and the subject that they are about: the slowest start where it hangs on that."""
+
+    subject: Context
+    findings: tuple[Finding, ...]
+    verdict: str
 
 
 def diagnose(
@@ -78,8 +86,7 @@ def diagnose(
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with one_thread_if_narrow(len(rows.feature_names)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        subject = unlucky(context) if context.varies else context
-        findings = find_all(subject, wanted) if context.varies else ()
+        subject, findings, verdict = examine(context, wanted)
         tried = (prescriptions or proven) and _curable(subject, findings)
         recommended, left_out = _recommended(subject, progress) if tried else ((), "")
     train = proven and context.varies
@@ -88,7 +95,14 @@ def diagnose(
     target = None if rows.classes or context.autoencoder else context.sample[1]
     facts |= {"notes": notes_on(settings, context.rows, target)}
     facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
-    return Shown(**facts, verdict=_verdict(subject, context.learned, findings), seconds=time.perf_counter() - begin)
+    return Shown(**facts, verdict=verdict, seconds=time.perf_counter() - begin)
+
+
+def examine(context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)) -> Examined:
+    """The findings of these codes, and the verdict on the run as given."""
+    subject = unlucky(context) if context.varies else context
+    findings = find_all(subject, codes) if context.varies else ()
+    return Examined(subject, findings, _verdict(subject, context.learned, findings))
 
 
 def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
@@ -126,7 +140,7 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
         "eigenvalues": context.problem.spectrum.eigenvalues,
         "mean_mode": int(np.argmax(groups["mean"])) if "mean" in groups else None,
         "bias_mode": int(np.argmax(groups["bias"])) if "bias" in groups else None,
-        "samples": None if before is None else _samples(context, before.weights),
+        "samples": None if before is None else samples_of(context, before.weights, SHOWN_ROWS),
         "outputs_explained": outputs,
         "labels": labels_note(context, classes) if classes else "",
         "probe": probe_of(context, classes, progress) if classes and context.varies else None,
@@ -162,14 +176,14 @@ def _verdict(context: Context, learned: bool, findings: tuple[Finding, ...]) -> 
     return f"not learned within {budget}{much}{most}{f': {cause}' if cause else ''}"
 
 
-def _samples(context: Context, weights: Weights) -> Samples | None:
-    """A few rows, and what the layer is predicted to answer at the end of the budget."""
+def samples_of(context: Context, weights: Weights, rows: int) -> Samples | None:
+    """So many rows, and what the layer of these weights answers to them; None where they are not known."""
     problem = context.problem
     if problem.fold_with is None or not np.isfinite(weights.kernel).all():
         return None
     kernel, bias = fold(problem.fold_with, weights)
     x, y = context.sample
-    chosen = np.linspace(0, len(x) - 1, min(SHOWN_ROWS, len(x))).astype(int)
+    chosen = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         output = x[chosen] @ kernel + bias
     return Samples(y[chosen], output, context.moments.raw.mean_y) if np.isfinite(output).all() else None
@@ -182,22 +196,7 @@ def _verify(
     from idjax.diagnosis.data.recommend import BEST
     from idjax.diagnosis.data.verify import prove
 
-    raw = context.moments.raw
-    width = raw.inputs + (0 if raw.autoencoder else raw.outputs)
-    if raw.count * width * 8 <= MOST_IN_MEMORY:
-        blocks = list(rows)
-        x = np.concatenate([x for x, _ in blocks])[: raw.count]
-        y = None if raw.autoencoder else np.concatenate([y for _, y in blocks if y is not None])[: raw.count]
-    else:
-        x, y = context.sample
-        y = None if raw.autoencoder else y
-    dataset = Dataset(
-        x=x.astype(context.settings.data_dtype),
-        y=None if y is None else y.astype(context.settings.data_dtype),
-        feature_names=rows.feature_names,
-        target_names=rows.target_names,
-        source=rows.source,
-    )
+    raw, dataset = context.moments.raw, training_rows(rows, context)
 
     def run(settings: Settings, name: str) -> Proof:
         def heard(event: Progress) -> None:
@@ -211,3 +210,23 @@ def _verify(
         for index, prescription in enumerate(prescriptions[:BEST])
     ]
     return proof, (*proven, *prescriptions[BEST:])
+
+
+def training_rows(rows: Stream, context: Context) -> Dataset:
+    """The rows that are trained on, in memory: all of them, or of very many the sample."""
+    raw = context.moments.raw
+    width = raw.inputs + (0 if raw.autoencoder else raw.outputs)
+    if raw.count * width * 8 <= MOST_IN_MEMORY:
+        blocks = list(rows)
+        x = np.concatenate([x for x, _ in blocks])[: raw.count]
+        y = None if raw.autoencoder else np.concatenate([y for _, y in blocks if y is not None])[: raw.count]
+    else:
+        x, y = context.sample
+        y = None if raw.autoencoder else y
+    return Dataset(
+        x=x.astype(context.settings.data_dtype),
+        y=None if y is None else y.astype(context.settings.data_dtype),
+        feature_names=rows.feature_names,
+        target_names=rows.target_names,
+        source=rows.source,
+    )

@@ -1,0 +1,97 @@
+"""The controls of the live page: sliders and menus for settings, and the settings that they stand for."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import panel as pn  # pyright: ignore[reportMissingImports]
+
+from idjax.diagnosis.explore.words import SHOWN
+from idjax.report.formatting import NORMALIZERS, number
+from idjax.settings import KERAS_NUMBERS, Settings
+from idjax.types import Moments
+
+MANTISSAS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+OPTIMIZERS = ("sgd", "adam")
+"""Those whose runs are predicted, and whose programs are written."""
+MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+EPOCHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500, 700, 1000, 2000, 5000, 10_000)
+SPACES = {"normalised": "normalized", "original": "original"}
+
+
+def choices(given: Settings, moments: Moments) -> dict[str, dict[str, Any]]:
+    """What each setting can be, by the words of its choices; the value given is always among them.
+
+    Example:
+      >>> square = Moments(np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), np.eye(2), 100, autoencoder=True)
+      >>> list(choices(Settings(), square)["batch_size"])
+      ['1', '2', '4', '8', '16', '32', '64', 'all 100']
+    """
+    rates = sorted({*(float(f"{m}e{power}") for power in range(-8, 2) for m in MANTISSAS), given.step_size})
+    rows = moments.count
+    batches = sorted({*(2**k for k in range(rows.bit_length()) if 2**k < rows), rows, given.batch_size})
+    starts = ["glorot", "lecun", *(["identity"] if moments.inputs == moments.outputs else [])]
+    return {
+        "learning_rate": {number(rate): rate for rate in rates},
+        "batch_size": {f"all {rows:,}" if batch == rows else f"{batch:,}": batch for batch in batches},
+        "optimizer": {name: name for name in dict.fromkeys([*OPTIMIZERS, given.optimizer])},
+        "momentum": {number(value): value for value in sorted({*MOMENTA, given.momentum})},
+        "normalize": {words: name for name, words in NORMALIZERS.items()},
+        "loss_space": SPACES,
+        "start": {name: name for name in dict.fromkeys([*starts, given.start])},
+        "epochs": {f"{count:,}": count for count in sorted({*EPOCHS, given.epochs})},
+    }
+
+
+def settings_of(given: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings that the controls stand for: those given, with what belongs to another optimizer left out.
+
+    Example:
+      >>> settings_of(Settings(momentum=0.9, nesterov=True), {"optimizer": "adam", "momentum": 0.9}).nesterov
+      False
+    """
+    changes = dict(values)
+    optimizer = changes.get("optimizer", given.optimizer)
+    if optimizer not in ("sgd", "rmsprop"):
+        changes["momentum"] = 0.0
+    moving = optimizer == "sgd" and changes.get("momentum", given.momentum) > 0
+    numbers = KERAS_NUMBERS.get(optimizer, {})
+    changes |= {name: None for name in ("beta_1", "beta_2", "epsilon", "weight_decay") if name not in numbers}
+    return dataclasses.replace(given, **changes, nesterov=given.nesterov and moving, solver="auto")
+
+
+class Controls:
+    """A widget for each setting, and the settings they stand for."""
+
+    def __init__(self, given: Settings, moments: Moments, look: Mapping[str, Any]):
+        self._given = given
+        self.widgets = {name: _widget(name, options, given, look) for name, options in choices(given, moments).items()}
+        self._adapt()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings chosen."""
+        self._adapt()
+        return settings_of(self._given, {name: widget.value for name, widget in self.widgets.items()})
+
+    def reset(self) -> None:
+        """Back to the settings as given."""
+        for name, widget in self.widgets.items():
+            widget.value = _value(name, self._given)
+
+    def _adapt(self) -> None:
+        """Greys out what makes no difference."""
+        self.widgets["momentum"].disabled = self.widgets["optimizer"].value not in ("sgd", "rmsprop")
+        self.widgets["loss_space"].disabled = self.widgets["normalize"].value == "none"
+
+
+def _widget(name: str, options: dict[str, Any], given: Settings, look: Mapping[str, Any]) -> Any:
+    slides = name in ("learning_rate", "batch_size", "momentum", "epochs")
+    kind = pn.widgets.DiscreteSlider if slides else pn.widgets.Select
+    value, label = _value(name, given), SHOWN[name].capitalize()
+    return kind(name=label, options=options, value=value, sizing_mode="stretch_width", css_classes=[f"set-{name}"],
+                **look)  # fmt: skip
+
+
+def _value(name: str, settings: Settings) -> Any:
+    return settings.step_size if name == "learning_rate" else getattr(settings, name)

@@ -1,0 +1,183 @@
+"""The live page: controls, figures and words of one person, which follow each other."""
+
+import pathlib
+import threading
+import time
+from typing import Any
+
+import panel as pn  # pyright: ignore[reportMissingImports]
+
+from idjax.diagnosis.explore import words
+from idjax.diagnosis.explore.controls import Controls
+from idjax.diagnosis.explore.figures import Figures
+from idjax.diagnosis.explore.study import Stopped, Study
+from idjax.diagnosis.explore.view import Judged, View
+from idjax.results.curve import Curve
+from idjax.results.diagnosis import Finding
+from idjax.types import Progress
+
+HERE = pathlib.Path(__file__).parent
+GATHER, REST = 8, 200
+"""Milliseconds: changes that come so close together are drawn once; after this rest findings are looked for."""
+SAID = (
+    *("headline", "status", "findings", "pinned", "groups", "training", "code"),
+    *("loss_words", "explained_words", "spectrum_words", "answers_words"),
+)
+"""The places of the page that have words."""
+TELL = 0.1
+"""Seconds between pictures of a training."""
+
+
+class Page:
+    """One person's page of a study."""
+
+    def __init__(self, study: Study):
+        self._study, self._doc = study, pn.state.curdoc
+        self._given: View = study.view(study.given)
+        self._findings = self._earlier = tuple[Finding, ...]()
+        self._waiting, self._asking, self._turn = False, False, 0
+        self._stop: threading.Event | None = None
+        style, sheets = (
+            (HERE / "parts.css").read_text(),
+            {"stylesheets": [(HERE / "widgets.css").read_text()], "margin": 4},
+        )
+        self._controls, self._figures = Controls(study.given, study.moments, sheets), Figures()
+        self._said = {
+            name: pn.pane.HTML("", stylesheets=[style], sizing_mode="stretch_width", margin=0, disable_math=True)
+            for name in SAID
+        }
+        self._reset = pn.widgets.Button(name="Back to given", css_classes=["reset"], **sheets)
+        self._train = pn.widgets.Button(name="Train this", button_type="primary", css_classes=["train"], **sheets)
+        self._progress = pn.indicators.Progress(value=0, max=100, visible=False, sizing_mode="stretch_width", margin=4)
+        self._language = pn.widgets.Select(
+            name="Code as", options=list(study.code(study.given)), css_classes=["language"], **sheets
+        )
+        self._copy = pn.widgets.Button(name="Copy", css_classes=["copy"], **sheets)
+        self._text = pn.widgets.TextAreaInput(visible=False)
+        self._copy.js_on_click(args={"code": self._text}, code="navigator.clipboard.writeText(code.value)")
+        for widget in self._controls.widgets.values():
+            widget.param.watch(lambda _: self._soon(), "value")
+        self._language.param.watch(lambda _: self._show_code(), "value")
+        self._reset.on_click(lambda _: self._controls.reset())
+        self._train.on_click(lambda _: self._train_or_stop())
+        self._draw()
+
+    def template(self) -> Any:
+        """The page as Panel serves it."""
+        page = pn.Template((HERE / "page.html.jinja").read_text())
+        page.add_variable("about", self._study.about)
+        page.add_variable("style", (HERE / "page.css").read_text())
+        for name, widget in self._controls.widgets.items():
+            page.add_panel(f"set_{name}", widget)
+        for name, pane in self._said.items():
+            page.add_panel(name, pane)
+        for name in ("loss", "explained", "spectrum", "answers"):
+            page.add_panel(f"{name}_figure", pn.pane.Bokeh(getattr(self._figures, name), sizing_mode="stretch_width"))
+        for name in ("reset", "train", "progress", "language", "copy", "text"):
+            page.add_panel(name, getattr(self, f"_{name}"))
+        return page
+
+    def _soon(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._doc.add_timeout_callback(self._draw, GATHER)
+
+    def _draw(self) -> None:
+        """Shows what is known at once, and asks for the rest when the hand rests."""
+        self._waiting, self._turn = False, self._turn + 1
+        settings, turn = self._controls.settings, self._turn
+        try:
+            view = self._study.view(settings)
+        except ValueError as error:
+            self._say("headline", str(error))
+            return
+        judged = self._study.known(settings)
+        with pn.io.hold():
+            self._show(view, judged)
+            self._say("status", "" if judged else "Looking for findings …")
+        if judged is None:
+            self._doc.add_timeout_callback(lambda: self._ask(turn), REST)
+
+    def _show(self, view: View, judged: Judged | None) -> None:
+        trained = self._study.trained.get(view.settings)
+        if judged is not None and judged.curve is not None:
+            view = view._replace(curve=judged.curve)
+        band = judged.band if judged else None
+        self._figures.show(self._given, view, band, trained)
+        self._say("headline", words.verdict_words(judged) if judged else words.headline(view))
+        self._say("loss_words", words.loss_words(view, band))
+        self._say("explained_words", words.explained_words(view))
+        self._say("spectrum_words", words.spectrum_words(view.modes, view.curve, view.settings))
+        self._say("answers_words", words.samples_words(view.samples))
+        self._said["pinned"].object = words.pinned_html(self._given, view)
+        self._said["groups"].object = words.groups_html(self._given, view)
+        if judged is not None:
+            if judged.findings != self._findings:
+                self._earlier, self._findings = self._findings or judged.findings, judged.findings
+            self._said["findings"].object = words.findings_html(self._earlier, self._findings)
+        self._say("training", words.trained_words(trained, view.curve, view.settings) if trained else "")
+        self._show_code()
+
+    def _show_code(self) -> None:
+        code = self._study.code(self._controls.settings)[self._language.value]
+        self._text.value = code
+        self._said["code"].object = words.parts("code", text=code)
+
+    def _say(self, name: str, text: str) -> None:
+        self._said[name].object = words.parts("said", text=text) if text else ""
+
+    def _ask(self, turn: int) -> None:
+        """Looks for findings, unless the hand has moved on; one look at a time."""
+        if turn == self._turn and not self._asking:
+            self._asking = True
+            self._study.judge_aside(self._controls.settings, self._told(self._judged))
+
+    def _judged(self, outcome: Any) -> None:
+        self._asking = False
+        if isinstance(outcome, Exception):
+            self._say("status", f"No findings: {outcome}")
+        else:
+            self._draw()
+
+    def _told(self, show: Any) -> Any:
+        """A function for another thread, whose outcome is shown in the page's own."""
+        return lambda outcome: self._doc.add_next_tick_callback(lambda: show(outcome))
+
+    def _train_or_stop(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
+            return
+        self._stop, settings = threading.Event(), self._controls.settings
+        self._train.name = "Stop"
+        self._progress.param.update(visible=True, value=0)
+        self._study.train_aside(settings, _Heard(self, settings.epochs).epoch, self._stop, self._told(self._trained))
+
+    def _trained(self, outcome: Any) -> None:
+        self._stop, self._train.name, self._progress.visible = None, "Train this", False
+        if isinstance(outcome, Curve):
+            self._draw()
+        else:
+            self._say("training", "Stopped." if isinstance(outcome, Stopped) else f"Not trained: {outcome}")
+
+    def tell(self, events: list[Progress], epochs: int) -> None:
+        """From the thread of a training: so far it has come."""
+
+        def show() -> None:
+            if self._stop is not None:
+                self._progress.value = round(100 * events[-1].done / epochs)
+                self._say("training", f"Epoch {events[-1].done:,} of {epochs:,}: loss {events[-1].train:.4g}")
+
+        self._doc.add_next_tick_callback(show)
+
+
+class _Heard:
+    """What a training tells, passed on at most every so often."""
+
+    def __init__(self, page: Page, epochs: int):
+        self._page, self._epochs, self._events, self._last = page, epochs, list[Progress](), 0.0
+
+    def epoch(self, event: Progress) -> None:
+        self._events.append(event)
+        if time.monotonic() - self._last > TELL:
+            self._last = time.monotonic()
+            self._page.tell(self._events, self._epochs)

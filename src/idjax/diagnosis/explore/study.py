@@ -1,0 +1,126 @@
+"""The study of one data set: what the pages that show it share, and the threads that work for them."""
+
+import concurrent.futures
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from idjax.data import Dataset, Stream, stream
+from idjax.diagnosis.data.diagnose import training_rows
+from idjax.diagnosis.data.measure import measure
+from idjax.diagnosis.explore.command import programs
+from idjax.diagnosis.explore.view import Explorer, Judged, View
+from idjax.results.curve import Curve
+from idjax.settings import DiagnosisSettings, Settings
+from idjax.types import IdjaxError, Moments, OnProgress, Progress, silent
+
+
+class Stopped(Exception):
+    """Raised in a training that was told to stop."""
+
+
+class Study:
+    """Rows, measured once; views, judgements and trainings of settings, each made once.
+
+    Example:
+      >>> import numpy as np
+      >>> study = Study(3 + np.random.default_rng(0).normal(size=(100, 3)), None, DiagnosisSettings(epochs=3))
+      >>> [finding.code for finding in study.judge(study.given).findings][:1]
+      ['mean-dominated']
+    """
+
+    def __init__(self, data: Any, target: Any, settings: Settings | None, progress: OnProgress = silent):
+        self._rows: Stream = stream(data, target)
+        given = settings or DiagnosisSettings()
+        if given.hidden:
+            raise IdjaxError("hidden is not for exploring: the page shows one Dense layer; leave it out")
+        self._context = measure(self._rows, given, None, progress, labels=bool(self._rows.classes))
+        if not self._context.varies:
+            raise IdjaxError(f"{self._rows.source}: the targets do not vary: there is nothing to learn")
+        self._quick = Explorer(self._context)
+        self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
+        self._thorough = self._quick.apart()
+        self._judged: dict[Settings, Judged] = {}
+        self.trained: dict[Settings, Curve] = {}
+        self._target = target if isinstance(target, str) else None
+        self._judging, self._training = (concurrent.futures.ThreadPoolExecutor(1, name) for name in ("judge", "train"))
+        self._closed = threading.Event()
+        self._dataset: Dataset | None = None
+
+    @property
+    def given(self) -> Settings:
+        """The settings to begin with."""
+        return self._context.settings
+
+    @property
+    def moments(self) -> Moments:
+        """Of the rows as they are."""
+        return self._context.moments.raw
+
+    @property
+    def about(self) -> str:
+        """The data in a line."""
+        raw = self.moments
+        alone = f"{raw.inputs:,} columns to reproduce"
+        what = alone if raw.autoencoder else f"{raw.inputs:,} inputs and {raw.outputs:,} outputs"
+        return f"{self._rows.source}: {raw.count:,} rows, {what}"
+
+    def view(self, settings: Settings) -> View:
+        """What is known of settings at once; for one thread."""
+        if settings not in self._views:
+            self._views[settings] = self._quick.view(settings)
+        return self._views[settings]
+
+    def known(self, settings: Settings) -> Judged | None:
+        """The judgement of these settings, if it was made."""
+        return self._judged.get(settings)
+
+    def judge(self, settings: Settings) -> Judged:
+        """What takes longer to know of these settings; for one thread."""
+        if settings not in self._judged:
+            self._judged[settings] = self._thorough.judge(settings)
+        return self._judged[settings]
+
+    def judge_aside(self, settings: Settings, then: Callable[[Any], None]) -> None:
+        """Judges in a thread of its own, and tells what came of it: a judgement or an exception."""
+        self._judging.submit(_told, lambda: self.judge(settings), then)
+
+    def train_aside(
+        self,
+        settings: Settings,
+        on_epoch: Callable[[Progress], None],
+        stop: threading.Event,
+        then: Callable[[Any], None],
+    ) -> None:
+        """Trains in a thread of its own until told to stop, and tells what came of it: a curve or an exception."""
+        from idjax.training.train import train  # JAX, which looking needs not
+
+        def heard(event: Progress) -> None:
+            if stop.is_set() or self._closed.is_set():
+                raise Stopped
+            on_epoch(event)
+
+        def run() -> Curve:
+            self._dataset = self._dataset or training_rows(self._rows, self._context)
+            self.trained[settings] = train(self._dataset, settings, on_epoch=heard)
+            return self.trained[settings]
+
+        self._training.submit(_told, run, then)
+
+    def code(self, settings: Settings) -> dict[str, str]:
+        """Code of these settings, to copy."""
+        return programs(self._rows.source, self._target, settings, self.moments)
+
+    def close(self) -> None:
+        """Ends what runs."""
+        self._closed.set()
+        for pool in (self._judging, self._training):
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _told(work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    try:
+        outcome = work()
+    except Exception as error:  # told to the page, which has no other way to hear of it
+        outcome = error
+    then(outcome)

@@ -1,0 +1,126 @@
+"""Settings → all that the live page shows of them, in two steps: what is there at once, and what takes longer."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.diagnose import examine, samples_of
+from idjax.moments.one_thread import one_thread_if_narrow
+from idjax.prediction.learning_rates import learning_rates
+from idjax.prediction.predict import predict_run, times_of_groups
+from idjax.prediction.problem import mode_groups
+from idjax.results.curve import Band, Curve, LearningRates, Status
+from idjax.results.diagnosis import Finding, Samples
+from idjax.settings import Settings
+
+POINTS = 240
+"""Outputs of all rows together that are held against their targets."""
+FEWEST_ROWS = 3
+
+
+class Modes(NamedTuple):
+    """The curvature of the loss along each mode, descending, and which of them are the mean's and the bias's."""
+
+    curvature: Float[np.ndarray, " n"]
+    mean: int | None
+    bias: int | None
+
+
+class View(NamedTuple):
+    """What is known of settings at once.
+
+    curve:   predicted, with learning rates and times of the groups; NaN with the reason as `how` where no theory is.
+    level:   the explained variance that counts as learned.
+    samples: a few rows, and what the layer is predicted to answer at the end; None where that is not known.
+    """
+
+    settings: Settings
+    curve: Curve
+    level: float
+    modes: Modes
+    samples: Samples | None
+
+
+class Judged(NamedTuple):
+    """What takes longer: the verdict, the findings, and the curve with its band or as it was followed."""
+
+    verdict: str
+    findings: tuple[Finding, ...]
+    curve: Curve | None
+    band: Band | None
+
+
+class Explorer:
+    """The rows of one data set under changing settings; what was computed for one serves the next.
+
+    Example:
+      >>> from idjax.data import stream
+      >>> from idjax.diagnosis.data.measure import measure
+      >>> from idjax.settings import DiagnosisSettings
+      >>> x = 3 + np.random.default_rng(0).normal(size=(100, 3))
+      >>> explorer = Explorer(measure(stream(x), DiagnosisSettings(), None, lambda _: None))
+      >>> settings = dataclasses.replace(explorer.given, learning_rate=0.1)
+      >>> bool(explorer.view(settings).curve.epochs_to_learn < explorer.view(explorer.given).curve.epochs_to_learn)
+      True
+    """
+
+    def __init__(self, context: Context):
+        self._context, self._rates = context, dict[tuple[object, ...], LearningRates]()
+
+    @property
+    def given(self) -> Settings:
+        """The settings to begin with."""
+        return self._context.settings
+
+    @property
+    def rows(self) -> int:
+        """Rows that are trained on."""
+        return self._context.rows
+
+    def apart(self) -> "Explorer":
+        """An explorer for another thread, which shares what is never written to."""
+        problems = {key: dataclasses.replace(known, _known={}) for key, known in self._context._problems.items()}
+        return Explorer(
+            dataclasses.replace(self._context, _problems=problems, _epochs={}, _left={}, _starts={}, _limits={})
+        )
+
+    def view(self, settings: Settings) -> View:
+        """What is known of these settings at once."""
+        context = _with(self._context, settings)
+        problem, raw = context.problem, context.moments.raw
+        with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            spec = context.run_of(settings)
+            curve = predict_run(spec, undefined=True)
+            known = curve.status is not Status.NO_THEORY
+            groups = times_of_groups(spec) if known else ()
+            rates = self._learning_rates(context) if settings.optimizer == "sgd" else None
+            curve = dataclasses.replace(curve, mode_groups=groups, learning_rates=rates)
+            named = {name: int(np.argmax(mask)) for name, mask in mode_groups(problem)}
+            samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
+        modes = Modes(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
+        return View(settings, curve, context.level, modes, samples)
+
+    def judge(self, settings: Settings) -> Judged:
+        """What takes longer to know of these settings."""
+        context = _with(self._context, settings)
+        with one_thread_if_narrow(context.moments.raw.inputs), np.errstate(all="ignore"):
+            _, findings, verdict = examine(context)
+            if context.followed:
+                return Judged(verdict, findings, context.before, None)
+            banded = predict_run(context.run_of(settings), band=True, undefined=True)
+        return Judged(verdict, findings, None, banded.train_band)
+
+    def _learning_rates(self, context: Context) -> LearningRates:
+        settings = context.settings
+        key = (context.problem, settings.batch_size, settings.momentum, settings.nesterov)
+        if key not in self._rates:
+            self._rates[key] = learning_rates(*key)
+        return self._rates[key]
+
+
+def _with(context: Context, settings: Settings) -> Context:
+    """The same rows under other settings, whose epochs are the budget."""
+    return dataclasses.replace(context, settings=settings, budget=float(settings.epochs))

@@ -1,0 +1,94 @@
+"""The live page without its browser: what it shows is what the library says, and what is copied does the same."""
+
+import dataclasses
+import importlib.util
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import idjax
+from idjax.cli.app import app
+from idjax.diagnosis.data.measure import measure
+from idjax.diagnosis.explore import words
+from idjax.diagnosis.explore.command import command_line
+from idjax.diagnosis.explore.view import Explorer
+from idjax.settings import DiagnosisSettings, Settings
+from idjax.types import IdjaxError, silent
+
+ROWS = 3 + np.random.default_rng(0).normal(size=(300, 5))
+CHANGES = [
+    {},
+    {"learning_rate": 0.02, "momentum": 0.9},
+    {"normalize": "feature", "loss_space": "original", "batch_size": 64},
+    {"start": "identity", "epochs": 7},
+    {"learning_rate": 5.0},
+]
+
+
+@pytest.fixture(scope="module")
+def explorer():
+    return Explorer(measure(idjax.data.stream(ROWS), DiagnosisSettings(batch_size=10), None, silent))
+
+
+@pytest.mark.parametrize("changes", CHANGES[1:4])
+def test_a_view_is_what_predict_says(explorer, changes):
+    settings = dataclasses.replace(explorer.given, **changes)
+    seen, told = explorer.view(settings).curve, idjax.predict(ROWS, settings, band=False)
+    np.testing.assert_allclose(seen.train, told.train, rtol=1e-7)
+    np.testing.assert_allclose(seen.explained_variance, told.explained_variance, rtol=0, atol=1e-7)
+    assert seen.epochs_to_learn == pytest.approx(told.epochs_to_learn, rel=1e-7)
+    assert seen.learning_rates.max == pytest.approx(told.learning_rates.max, rel=1e-7)
+    assert [group.name for group in seen.mode_groups] == [group.name for group in told.mode_groups]
+
+
+def _timeless(finding):
+    """The message without the milliseconds that least squares took."""
+    return finding.code, re.sub(r"in [\d.]+ ms", "", finding.message)
+
+
+@pytest.mark.parametrize("changes", CHANGES[2:3])
+def test_findings_are_those_of_diagnose(explorer, changes):
+    settings = dataclasses.replace(explorer.given, **changes)
+    judged, told = explorer.apart().judge(settings), idjax.diagnose(ROWS, settings, prescriptions=False)
+    assert judged.verdict == told.verdict
+    assert list(map(_timeless, judged.findings)) == list(map(_timeless, told.findings))
+
+
+def test_another_start_is_not_taken_for_the_first(explorer):
+    """The context keeps starts that it has drawn, by name and seed."""
+    identity = dataclasses.replace(explorer.given, start="identity")
+    assert explorer.view(identity).curve.train[0] < 1e-20 < explorer.view(explorer.given).curve.train[0]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
+def test_the_command_line_gives_the_settings_back(changes):
+    settings = Settings(**changes)
+    _, bound, _ = app.parse_args(shlex.split(command_line("rows of mine.csv", "price", settings))[1:])
+    assert bound.arguments["data"] == "rows of mine.csv"
+    parsed = bound.arguments.get("settings", Settings())
+    assert {f.name: getattr(parsed, f.name) for f in dataclasses.fields(Settings)} == dataclasses.asdict(
+        settings, dict_factory=dict
+    ) | {"schedule": settings.schedule}
+
+
+def test_what_comes_from_the_data_is_escaped(explorer):
+    judged = explorer.judge(explorer.given)
+    evil = dataclasses.replace(judged.findings[0], message="<img src=x onerror=alert(1)>")
+    html = words.findings_html((), (evil,))
+    assert "<img" not in html
+    assert "&lt;img src=x onerror=alert(1)&gt;" in html
+
+
+def test_findings_come_and_go(explorer):
+    found = explorer.judge(explorer.given).findings
+    assert "<mark>new</mark>" in words.findings_html((), found)
+    assert f"<del><code>{found[0].code}</code></del>" in words.findings_html(found, ())
+    assert "<mark>" not in words.findings_html(found, found)
+
+
+def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(IdjaxError, match=r'pip install "idjax\[explore\]"'):
+        idjax.explore(ROWS)
