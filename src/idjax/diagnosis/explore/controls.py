@@ -20,7 +20,7 @@ SPACES = {"normalised": "normalized", "original": "original"}
 
 
 def choices(given: Settings, moments: Moments) -> dict[str, dict[str, Any]]:
-    """What each setting can be, by the words of its choices; the value given is always among them.
+    """The values that each setting can have, by the words of its choices; the value given is always among them.
 
     Example:
       >>> square = Moments(np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), np.eye(2), 100, autoencoder=True)

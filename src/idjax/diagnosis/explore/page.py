@@ -171,7 +171,7 @@ class Page:
 
 
 class _Heard:
-    """What a training tells, passed on at most every so often."""
+    """The news of a training, passed on at most every so often."""
 
     def __init__(self, page: Page, epochs: int):
         self._page, self._epochs, self._events, self._last = page, epochs, list[Progress](), 0.0

@@ -66,7 +66,7 @@ class Study:
         return f"{self._rows.source}: {raw.count:,} rows, {what}"
 
     def view(self, settings: Settings) -> View:
-        """What is known of settings at once; for one thread."""
+        """Everything known of settings at once; for one thread."""
         if settings not in self._views:
             self._views[settings] = self._quick.view(settings)
         return self._views[settings]
@@ -76,7 +76,7 @@ class Study:
         return self._judged.get(settings)
 
     def judge(self, settings: Settings) -> Judged:
-        """What takes longer to know of these settings; for one thread."""
+        """Everything that takes longer to know of these settings; for one thread."""
         if settings not in self._judged:
             self._judged[settings] = self._thorough.judge(settings)
         return self._judged[settings]

@@ -21,7 +21,7 @@ POINTS = 240
 FEWEST_ROWS = 3
 
 
-class Modes(NamedTuple):
+class Curvatures(NamedTuple):
     """The curvature of the loss along each mode, descending, and which of them are the mean's and the bias's."""
 
     curvature: Float[np.ndarray, " n"]
@@ -30,7 +30,7 @@ class Modes(NamedTuple):
 
 
 class View(NamedTuple):
-    """What is known of settings at once.
+    """Everything known of settings at once.
 
     curve:   predicted, with learning rates and times of the groups; NaN with the reason as `how` where no theory is.
     level:   the explained variance that counts as learned.
@@ -40,12 +40,12 @@ class View(NamedTuple):
     settings: Settings
     curve: Curve
     level: float
-    modes: Modes
+    modes: Curvatures
     samples: Samples | None
 
 
 class Judged(NamedTuple):
-    """What takes longer: the verdict, the findings, and the curve with its band or as it was followed."""
+    """Everything that takes longer: the verdict, the findings, and the curve with its band or as it was followed."""
 
     verdict: str
     findings: tuple[Finding, ...]
@@ -88,7 +88,7 @@ class Explorer:
         )
 
     def view(self, settings: Settings) -> View:
-        """What is known of these settings at once."""
+        """Everything known of these settings at once."""
         context = _with(self._context, settings)
         problem, raw = context.problem, context.moments.raw
         with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -100,11 +100,11 @@ class Explorer:
             curve = dataclasses.replace(curve, mode_groups=groups, learning_rates=rates)
             named = {name: int(np.argmax(mask)) for name, mask in mode_groups(problem)}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
-        modes = Modes(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
+        modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
         return View(settings, curve, context.level, modes, samples)
 
     def judge(self, settings: Settings) -> Judged:
-        """What takes longer to know of these settings."""
+        """Everything that takes longer to know of these settings."""
         context = _with(self._context, settings)
         with one_thread_if_narrow(context.moments.raw.inputs), np.errstate(all="ignore"):
             _, findings, verdict = examine(context)
@@ -122,5 +122,5 @@ class Explorer:
 
 
 def _with(context: Context, settings: Settings) -> Context:
-    """The same rows under other settings, whose epochs are the budget."""
+    """A context of the rows under other settings, whose epochs are the budget."""
     return dataclasses.replace(context, settings=settings, budget=float(settings.epochs))

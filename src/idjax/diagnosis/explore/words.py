@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.explore.view import Judged, Modes, View
+from idjax.diagnosis.explore.view import Curvatures, Judged, View
 from idjax.report.comparison import training_error, verdict
 from idjax.report.formatting import (
     NORMALIZERS,
@@ -105,7 +105,7 @@ def time_to_learn(view: View) -> str:
 
 
 def loss_words(view: View, band: Band | None) -> str:
-    """What the figure of the loss shows."""
+    """Words for what the figure of the loss shows."""
     losses = view.curve.train
     if not np.isfinite(losses).any():
         return f"No loss to draw: {stopped(view.curve.how)}"
@@ -122,15 +122,15 @@ def loss_words(view: View, band: Band | None) -> str:
 
 
 def explained_words(view: View) -> str:
-    """What the figure of the explained variance shows."""
+    """Words for what the figure of the explained variance shows."""
     end = explained(_last(view.curve), view.curve.status)
     level = level_words(view.settings.learned_at, view.curve.reachable)
     text = f"Predicted explained variance at the end: {end}. What counts as learned: {level}."
     return f"{text} 0 is always answering the mean."
 
 
-def spectrum_words(modes: Modes, curve: Curve, settings: Settings) -> str:
-    """What the figure of the spectrum shows."""
+def spectrum_words(modes: Curvatures, curve: Curve, settings: Settings) -> str:
+    """Words for what the figure of the spectrum shows."""
     moving = modes.curvature[modes.curvature > 0]
     if not len(moving):
         return "No direction of the data has any curvature."
@@ -152,7 +152,7 @@ def spectrum_words(modes: Modes, curve: Curve, settings: Settings) -> str:
 
 
 def samples_words(samples: Samples | None) -> str:
-    """What the figure of the answers shows: how far they follow what is asked of them."""
+    """Words for what the figure of the answers shows: how far they follow what is asked of them."""
     if samples is None:
         return "The answers of the layer are not known for these settings."
     target, output = samples.target - samples.mean, samples.output - samples.mean
