@@ -54,6 +54,12 @@ def truths(body: str) -> Rows:
     return x, (y > 0).astype(np.float32)
 
 
+def bent(body: str) -> Rows:
+    """Targets that are even in the inputs, of which a linear program explains nothing."""
+    x = inputs_of(body)
+    return x, (np.abs(x[:, :1]) - x[:, 1:2] ** 2 + 0.2).astype(np.float32)
+
+
 def put(rows: Callable[[str], Rows], x: Callable = lambda x: x, y: Callable = lambda y: y) -> Callable[[str], Rows]:
     """The rows with inputs and targets changed."""
 
@@ -119,8 +125,8 @@ FAULTS: dict[str, Fault] = {
     "start of zeros": Fault("symmetric-start", FOUR._replace(start="zeros"), classes, CLASSES, LAYERED),
     "dead units": Fault("dead-units", FOUR._replace(bias="dead"), classes, CLASSES),
     "steep sigmoid": Fault(
-        "saturated-units", ONE._replace(activation="sigmoid", start=20.0), numbers, SQUARES, ("mlp",)),
-    "steep tanh": Fault("saturated-units", FOUR._replace(activation="tanh", start=30.0), classes, CLASSES, ("mlp",),
+        "saturated-units", ONE._replace(activation="sigmoid", start=15.0), numbers, SQUARES, ("mlp",)),
+    "steep tanh": Fault("saturated-units", FOUR._replace(activation="tanh", start=15.0), classes, CLASSES, ("mlp",),
                         libraries=REST),
     "ten sigmoids": Fault("vanishing-gradient", DEEP, numbers, SQUARES, ("mlp",)),
     "ten sigmoids, classes": Fault("vanishing-gradient", DEEP._replace(outputs=4), classes, CLASSES, LAYERED, MOST),
@@ -132,6 +138,16 @@ FAULTS: dict[str, Fault] = {
                       settings={"optimizer": "sgd", "learning_rate": 1e4}),
     "Adam, 10": Fault("step-too-large", ONE, numbers, SQUARES, libraries=MOST,
                       settings={"optimizer": "adam", "learning_rate": 10.0}),
+    "softmax over the rows": Fault("mixed-rows", FOUR, classes, compared.softmax_over_rows, libraries=MOST),
+    "reshaped, not transposed": Fault(
+        "mixed-rows", FOUR, lambda body: (inputs_of(body), targets_of(inputs_of(body), 4)), compared.turned,
+        libraries=REST),
+    "attention over the rows": Fault("mixed-rows", ONE._replace(turned=True), numbers, SQUARES, ("attention",),
+                                     libraries=("linen", "nnx", "haiku", "plain")),
+    "no activation": Fault("only-linear", ONE._replace(activation="linear"), bent, SQUARES, ("mlp",)),
+    "no activations, truths": Fault(
+        "only-linear", ONE._replace(activation="linear", widths=(16, 8)),
+        put(bent, y=lambda y: (y > 0).astype(np.float32)), BINARY, ("mlp",), libraries=MOST),
     "unused head": Fault("unused-parameters", ONE._replace(unused=True), numbers, compared.squares),
 }  # fmt: skip
 

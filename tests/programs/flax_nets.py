@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax import nnx
 
-from programs.shape import KEY, Shape, activation, bias_start, kernel_start
+from programs.shape import KEY, Shape, activation, attended, bias_start, kernel_start
 
 
 class LinenShaped(nn.Module):
@@ -22,7 +22,7 @@ class LinenShaped(nn.Module):
         elif shape.body == "rnn":
             x = nn.RNN(nn.OptimizedLSTMCell(8))(x)[:, -1]
         elif shape.body == "attention":
-            x = x + nn.MultiHeadDotProductAttention(2)(nn.LayerNorm()(x))
+            x = x + attended(shape, nn.MultiHeadDotProductAttention(2), nn.LayerNorm()(x))
             x = nn.LayerNorm()(x).mean(1)
         for width in shape.widths:
             x = act(nn.Dense(width, **usual)(x))
@@ -66,7 +66,7 @@ class NnxShaped(nnx.Module):
         elif self.shape.body == "rnn":
             x = self.rnn(x)[:, -1]
         elif self.shape.body == "attention":
-            x = x + self.attention(self.norms[0](x))
+            x = x + attended(self.shape, self.attention, self.norms[0](x))
             x = self.norms[1](x).mean(1)
         for layer in self.hidden:
             x = act(layer(x))

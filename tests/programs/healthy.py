@@ -10,6 +10,7 @@ from library_programs import LIBRARY_PROGRAMS
 from programs.compared import BINARY, CLASSES, SQUARES
 from programs.faults import LIBRARIES, classes, numbers, truths
 from programs.healthy_flax import HEALTHY_FLAX
+from programs.healthy_near import HEALTHY_NEAR
 from programs.healthy_other import HEALTHY_OTHER
 from programs.healthy_plain import HEALTHY_PLAIN
 from programs.shape import BODIES, MadeProgram, Shape
@@ -44,6 +45,6 @@ def _known(name: str) -> MadeProgram:
 
 
 HEALTHY: dict[str, Callable[[], MadeProgram]] = {
-    **_all(), **HEALTHY_FLAX, **HEALTHY_OTHER, **HEALTHY_PLAIN,
+    **_all(), **HEALTHY_FLAX, **HEALTHY_OTHER, **HEALTHY_PLAIN, **HEALTHY_NEAR,
     **{f"{name} of the libraries": functools.partial(_known, name) for name in LIBRARY_PROGRAMS},
 }  # fmt: skip

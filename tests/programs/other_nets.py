@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import keras
 
 import idjax
-from programs.shape import KEY, Shape, activation, bias_start, kernel_start
+from programs.shape import KEY, Shape, activation, attended, bias_start, kernel_start
 
 WIDTHS = {"mlp": 6, "cnn": 128, "rnn": 8, "attention": 8}
 
@@ -81,7 +81,7 @@ def haiku(shape, compare, x, y):
         elif shape.body == "attention":
             normed = hk.LayerNorm(-1, True, True)(x)
             attention = hk.MultiHeadAttention(2, 4, w_init=hk.initializers.VarianceScaling(1.0))
-            x = (x + attention(normed, normed, normed)).mean(1)
+            x = (x + attended(shape, lambda h: attention(h, h, h), normed)).mean(1)
         for width in shape.widths:
             x = act(hk.Linear(width, **usual)(x))
         outputs = shape.last(hk.Linear(shape.outputs, w_init=usual["w_init"])(x))
@@ -115,7 +115,8 @@ def keras_net(shape, compare, x, y):
         h = layers.LSTM(8)(h)
     elif shape.body == "attention":
         normed = layers.LayerNormalization()(h)
-        h = layers.GlobalAveragePooling1D()(h + layers.MultiHeadAttention(2, 4)(normed, normed))
+        attention = layers.MultiHeadAttention(2, 4)
+        h = layers.GlobalAveragePooling1D()(h + attended(shape, lambda h: attention(h, h), normed))
     for place, width in enumerate(shape.widths):
         # Each kernel of its own, though the start is a function of the size alone.
         kernel = _keras(lambda key, size, place=place: kernel_start(shape)(jax.random.fold_in(key, place), size))
@@ -161,9 +162,13 @@ def plain(shape, compare, x, y):
 
             return jax.lax.scan(step, jnp.zeros((len(x), 8)), x.swapaxes(0, 1))[0]
         if shape.body == "attention":
-            q, k, v = (x @ params["attention"][name] for name in "qkv")
-            weights = jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k) / 8**0.5)
-            return (x + weights @ v @ params["attention"]["o"]).mean(1)
+
+            def attention(x):
+                q, k, v = (x @ params["attention"][name] for name in "qkv")
+                weights = jax.nn.softmax(jnp.einsum("bqd,bkd->bqk", q, k) / 8**0.5)
+                return weights @ v @ params["attention"]["o"]
+
+            return (x + attended(shape, attention, x)).mean(1)
         return x
 
     def loss(params, x, y):

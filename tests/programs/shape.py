@@ -21,6 +21,7 @@ class Shape(NamedTuple):
     start:  a factor on the usual start of kernels; or zeros, or constant.
     bias:   the start of the biases of hidden layers; "dead" is -30 for three of four.
     unused: a head beside that the loss does not use.
+    turned: whether attention takes the rows for time.
     """
 
     body: str = "mlp"
@@ -31,6 +32,7 @@ class Shape(NamedTuple):
     start: float | str = 1.0
     bias: float | str = 0.0
     unused: bool = False
+    turned: bool = False
 
 
 class MadeProgram(NamedTuple):
@@ -60,6 +62,11 @@ def bias_start(shape: Shape) -> Callable:
         return jnp.full(size, shape.bias, dtype)
 
     return start
+
+
+def attended(shape: Shape, attention: Callable, x: Any) -> Any:
+    """Attention along time, or along the rows."""
+    return attention(x.swapaxes(0, 1)).swapaxes(0, 1) if shape.turned else attention(x)
 
 
 def inputs_of(body: str, seed: int = 0) -> np.ndarray:

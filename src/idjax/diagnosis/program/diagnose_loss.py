@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from idjax.diagnosis.program.findings import (
     broadcast_loss,
     constant_target,
     dead_units,
+    mixed_rows,
     no_gradient,
     not_finite,
+    only_linear,
     saturated_units,
     softmax_twice,
     step_too_large,
@@ -40,18 +42,19 @@ from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
 from idjax.report.notebook import ShownProgram
-from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, LayerFinding, ProgramDiagnosis, ProgramFinding
 from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
 
+Found = TypeVar("Found", bound=ProgramFinding)
 FATAL: tuple[ModuleType, ...] = (
-    not_finite, no_gradient, broadcast_loss, softmax_twice, unreachable_output, unbounded_loss, constant_target,
-    symmetric_start, unused_parameters,
+    not_finite, no_gradient, broadcast_loss, mixed_rows, softmax_twice, unreachable_output, unbounded_loss,
+    constant_target, symmetric_start, unused_parameters,
 )  # fmt: skip
 """What makes all that is behind it meaningless."""
 SCALES: tuple[ModuleType, ...] = (dead_units, saturated_units, vanishing_gradient)
 RATES: tuple[ModuleType, ...] = (step_too_large, step_too_small)
-MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES, *RATES)
+MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES, only_linear, *RATES)
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
 
@@ -146,16 +149,25 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
     before = target_scale.find(context, found)
     layers, in_layers = layer_findings(context)
     after = [finding for module in SCALES for finding in module.find(context, found)]
-    if any(finding.code == "dead-units" for finding in after):
-        in_layers = tuple(
-            finding for finding in in_layers if finding.code != "layer-null" or "are 0" not in finding.message
-        )
+    in_layers = _explained(context, in_layers, {finding.code for finding in after})
     spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
     after = [_following(finding, spreading) for finding in after]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
+    linear = () if earlier else only_linear.find(context, found)
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
-    told = (*found, *before, *in_layers, *after)
+    told = (*found, *before, *in_layers, *linear, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
+
+
+def _explained(context: LossContext, found: tuple[LayerFinding, ...], codes: set[str]) -> tuple[LayerFinding, ...]:
+    """Findings in layers without the dead channels of dead units; signals that vanish where gradients do follow."""
+    kept = [f for f in found if "dead-units" not in codes or f.code != "layer-null" or "are 0" not in f.message]
+    if "vanishing-gradient" not in codes:
+        return tuple(kept)
+    inner = {layer.name for layer in context.layers if context.graph.is_learned(layer.node.ins[layer.rows])}
+    vanished = [f.code == "layer-scale" and "small" in f.message and f.layers[0] in inner for f in kept]
+    causes = ("vanishing-gradient",)
+    return tuple(_following(f, causes) if one else f for f, one in zip(kept, vanished, strict=True))
 
 
 def _is_overflow(found: tuple[ProgramFinding, ...]) -> bool:
@@ -163,7 +175,7 @@ def _is_overflow(found: tuple[ProgramFinding, ...]) -> bool:
     return bool(found) and found[0].code == "not-finite" and bool(found[0].where)
 
 
-def _following(finding: ProgramFinding, causes: tuple[str, ...]) -> ProgramFinding:
+def _following(finding: Found, causes: tuple[str, ...]) -> Found:
     """The finding as a consequence of these causes, if there are any."""
     return dataclasses.replace(finding, kind="consequence", causes=causes) if causes else finding
 

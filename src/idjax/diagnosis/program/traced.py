@@ -58,9 +58,8 @@ class Traced:
 
     def cut(self, chosen: np.ndarray) -> list[Any]:
         """The arguments with these of their rows."""
-        whole = len(chosen) == self.rows and self.rows == self.block
         return [
-            jnp.asarray(leaf) if whole or not holds else jnp.asarray(leaf[chosen])
+            jnp.asarray(leaf[chosen] if holds else leaf)
             for leaf, holds in zip(self.given.args, self.holds, strict=True)
         ]
 
