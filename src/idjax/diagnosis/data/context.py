@@ -131,14 +131,15 @@ class Context:
     @property
     def leaves(self) -> bool:
         """Whether a run that reaches the level is far from it again at the end of the budget: one that bounces."""
-        return self.epochs() <= self.budget and not self.ends_learned(self.settings, BOUNCES)
+        return self.epochs() <= self.budget and self.left_at_end(self.settings) > BOUNCES
 
-    def ends_learned(self, settings: Settings, slack: float = 1.0) -> bool:
-        """Whether the run leaves at most `slack` times as much unexplained at the end of the budget as may be left."""
+    def left_at_end(self, settings: Settings) -> float:
+        """The share that the run leaves unexplained at the end of the budget, over that which may be left."""
         if settings not in self._left:
             curve = self._follow([settings], to_the_end=True)[0] if self.followed else self.curve_of(settings)
             self._left[settings] = 1 - float(curve.explained_variance[-1])
-        return self._left[settings] <= slack * (1 - self.level)
+        left = self._left[settings] / (1 - self.level)
+        return left if math.isfinite(left) else math.inf
 
     @property
     def never(self) -> bool:

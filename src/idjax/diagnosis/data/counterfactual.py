@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.context import BOUNCES, Context, two_digits
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
@@ -108,18 +108,21 @@ def predicted(context: Context, settings: Settings) -> float:
 def fastest_in_time(context: Context) -> tuple[float, Fix] | None:
     """The fastest learning rate, all else as given, where that alone learns within the budget; and it as a fix.
 
-    A slower one where the fastest reaches the level and does not keep it.
+    A slower one where the fastest reaches the level and does not keep it: how far it bounces goes as the rate.
     """
     fastest = context.fastest
     if fastest is None or not (epochs := fastest.steps / context.steps_per_epoch) <= context.budget:
         return None
-    for rate in (fastest.learning_rate, *(two_digits(fastest.learning_rate / slower) for slower in (4, 16))):
-        settings = context.changed({"learning_rate": rate})
-        if rate != fastest.learning_rate:
-            epochs = context.epochs_of(settings)
-        if epochs <= context.budget and context.ends_learned(settings):
+    rate, left = fastest.learning_rate, context.left_at_end(context.changed({"learning_rate": fastest.learning_rate}))
+    settles = rate / math.sqrt(max(left, 1.0)) if math.isfinite(left) else rate
+    for slower in (settles / 2, settles / 4, settles / 16):
+        if left <= BOUNCES:
             break
-    else:
+        rate = two_digits(slower)
+        settings = context.changed({"learning_rate": rate})
+        epochs = context.epochs_of(settings)
+        left = context.left_at_end(settings) if epochs <= context.budget else math.inf
+    if left > BOUNCES:
         return None
     words = f"--learning-rate {rate:.3g}: {count(epochs)} epochs {'followed' if context.followed else 'predicted'}"
     return rate, Fix(words, {"learning_rate": rate}, epochs)
