@@ -42,7 +42,7 @@ from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
 from idjax.report.notebook import ShownProgram
-from idjax.results.program import LayerFacts, LayerFinding, ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
 from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
 
@@ -140,16 +140,15 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
             new = module.find(context, found)
             found = (*found, *(_following(finding, fatal) for finding in new))
     if not context.finite:
-        layers, in_layers = layer_findings(context) if _is_overflow(found) else ((), ())
+        layers, in_layers = layer_findings(context, set()) if _is_overflow(found) else ((), ())
         codes = tuple(dict.fromkeys(finding.code for finding in in_layers if finding.kind == "cause"))
         return layers, (*in_layers, *(_following(finding, codes) for finding in found))
     fatal = tuple(finding.code for finding in found if finding.code in _FATAL_CODES)[:1]
     if fatal:
         return layer_context(context, DiagnosisSettings()).layers, found
     before = target_scale.find(context, found)
-    layers, in_layers = layer_findings(context)
     after = [finding for module in SCALES for finding in module.find(context, found)]
-    in_layers = _explained(context, in_layers, {finding.code for finding in after})
+    layers, in_layers = layer_findings(context, {finding.code for finding in after})
     spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
     after = [_following(finding, spreading) for finding in after]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
@@ -157,17 +156,6 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
     told = (*found, *before, *in_layers, *linear, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
-
-
-def _explained(context: LossContext, found: tuple[LayerFinding, ...], codes: set[str]) -> tuple[LayerFinding, ...]:
-    """Findings in layers without the dead channels of dead units; signals that vanish where gradients do follow."""
-    kept = [f for f in found if "dead-units" not in codes or f.code != "layer-null" or "are 0" not in f.message]
-    if "vanishing-gradient" not in codes:
-        return tuple(kept)
-    inner = {layer.name for layer in context.layers if context.graph.is_learned(layer.node.ins[layer.rows])}
-    vanished = [f.code == "layer-scale" and "small" in f.message and f.layers[0] in inner for f in kept]
-    causes = ("vanishing-gradient",)
-    return tuple(_following(f, causes) if one else f for f, one in zip(kept, vanished, strict=True))
 
 
 def _is_overflow(found: tuple[ProgramFinding, ...]) -> bool:

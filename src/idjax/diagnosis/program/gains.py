@@ -7,7 +7,9 @@ its best rate, and the steps are counted that the cured one takes to where the o
 a cure has to make it so.
 """
 
+import functools
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +18,7 @@ import numpy as np
 
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings.saturated_units import FLAT
-from idjax.diagnosis.program.layer_facts import by_name
+from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.rule import STEPS, UpdateRule, best, first_rate, reached, trials
@@ -35,6 +37,7 @@ PRODUCTS = 8
 """Products of the power method, which is within some percent of the largest eigenvalue where it matters."""
 CURES = {"layer-mean": (True, False), "layer-scale": (True, True), "layer-outliers": (True, True)}
 """Of each finding, whether the mean is subtracted, and whether what is left is divided by its size."""
+Cures = dict[Node, tuple[Any, ...]]
 
 
 class Gain(NamedTuple):
@@ -50,57 +53,70 @@ class Gain(NamedTuple):
 
 
 class Gains:
-    """Measures cures of one program, which is trained as given once."""
+    """Measures cures of one program, whose layers are cured by numbers that one compiled program is called with."""
 
-    def __init__(self, context: LossContext, facts: ProgramContext, rule: UpdateRule):
-        self._context, self._facts, self._rule = context, facts, rule
-        self._top: float | None = None
-        self._given: float | None = None
+    def __init__(self, context: LossContext, facts: ProgramContext, rule: UpdateRule, layers: Sequence[Layer]):
+        self._context, self._facts, self._rule, self._layers = context, facts, rule, layers
+        self._edits = {layer.node: _edit(layer) for layer in layers}
 
     def measured(self, finding: LayerFinding) -> Gain:
         """The program with and without the cure of a finding."""
-        edits, fall = self._edits(finding), math.nan
+        cures, fall = self._cures(finding), math.nan
         if not self._context.finite:
-            return Gain(math.inf if self._is_finite(edits) else 0.0, math.nan)
+            return Gain(math.inf if self._is_finite(cures) else 0.0, math.nan)
         if not self._rule.adaptive:
-            self._top = self._largest(Edits({}, {})) if self._top is None else self._top
-            cured = self._largest(edits)
+            cured = self._largest(cures)
             fall = self._top / cured if cured > 0 else math.nan
         if fall >= LEAST_FALL and not self._saturated():
             return Gain(fall, math.nan)
-        self._given = reached(self._trained(Edits({}, {}))) if self._given is None else self._given
-        losses = self._trained(edits)
+        losses = self._trained(cures)
         there = np.flatnonzero(losses <= self._given)
         better = len(there) and reached(losses) < self._given
         return Gain(fall, STEPS / max(1, int(there[0])) if better else 0.0)
 
-    def _is_finite(self, edits: Edits) -> bool:
-        """Whether loss and gradient of all rows are, with the cure."""
-        graph, params = self._context.graph, self._context.given.params
+    @functools.cached_property
+    def _top(self) -> float:
+        """The largest curvature of the program as given."""
+        return self._largest(self._cures())
 
+    @functools.cached_property
+    def _given(self) -> float:
+        """The loss that the program as given ends at."""
+        return reached(self._trained(self._cures()))
+
+    def _loss(self, params: list[Any], given: tuple[list[Any], Cures]) -> Any:
+        args, cures = given
+        return evaluate(self._context.graph, [*params, *args], edits=Edits(self._edits, cures))[0][0]
+
+    def _is_finite(self, cures: Cures) -> bool:
+        """Whether loss and gradient of all rows are, with the cure."""
+        params = self._context.given.params
+        return all(bool(self._finite(params, (args, cures))) for args in self._context.traced.blocks())
+
+    @functools.cached_property
+    def _finite(self) -> Any:
         @jax.jit
-        def run(params: list[Any], args: list[Any]) -> Any:
-            value, slope = jax.value_and_grad(lambda p: evaluate(graph, [*p, *args], edits=edits)[0][0])(params)
+        def run(params: list[Any], given: Any) -> Any:
+            value, slope = jax.value_and_grad(self._loss)(params, given)
             return jnp.isfinite(sum(map(jnp.sum, slope), value))
 
-        return all(bool(run(params, args)) for args in self._context.traced.blocks())
+        return run
 
     def _saturated(self) -> bool:
         """Whether little gradient comes to some layers, whose curvature is then not seen either."""
         slopes = [np.stack(self._context.measured.seen[u.node]).mean() for u in self._context.units if u.kind != "relu"]
         return any(slope < FLAT for slope in slopes)
 
-    def _largest(self, edits: Edits) -> float:
+    def _largest(self, cures: Cures) -> float:
         """The largest eigenvalue of the Hessian, by the power method on some rows."""
-        graph, params = self._context.graph, self._context.given.params
+        return float(self._power(self._context.given.params, (self._context.args, cures)))
 
-        def slope(params: list[Any], args: list[Any]) -> list[Any]:
-            return jax.grad(lambda params: evaluate(graph, [*params, *args], edits=edits)[0][0])(params)
-
+    @functools.cached_property
+    def _power(self) -> Any:
         @jax.jit
-        def run(params: list[Any], args: list[Any]) -> Any:
+        def run(params: list[Any], given: Any) -> Any:
             def step(vector: list[Any], _: None) -> Any:
-                turned = jax.jvp(lambda params: slope(params, args), (params,), (vector,))[1]
+                turned = jax.jvp(lambda params: jax.grad(self._loss)(params, given), (params,), (vector,))[1]
                 size = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in turned))
                 value = sum(jnp.vdot(a, b) for a, b in zip(vector, turned, strict=True))
                 return [leaf / jnp.maximum(size, 1e-30) for leaf in turned], value
@@ -109,50 +125,33 @@ class Gains:
             start = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, params, strict=True)]
             return jax.lax.scan(step, start, None, PRODUCTS)[1][-1]
 
-        return float(run(params, self._context.args))
+        return run
 
-    def _trained(self, edits: Edits) -> np.ndarray:
-        graph = self._context.graph
-        trained = trials(self._rule, lambda params, args: evaluate(graph, [*params, *args], edits=edits)[0][0])
-        params, args = self._context.given.params, self._context.args
+    def _trained(self, cures: Cures) -> np.ndarray:
         first = first_rate(self._rule, self._context.measured.loss, self._context.measured.gradient)
-        return best(trained, params, args, first)[1]
+        return best(self._trials, self._context.given.params, (self._context.args, cures), first)[1]
 
-    def _edits(self, finding: LayerFinding) -> Edits:
-        if finding.code == "layer-init":
-            return self._smaller(finding)
-        centred, divided = CURES[finding.code]
-        edits: dict[Any, Any] = {}
-        given: dict[Any, Any] = {}
-        for layer in dict.fromkeys(by_name(self._context, name) for name in finding.layers):
+    @functools.cached_property
+    def _trials(self) -> Any:
+        return trials(self._rule, self._loss)
+
+    def _cures(self, finding: LayerFinding | None = None) -> Cures:
+        """Of each layer: what is subtracted from its inputs, what they and the kernel are divided by."""
+        made: Cures = {}
+        for layer in self._layers:
             names = [f"{layer.name}[{step}]" for step in range(layer.steps)] or [layer.name]
-            cures = [self._cure(layer, name, name in finding.layers, centred, divided, finding) for name in names]
-            mean, scale = (np.stack(parts) if layer.steps else parts[0] for parts in zip(*cures, strict=True))
-            edits[layer.node] = _edit(layer)
-            given[layer.node] = (mean, scale)
-        return Edits(edits, given)
+            cures = [self._cure(layer, name, finding) for name in names]
+            made[layer.node] = tuple(np.stack(parts) if layer.steps else parts[0] for parts in zip(*cures, strict=True))
+        return made
 
-    def _smaller(self, finding: LayerFinding) -> Edits:
-        """The kernel divided by its gain."""
-        (name,) = finding.layers
-        layer = by_name(self._context, name)
-        (gain,) = (fact.gain for fact in self._facts.layers if fact.path == name)
-        steps = np.array([gain if f"{layer.name}[{step}]" == name else 1.0 for step in range(layer.steps)], np.float32)
-
-        def edit(ins: list[Any], by: Any) -> tuple[list[Any], Any]:
-            kernel = ins[layer.kernel]
-            made = [*ins[: layer.kernel], (kernel / by).astype(kernel.dtype), *ins[layer.kernel + 1 :]]
-            return made, jnp.zeros(())
-
-        return Edits({layer.node: edit}, {layer.node: steps if layer.steps else np.float32(gain)})
-
-    def _cure(
-        self, layer: Layer, name: str, cured: bool, centred: bool, divided: bool, finding: LayerFinding
-    ) -> tuple[np.ndarray, np.ndarray]:
-        moments = self._facts.moments.get(name)
+    def _cure(self, layer: Layer, name: str, finding: LayerFinding | None) -> tuple[Any, ...]:
         zero, one = np.zeros(layer.channels, np.float32), np.ones(layer.channels, np.float32)
-        if moments is None or not cured:
-            return zero, one
+        if finding is None or name not in finding.layers:
+            return zero, one, np.float32(1)
+        if finding.code == "layer-init":
+            (gain,) = (fact.gain for fact in self._facts.layers if fact.path == name)
+            return zero, one, np.float32(gain)
+        moments, (centred, divided) = self._facts.moments[name], CURES[finding.code]
         variance = np.diagonal(moments.covariance) if layer.kind == "dense" else moments.channels.second
         mean = moments.mean if layer.kind == "dense" else moments.channels.mean
         single = finding.code == "layer-outliers"
@@ -161,13 +160,20 @@ class Gains:
         if not apart:
             size = np.full_like(variance, np.sqrt((variance + mean**2).mean()))
         size = np.where(size > 0, size, 1.0)
-        return (mean if centred and apart else zero).astype(np.float32), (size if divided else one).astype(np.float32)
+        mean, size = (mean if centred and apart else zero), (size if divided else one)
+        return mean.astype(np.float32), size.astype(np.float32), np.float32(1)
 
 
 def _edit(layer: Layer) -> Any:
-    """(a - mean)/scale in front of a layer."""
+    """(a - mean)/scale and W/by in front of a layer."""
     numbers = layer.node.params["dimension_numbers"]
-    axes = (numbers.lhs_spec[1],) if layer.kind == "conv" else tuple(numbers[0][layer.rows])
+    axes = (
+        (numbers.lhs_spec[1],)
+        if layer.kind == "conv"
+        else tuple(numbers[0][layer.rows])
+        if layer.kind == "dense"
+        else ()
+    )
 
     def shaped(values: Any, x: Any) -> Any:
         order = tuple(int(place) for place in np.argsort(axes))
@@ -175,9 +181,11 @@ def _edit(layer: Layer) -> Any:
         return jnp.expand_dims(values, [axis for axis in range(x.ndim) if axis not in axes])
 
     def edit(ins: list[Any], given: Any) -> tuple[list[Any], Any]:
-        x, (mean, scale) = ins[layer.rows], given
+        x, (mean, scale, by) = ins[layer.rows], given
         made = list(ins)
-        made[layer.rows] = ((x - shaped(mean, x)) / shaped(scale, x)).astype(x.dtype)
+        if axes:
+            made[layer.rows] = ((x - shaped(mean, x)) / shaped(scale, x)).astype(x.dtype)
+        made[layer.kernel] = (ins[layer.kernel] / by).astype(ins[layer.kernel].dtype)
         return made, jnp.zeros(())
 
     return edit

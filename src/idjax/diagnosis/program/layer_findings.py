@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Set
 
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings import MODULES, with_causes
@@ -15,8 +16,11 @@ Key = tuple[str, tuple[str, ...]]
 FEW_DIGITS = ("bfloat16", "float16")
 
 
-def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[LayerFinding, ...]]:
-    """The facts of all layers, and what is found in them: causes first, then what follows from these."""
+def layer_findings(context: LossContext, codes: Set[str]) -> tuple[tuple[LayerFacts, ...], tuple[LayerFinding, ...]]:
+    """The facts of all layers, and what is found in them: causes first, then what follows from these.
+
+    codes: what was found in the activations, which explains some of it.
+    """
     rule = context.rule
     rate = rule.told(rule.rate) if rule.rate is not None else None
     name = "adam" if rule.adaptive else "sgd"
@@ -25,8 +29,10 @@ def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[
     for module in MODULES:
         new = [finding for finding in module.find(facts, found) if _holds(finding, facts, context)]
         found = (*found, *(finding for finding in new if not _is_meant(context, finding, facts.layers)))
+    found = _explained(context, found, codes)
     order = {layer.path: index for index, layer in enumerate(facts.layers)}
-    gains, kept = Gains(context, facts, rule), dict[Key, Gain]()
+    cured = dict.fromkeys(by_name(context, name) for f in found if _is_measured(f, context) for name in f.layers)
+    gains, kept = Gains(context, facts, rule, tuple(cured)), dict[Key, Gain]()
     while True:
         told = [with_causes(finding, found, order) for finding in found]
         asked = next((f for f in told if f.kind == "cause" and _is_measured(f, context) and _key(f) not in kept), None)
@@ -39,6 +45,17 @@ def layer_findings(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[
             found = tuple(finding for finding in found if _key(finding) != _key(asked))
     told = [_placed(context, finding, kept.get(_key(finding))) for finding in told]
     return facts.layers, tuple(sorted(told, key=lambda f: (f.kind != "cause", -f.cost if not f.causes else 0)))
+
+
+def _explained(context: LossContext, found: tuple[LayerFinding, ...], codes: Set[str]) -> tuple[LayerFinding, ...]:
+    """Findings without the dead channels of dead units; signals that vanish where gradients do follow from that."""
+    kept = [f for f in found if "dead-units" not in codes or f.code != "layer-null" or "are 0" not in f.message]
+    if "vanishing-gradient" not in codes:
+        return tuple(kept)
+    inner = {layer.name for layer in context.layers if context.graph.is_learned(layer.node.ins[layer.rows])}
+    vanished = [f.code == "layer-scale" and "small" in f.message and f.layers[0] in inner for f in kept]
+    follows = {"kind": "consequence", "causes": ("vanishing-gradient",)}
+    return tuple(dataclasses.replace(f, **follows) if v else f for f, v in zip(kept, vanished, strict=True))
 
 
 def _key(finding: LayerFinding) -> Key:

@@ -67,7 +67,7 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
         made, rate, name, inside = optimizer, 1.0, "optax", None
     else:
         raise IdjaxError(f"the optimizer is of type {type(optimizer).__name__}: give a name, or one of optax")
-    small, middle, large = (_first(made, size) for size in (1.0, 10.0, 1000.0))
+    small, middle, large = _first_updates(made, (1.0, 10.0, 1000.0))
     adaptive = large < 100 * small
     epsilon = (large / small - 1) / (1 - large / small / 1000) if adaptive else 0.0
     divides = abs(small * (1 + epsilon) / (1 + epsilon / 10) - middle) < 1e-3 * middle  # and does not clip
@@ -78,11 +78,17 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
     )  # fmt: skip
 
 
-def _first(optimizer: Any, gradient: float) -> float:
-    """The size of the first update for a gradient of this size."""
+def _first_updates(optimizer: Any, gradients: tuple[float, ...]) -> list[float]:
+    """The sizes of the first updates for gradients of these sizes."""
     at = np.ones(2, np.float32)
-    updates, _ = optimizer.update(np.full(2, gradient, np.float32), optimizer.init(at), at)
-    return float(np.abs(np.asarray(updates)).mean())
+
+    @jax.jit  # one small program in place of dozens
+    def run(gradients: Any) -> Any:
+        return jnp.stack(
+            [jnp.abs(optimizer.update(jnp.full(2, g), optimizer.init(at), at)[0]).mean() for g in gradients]
+        )
+
+    return np.asarray(run(np.asarray(gradients, np.float32)), np.float64).tolist()
 
 
 def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS) -> Trained:
