@@ -3,12 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all check bench clean
+.PHONY: help demo test test-all check docs notebooks bench clean
 
 help:
 	@echo "make demo      replay the published question in two minutes; the report is results/published/report.html"
 	@echo "make test      lint, types, import rules and tests"
 	@echo "make test-all  the same with the slow science checks"
+	@echo "make docs      build the documentation into site/, offline"
+	@echo "make notebooks run the tutorials and keep their outputs"
 	@echo "make bench     time training against its peers (pip install '.[bench]' brings them) and predictions"
 	@echo "make clean     remove the virtual environment, caches and results"
 
@@ -35,6 +37,12 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+notebooks: $(READY)
+	$(BIN)/python scripts/run_notebooks.py
+
 bench: $(READY)
 	$(BIN)/python scripts/bench.py
 	$(BIN)/python scripts/bench_predict.py
@@ -47,4 +55,4 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jax_cache results
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .jax_cache results site

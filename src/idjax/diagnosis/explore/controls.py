@@ -23,6 +23,7 @@ def choices(given: Settings, moments: Moments) -> dict[str, dict[str, Any]]:
     """The values that each setting can have, by the words of its choices; the value given is always among them.
 
     Example:
+      >>> import numpy as np
       >>> square = Moments(np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), np.eye(2), 100, autoencoder=True)
       >>> list(choices(Settings(), square)["batch_size"])
       ['1', '2', '4', '8', '16', '32', '64', 'all 100']
