@@ -67,6 +67,10 @@ class Driven:
         for _ in range(times):
             handle.press(key)
 
+    def label(self, name):
+        """The words beside a slider."""
+        return self.page.locator(f".set-{name} .bk-slider-value").inner_text()
+
     def settle(self, words):
         self.page.wait_for_function(
             "words => { const seen = root => [...root.querySelectorAll('*')].some(each => "
@@ -104,6 +108,7 @@ def test_sliders_and_menus_change_what_is_shown(driven):
         "loss_words"
     )
     assert number(told.learning_rates.max) in driven.text("spectrum_words")
+    assert driven.label("learning_rate") == "0.03"
     code = driven.page.locator("#code code").inner_text()
     assert "--learning-rate 0.03" in code
     assert "--normalize center" in code
@@ -140,6 +145,7 @@ def test_two_hundred_changes_in_a_row(driven):
     driven.page.get_by_role("button", name="Back to given").click()
     driven.settle(verdict_of(SETTINGS))
     assert driven.page.evaluate(DRAWN, "chosen") == driven.page.evaluate(DRAWN, "given")
+    assert driven.label("learning_rate") == "0.02"
     assert driven.errors == []
 
 

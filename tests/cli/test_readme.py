@@ -11,10 +11,10 @@ from idjax.cli import app as cli
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 COMMANDS = [
-    line.removeprefix("idjax ")
+    line.removeprefix("$ ").removeprefix("idjax ")
     for block in re.findall(r"```(?:sh|console)\n(.*?)```", README, re.S)
     for line in block.splitlines()
-    if line.startswith("idjax ")
+    if line.startswith(("idjax ", "$ idjax "))
 ]
 
 
@@ -24,7 +24,8 @@ def test_the_python_runs(tmp_path, monkeypatch, capsys):
     names: dict[str, object] = {}
     for block in PYTHON:
         exec(compile(block, "README.md", "exec"), names)
-    assert "663,400 epochs" in capsys.readouterr().out
+    assert "663,400 epochs" in (said := capsys.readouterr().out)
+    assert "broadcast-loss" in said
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -33,3 +34,20 @@ def test_the_commands_parse(command):
     function, bound, _ = cli.app.parse_args(words, exit_on_error=False, print_error=False)
     assert callable(function)
     assert bound is not None
+
+
+def test_what_it_shows_of_a_stubborn_file_is_what_is_printed(tmp_path, monkeypatch, capsys):
+    sklearn_datasets = pytest.importorskip("sklearn.datasets")
+    monkeypatch.chdir(tmp_path)
+    sklearn_datasets.load_wine(as_frame=True).data.to_csv("wine.csv", index=False)
+    [(command, shown)] = re.findall(r"```console\n\$ idjax (.*?)\n(.*?)```", README, re.S)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*shlex.split(command), "--quiet"])
+    assert ended.value.code == 1
+    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    expected = [line.strip() for line in shown.splitlines() if line != "..."]
+    assert [line for line in expected if line not in printed] == []
+
+
+def test_the_first_screen_is_short():
+    assert len(README.splitlines()) <= 90

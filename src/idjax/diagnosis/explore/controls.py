@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import panel as pn  # pyright: ignore[reportMissingImports]
+from bokeh.models import CustomJSTickFormatter  # pyright: ignore[reportMissingImports]
 
 from idjax.diagnosis.explore.words import SHOWN
 from idjax.report.formatting import NORMALIZERS, number
@@ -12,6 +13,7 @@ from idjax.settings import KERAS_NUMBERS, Settings
 from idjax.types import Moments
 
 MANTISSAS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+SLIDERS = ("learning_rate", "batch_size", "momentum", "epochs")
 OPTIMIZERS = ("sgd", "adam")
 """Those whose runs are predicted, and whose programs are written."""
 MOMENTA = (0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
@@ -65,20 +67,25 @@ class Controls:
     """A widget for each setting, and the settings they stand for."""
 
     def __init__(self, given: Settings, moments: Moments, look: Mapping[str, Any]):
-        self._given = given
-        self.widgets = {name: _widget(name, options, given, look) for name, options in choices(given, moments).items()}
+        self._given, self._choices = given, choices(given, moments)
+        self.widgets = {name: _widget(name, options, given, look) for name, options in self._choices.items()}
         self._adapt()
 
     @property
     def settings(self) -> Settings:
         """The settings chosen."""
         self._adapt()
-        return settings_of(self._given, {name: widget.value for name, widget in self.widgets.items()})
+        values = {name: list(options.values()) for name, options in self._choices.items()}
+        chosen = {
+            name: values[name][widget.value] if name in SLIDERS else widget.value
+            for name, widget in self.widgets.items()
+        }
+        return settings_of(self._given, chosen)
 
     def reset(self) -> None:
         """Back to the settings as given."""
         for name, widget in self.widgets.items():
-            widget.value = _value(name, self._given)
+            widget.value = _value(name, self._choices[name], self._given)
 
     def _adapt(self) -> None:
         """Greys out what makes no difference."""
@@ -87,12 +94,16 @@ class Controls:
 
 
 def _widget(name: str, options: dict[str, Any], given: Settings, look: Mapping[str, Any]) -> Any:
-    slides = name in ("learning_rate", "batch_size", "momentum", "epochs")
-    kind = pn.widgets.DiscreteSlider if slides else pn.widgets.Select
-    value, label = _value(name, given), SHOWN[name].capitalize()
-    return kind(name=label, options=options, value=value, sizing_mode="stretch_width", css_classes=[f"set-{name}"],
-                **look)  # fmt: skip
+    label, value = SHOWN[name].capitalize(), _value(name, options, given)
+    shared = {"name": label, "value": value, "sizing_mode": "stretch_width", "css_classes": [f"set-{name}"], **look}
+    if name not in SLIDERS:
+        return pn.widgets.Select(options=options, **shared)
+    # The browser itself words the place of the slider: words that came from here would lag behind a quick hand.
+    words = CustomJSTickFormatter(args={"words": list(options)}, code="return words[tick]")
+    return pn.widgets.IntSlider(start=0, end=max(len(options) - 1, 1), format=words, **shared)
 
 
-def _value(name: str, settings: Settings) -> Any:
-    return settings.step_size if name == "learning_rate" else getattr(settings, name)
+def _value(name: str, options: dict[str, Any], settings: Settings) -> Any:
+    """The place of a slider, or the choice of a menu."""
+    value = settings.step_size if name == "learning_rate" else getattr(settings, name)
+    return list(options.values()).index(value) if name in SLIDERS else value
