@@ -62,7 +62,11 @@ class Study:
         """The data in a line."""
         raw = self.moments
         alone = f"{raw.inputs:,} columns to reproduce"
-        what = alone if raw.autoencoder else f"{raw.inputs:,} inputs and {raw.outputs:,} output{'' if raw.outputs == 1 else 's'}"
+        what = (
+            alone
+            if raw.autoencoder
+            else f"{raw.inputs:,} inputs and {raw.outputs:,} output{'' if raw.outputs == 1 else 's'}"
+        )
         return f"{self._rows.source}: {raw.count:,} rows, {what}"
 
     def view(self, settings: Settings) -> View:
