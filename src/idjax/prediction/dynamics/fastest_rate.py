@@ -12,9 +12,11 @@ from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.results.curve import FastestRate
 
 REACH = 3.0
-"""Decades up and down from the rate given that are searched."""
+"""Decades up and down from the rate given that are searched, and more where the best is at an end."""
 POINTS = 7
 """Rates that are looked at before the best of them is refined."""
+MOST = 11
+"""The same where the best of them is the first or the last."""
 REFINED = 6
 
 
@@ -41,12 +43,18 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
         left = float(trajectory.losses(last).error[0])
         return float(np.log(end) + np.log(max(left / max(level, 1e-300), 1.0))) if np.isfinite(left) else 1e9
 
-    rates = np.log10(settings.step_size) + np.linspace(-REACH, REACH, POINTS)
-    scores = np.array([score(rate) for rate in rates])
+    rates = list(np.log10(settings.step_size) + np.linspace(-REACH, REACH, POINTS))
+    scores = [score(rate) for rate in rates]
     best = int(np.argmin(scores))
+    # It may be beyond what was looked at; what is far too large is no guide.
+    while scores[best] < 1e9 and (scores[best] > np.log(end) or best in (0, len(rates) - 1)) and len(rates) < MOST:
+        side, out = (len(rates), rates[-1] + 1) if best == len(rates) - 1 else (0, rates[0] - 1)
+        rates.insert(side, out)
+        scores.insert(side, score(out))
+        best = int(np.argmin(scores))
     if scores[best] >= 1e9:
         return None
-    around = rates[max(best - 1, 0)], rates[min(best + 1, POINTS - 1)]
+    around = rates[max(best - 1, 0)], rates[min(best + 1, len(rates) - 1)]
     refined: Any = scipy.optimize.minimize_scalar(score, bounds=around, method="bounded", options={"maxiter": REFINED})
     chosen = refined.x if refined.fun < scores[best] else rates[best]
     rate = float(f"{10**chosen:.3g}")
