@@ -9,7 +9,7 @@ from typing import Any, Literal
 from idjax.types import NOT_NEGATIVE, POSITIVE, SHARE, IdjaxError, Limit, Value, check_fields, limited, of_type, whole
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
-Loss = Literal["mse", "mae", "huber", "log-cosh"]
+Loss = Literal["mse", "mae", "huber", "log-cosh", "cross-entropy"]
 Activation = Literal["linear", "relu", "tanh", "sigmoid", "gelu"]
 Normalize = Literal["none", "center", "feature", "sample", "pca", "zca"]
 LossSpace = Literal["original", "normalized"]
@@ -89,8 +89,7 @@ class Settings:
     """
 
     start: str = limited("glorot", of_type(str, "give glorot, lecun, identity or the name of a file"), stacked=True)
-    """Where training starts: glorot, lecun (Flax's own), identity, or a FILE with a kernel and a bias (.npz, .npy or
-    .msgpack)."""
+    """Where training starts: glorot, lecun (Flax's own), identity, or a FILE of weights (.npz, .npy or .msgpack)."""
     hidden: tuple[int, ...] = limited((), _WIDTHS)
     """Widths of hidden layers before the output layer, such as (32,) or (64, 8, 64); none if not given."""
     hidden_activation: Activation = "linear"
@@ -100,7 +99,7 @@ class Settings:
     )
     """L2 penalty on the weights into and out of each hidden unit: one number, or those of a layer's first and last."""
     loss: Loss = "mse"
-    """What is minimised: the mean over rows and outputs."""
+    """What is minimised: the mean over rows and outputs; cross-entropy: over rows, of logits, one or one a class."""
     activation: Activation = "linear"
     """Activation of the output layer."""
     activity_l1: float = limited(0.0, NOT_NEGATIVE)
@@ -171,9 +170,7 @@ class Settings:
     @property
     def step_size(self) -> float:
         """The learning rate, or Keras's default for the optimizer."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        return 0.01 if self.optimizer == "sgd" else 0.001
+        return self.learning_rate or (0.01 if self.optimizer == "sgd" else 0.001)
 
     @property
     def unit_penalties(self) -> tuple[tuple[float, ...], ...]:
@@ -189,6 +186,11 @@ class Settings:
     def linear(self) -> bool:
         """Whether the outputs are an affine map of the inputs."""
         return self.activation == "linear" and (not self.hidden or self.hidden_activation == "linear")
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the outputs are logits of classes."""
+        return self.loss == "cross-entropy"
 
     @property
     def data_dtype(self) -> Literal["float32", "float64"]:
@@ -273,10 +275,11 @@ _CONFLICTS: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
         "there is no hidden layer; give `hidden=(32,)`",
     ),
     ("hidden_l2", lambda given: bool(given.hidden or not given.hidden_l2), "there is no hidden layer"),
+    ("rounding", _rounds, "{0.dtype} has none; stochastic needs `dtype='bfloat16'` or float32, master needs bfloat16"),
     (
-        "rounding",
-        _rounds,
-        "{0.dtype} has none; stochastic needs `dtype='bfloat16'` or float32, master needs bfloat16",
+        "loss",
+        lambda given: not given.classifies or (given.activation, given.loss_space) == ("linear", "normalized"),
+        "its outputs are logits; leave `activation='linear'` and `loss_space='normalized'`",
     ),
     (
         "momentum",

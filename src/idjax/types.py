@@ -32,7 +32,7 @@ class Progress(NamedTuple):
     """An event of long work: how much is done, of how much, and what is being done.
 
     A total of at most 1 means that no end is known. An epoch of training, the `done`-th, also brings what was measured
-    in it: its updates, losses and explained variance, and the seconds that it took and that are left.
+    in it: its updates, losses, explained variance and accuracy, and the seconds that it took and that are left.
     """
 
     done: int
@@ -42,6 +42,7 @@ class Progress(NamedTuple):
     train: float = math.nan
     validation: float = math.nan
     explained_variance: float = math.nan
+    accuracy: float = math.nan
     seconds: float = math.nan
     seconds_left: float = math.nan
 

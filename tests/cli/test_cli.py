@@ -179,7 +179,6 @@ BAD = {
     "start missing": (["train", "good.npy", "--start", "w.npz", "--batch-size", "4"], "w.npz"),
     "start damaged": (["train", "good.npy", "--start", "kernel.npz", "--batch-size", "4"], "kernel.npz"),
     "start of another shape": (["train", "good.npy", "--start", "short.npy", "--batch-size", "4"], "(7, 3)"),
-    "no theory": (["predict", "good.npy", "--optimizer", "adagrad", "--batch-size", "4"], "adagrad"),
     "out is a file": (["train", "good.npy", "--out", "good.npy"], "--out"),
 }
 

@@ -110,9 +110,9 @@ def test_divergence_missing_theory_and_range_are_told_apart(tmp_path):
         settings=dataclasses.replace(SMALL.settings, epochs=30),
     )
     outcome = run_sweep(sweep, sweep.expand(), Folder(tmp_path))
-    assert [point.agreement for point in outcome.points] == ["diverges as predicted", "outside the range", "no theory"]
-    assert "--loss mae" in outcome.points[2].how
-    assert [point.predicted_status for point in outcome.points] == ["diverges", "outside_range", "no_theory"]
+    assert [point.agreement for point in outcome.points] == ["diverges as predicted", "outside the range", "agrees"]
+    assert "followed" in outcome.points[2].how
+    assert [point.predicted_status for point in outcome.points] == ["diverges", "outside_range", "followed"]
     assert outcome.holds
 
 

@@ -120,7 +120,7 @@ def test_a_run_without_a_theory_is_followed_and_has_a_cause(count, labels):  # F
     assert codes(found) == {"collinear"}
     assert found.before is not None
     assert found.before.status is Status.FOLLOWED
-    assert "followed" in found.verdict.lower()
+    assert "followed" in found.before.how
     assert found.prescriptions[0].settings.normalize == "pca"
     run = trained(found, x, np.eye(2)[y], epochs=1)
     assert run.explained_variance[-1] > 0.98 * found.reachable

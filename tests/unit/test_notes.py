@@ -57,7 +57,7 @@ def test_a_diagnosis_takes_the_full_batch_and_says_so():
 def test_a_target_that_looks_like_labels(values, held):
     target = np.resize(np.array(values, float), 40)[:, None]
     said = notes_on(Settings(), 40, target)
-    assert (held in said[0] and "diagnose with `labels=True`" in said[0]) if held else said == ()
+    assert (held in said[0] and "give `labels=True`" in said[0]) if held else said == ()
     assert notes_on(Settings(), 40, np.hstack([target, target])) == ()
 
 
@@ -73,6 +73,6 @@ def test_the_command_line_says_it_in_flags(command, tmp_path, capsys):
     shown, parsed = " ".join(told[0].split()), json.loads(told[1])
     notes = (parsed["measured"] if command == "train" else parsed)["notes"]
     assert notes[0].startswith("--batch-size is 32, more than the")
-    assert notes[1].endswith("if these are classes, diagnose with --labels")
+    assert notes[1].endswith("if these are classes, give --labels")
     for note in notes:
         assert note in shown

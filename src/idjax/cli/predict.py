@@ -10,6 +10,7 @@ def predict(
     data: Data,
     *,
     target: Target = None,
+    labels: bool = False,
     settings: TrainingFlags = DEFAULTS,
     out: Path | None = None,
     json: Json = False,
@@ -19,6 +20,8 @@ def predict(
 
     Parameters
     ----------
+    labels:
+        Take the target's one column for class labels, as words always are.
     out:
         Folder for prediction.json and a figure.
     quiet:
@@ -29,10 +32,10 @@ def predict(
     from idjax.results import store
 
     folder = store.check_folder(out) if out else None
-    rows = open_rows(data, target, settings)
+    rows = open_rows(data, target, settings, labels=labels)
     with progress_bar(quiet) as progress:
         known = rows if isinstance(rows, idjax.Dataset) else data
-        curve = told_in_flags(idjax.predict(known, settings, target=target, progress=progress))
+        curve = told_in_flags(idjax.predict(known, settings, target=target, labels=labels, progress=progress))
     text = store.to_json({"data": rows.source, "settings": settings, **store.curve_object(curve)})
     if folder:
         from idjax.report.curves import curve_figure

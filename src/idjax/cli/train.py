@@ -20,6 +20,7 @@ def train(
     data: Data,
     *,
     target: Target = None,
+    labels: bool = False,
     settings: TrainingFlags = DEFAULTS,
     out: Path | None = None,
     resume: bool = False,
@@ -31,6 +32,8 @@ def train(
 
     Parameters
     ----------
+    labels:
+        Take the target's one column for class labels, as words always are.
     out:
         Folder for weights.msgpack (Flax variables), training.json and a figure; and for checkpoints on the way.
     resume:
@@ -49,7 +52,7 @@ def train(
     if not checkpoint_every >= 0:
         raise IdjaxError(f"--checkpoint-every is {checkpoint_every}: give seconds, zero or more")
     folder = store.check_folder(out) if out else None
-    dataset = idjax.load(data, target, settings.data_dtype)
+    dataset = idjax.load(data, target, settings.data_dtype, labels=labels)
     say = sayer(quiet)
     predicted, reason = _predicted(dataset, settings)
     if reason:

@@ -9,12 +9,13 @@ from idjax.data.builtin import check_builtin
 from idjax.data.columns import ChosenColumns, choose_columns, names_of_target
 from idjax.data.dataset import Dataset, count_of, printable
 from idjax.data.side_by_side import ColumnValues, side_by_side
-from idjax.data.source import block_rows_for, check_numbers
+from idjax.data.source import TEXT, block_rows_for, check_numbers
+from idjax.data.streaming import Stream, stream
 from idjax.settings import Dtype
 from idjax.types import IdjaxError
 
 
-def load(data: Any, target: Any = None, dtype: Dtype = "float32") -> Dataset:
+def load(data: Any, target: Any = None, dtype: Dtype = "float32", *, labels: bool = False) -> Dataset:
     """A built-in data set, or the numbers of a file, a data frame or an array, checked and ready to learn from.
 
     An .npy file holds x, (N, p). An .npz or HDF5 file holds it as its only array or as the array named x. A .csv or
@@ -28,6 +29,7 @@ def load(data: Any, target: Any = None, dtype: Dtype = "float32") -> Dataset:
         ... if they have no names), which then leave x; the name of another array in the .npz or HDF5 file;
         another file or built-in name (where such a file may call its array y); or numbers in memory.
       dtype: floating point type to store the numbers in.
+      labels: take the target's one column of numbers for class labels, as words always are: y is their one-hot code.
 
     Raises:
       IdjaxError: if a file cannot be read or does not hold what is said above, or if the numbers are not real, finite,
@@ -38,11 +40,17 @@ def load(data: Any, target: Any = None, dtype: Dtype = "float32") -> Dataset:
       >>> data.x.shape, data.target.shape, data.target_names
       ((2, 2), (2, 1), ('x3',))
     """
-    return from_arrays(data, target, "x", dtype)
+    return from_arrays(data, target, "x", dtype, labels=labels)
 
 
-def from_arrays(x: Any, target: Any = None, source: str = "x", dtype: Dtype = "float32") -> Dataset:
+def from_arrays(
+    x: Any, target: Any = None, source: str = "x", dtype: Dtype = "float32", *, labels: bool = False
+) -> Dataset:
     """The data set that `load` gives, with `source` for the name that messages call an array by."""
+    if target is not None:
+        learned = choose_columns(x, target, name=printable(source))[1]
+        if labels or (learned is not None and TEXT in learned.dtypes):
+            return _of_labels(stream(x, target, labels=True), dtype)
     chosen, learned = choose_columns(x, target, whole=True, name=printable(source))
     columns = [chosen] if learned is None else [chosen, learned]
     for each in columns:
@@ -56,9 +64,21 @@ def from_arrays(x: Any, target: Any = None, source: str = "x", dtype: Dtype = "f
     return Dataset(rows, targets[0] if targets else None, chosen.names, names, chosen.source.name)
 
 
-def as_dataset(data: Any, target: Any, dtype: Dtype) -> Dataset:
+def as_dataset(data: Any, target: Any, dtype: Dtype, *, labels: bool = False) -> Dataset:
     """The data set itself if it has this dtype, or what `load` makes of the data."""
-    return data if isinstance(data, Dataset) and data.x.dtype == dtype else load(data, target, dtype)
+    held = isinstance(data, Dataset) and data.x.dtype == dtype and not (labels and data.target.shape[1] == 1)
+    return data if held else load(data, target, dtype, labels=labels)
+
+
+def _of_labels(rows: Stream, dtype: Dtype) -> Dataset:
+    """All rows of a stream whose target is one of labels, cast."""
+    blocks = list(rows)
+    x, y = (np.concatenate(part) for part in zip(*blocks, strict=True))
+    with np.errstate(over="ignore"):
+        held = x.astype(dtype)
+    if not np.isfinite(held).all():
+        raise IdjaxError(f"{rows.source}: it holds values too large for {dtype}; divide that column by a constant")
+    return Dataset(held, y.astype(dtype), rows.feature_names, rows.target_names, rows.source)
 
 
 def load_builtin(name: str, dtype: Dtype = "float32") -> Dataset:

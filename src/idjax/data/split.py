@@ -57,22 +57,39 @@ def within(settings: Given, rows: int) -> Given:
 def notes_on(settings: Settings, rows: int, target: Float[np.ndarray, "N q"] | None) -> tuple[str, ...]:
     """Notes on settings as given for so many training rows, and on their target, None if it is x.
 
+    Raises:
+      IdjaxError: a target that is not one of classes, where the loss takes these.
+
     Example:
       >>> notes_on(Settings(batch_size=8), 5, None)
       ('batch_size is 8, more than the 5 training rows: each update sees all 5 of them, as in Keras',)
     """
     notes = []
+    if settings.classifies:
+        _check_classes(target)
     if settings.batch_size > rows:
         notes.append(
             f"batch_size is {settings.batch_size:,}, more than the {rows:,} training rows: each update sees all "
             f"{rows:,} of them, as in Keras"
         )
-    if target is not None and target.shape[1] == 1 and (held := _like_labels(target[:: -(-len(target) // LOOKED_AT)])):
+    numbers = target if target is not None and target.shape[1] == 1 and not settings.classifies else None
+    if numbers is not None and (held := _like_labels(numbers[:: -(-len(numbers) // LOOKED_AT)])):
         notes.append(
             f"the target holds only {held}, as class labels do, and is learned as a number: if these are classes, "
-            "diagnose with `labels=True`"
+            "give `labels=True`"
         )
     return tuple(notes)
+
+
+def _check_classes(target: Float[np.ndarray, "N q"] | None) -> None:
+    """Raises IdjaxError unless the target is one of classes: a number from 0 to 1, or shares that sum to 1."""
+    shares = target is not None and bool(((target >= 0) & (target <= 1)).all())
+    if target is not None and shares and (target.shape[1] == 1 or np.allclose(target.sum(axis=1), 1, atol=1e-3)):
+        return
+    raise IdjaxError(
+        "loss is cross-entropy: it takes a target of one number from 0 to 1, or class labels, whose whole numbers are "
+        "labels with `labels=True`"
+    )
 
 
 def _like_labels(target: Float[np.ndarray, "k 1"]) -> str:

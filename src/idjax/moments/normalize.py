@@ -146,6 +146,14 @@ def _whitening(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Whitening
     return Whitening(mean, forward, inverse, axes, deviations)
 
 
+def pca_to_zca(fitted: Normalizer) -> Normalizer:
+    """The normaliser that turns what this one whitens back from the principal axes."""
+    inputs = fitted.inputs
+    assert isinstance(inputs, Whitening)
+    turned = inputs._replace(forward=inputs.forward @ inputs.axes.T, inverse=inputs.axes @ inputs.inverse)
+    return Normalizer(turned, turned if fitted.targets is inputs else fitted.targets)
+
+
 def _feature_affine(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Affine:
     if kind in UNFITTED:
         return _identity(len(mean))

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from idjax.moments.normalize import Normalizer
+from idjax.nn.logistic import base_loss
 from idjax.nn.model import precision, to_params
 from idjax.nn.sharding import spread
 from idjax.nn.starts import start_layers
@@ -24,12 +25,14 @@ from idjax.types import Layers, Rows
 class EpochLosses(NamedTuple):
     """Losses of k runs over E epochs: of every batch before its update, and of the judged rows at each epoch's end.
 
-    error: mean squared error of the restored outputs, in units of the targets' deviation.  NaN where none are judged.
+    error: what is unexplained, in units of the targets' own (`step.evaluate`).  accuracy: of logits.  NaN where none
+    are judged.
     """
 
     batches: Float[np.ndarray, "k E steps"]
     judged: Float[np.ndarray, "k E"]
     error: Float[np.ndarray, "k E"]
+    accuracy: Float[np.ndarray, "k E"]
 
 
 @runtime_checkable
@@ -43,7 +46,7 @@ class Updater(Protocol):
     def advance(
         self, prepared: "PreparedData", hyper: Hyper, state: Any, order: jax.Array | None, repeats: int
     ) -> tuple[Any, ...]:
-        """State, batch losses, judged losses and errors after some epochs; order as `Descent` draws it."""
+        """State, and the parts of `EpochLosses` after some epochs; order as `Descent` draws it."""
         ...
 
     def params(self, plan: Plan, state: Any) -> dict[str, Any]:
@@ -54,8 +57,9 @@ class Updater(Protocol):
 class PreparedData(NamedTuple):
     """Rows, normaliser and plan shared by runs that differ in hyperparameters, start and seed alone.
 
-    training, judged: on the device.  rows: of an epoch.  deviation: of the judged targets, in whose units errors are;
-    1 where they do not vary.  reachable: the explained variance that the layers can reach on the judged rows.
+    training, judged: on the device.  rows: of an epoch.  deviation: of the judged targets, in whose units errors are,
+    or the root of their entropy where they are classes; 1 where they do not vary.  reachable: the explained variance
+    that the layers can reach on the judged rows.
     """
 
     plan: Plan
@@ -110,6 +114,13 @@ class OneByOne:
 ONE_BY_ONE = OneByOne()
 
 
+def target_variance(settings: Settings, target: Float[np.ndarray, "N q"]) -> float:
+    """The part of the targets that there is to explain: the mean variance of the targets, or the entropy of classes."""
+    if settings.classifies:
+        return base_loss(np.asarray(np.mean(target, axis=0, dtype=np.float64)))
+    return float(np.mean(np.var(target, axis=0, dtype=np.float64)))
+
+
 def put_on_device(
     settings: Settings,
     training: Rows,
@@ -126,7 +137,7 @@ def put_on_device(
       rows: of an epoch, where the training rows are some of them only.
     """
     dtype = settings.data_dtype
-    variance = 0.0 if judged is None else float(np.mean(np.var(judged.target, axis=0, dtype=np.float64)))
+    variance = 0.0 if judged is None else target_variance(settings, judged.target)
     count = rows or len(training.x)
     with precision(settings.dtype):
         on_device = jax.tree.map(lambda part: jnp.asarray(part, dtype), training)
@@ -147,11 +158,12 @@ def put_on_device(
 class Shuffle:
     """Row numbers in the order in which updates meet them: every epoch is a permutation of its own.
 
-    Where fewer rows are held than an epoch has, an epoch goes through them again, in another order.
+    Where fewer rows are held than an epoch has, an epoch goes through them again, in another order. Where a permutation
+    goes on, so do parts of an epoch that are told as epochs.
     """
 
-    def __init__(self, draws: np.random.Generator, rows: int, held: int):
-        self._draws, self._rows, self._held = draws, rows, held
+    def __init__(self, draws: np.random.Generator, rows: int, held: int, *, goes_on: bool = False):
+        self._draws, self._rows, self._held, self._goes_on = draws, rows, held, goes_on
         self._left, self._drawn = rows, np.zeros(0, int)
 
     def take(self, count: int) -> Int[np.ndarray, " count"]:
@@ -161,7 +173,7 @@ class Shuffle:
         taken, self._drawn = self._drawn[:count], self._drawn[count:]
         self._left -= count
         if self._left == 0:
-            self._left, self._drawn = self._rows, self._drawn[:0]
+            self._left, self._drawn = self._rows, self._drawn if self._goes_on else self._drawn[:0]
         return taken
 
     def epochs(self, count: int) -> Int[np.ndarray, "count rows"]:

@@ -29,11 +29,19 @@ def log_cosh(output: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[
     return jnp.mean(error + jax.nn.softplus(-2 * error) - jnp.log(2.0).astype(error.dtype))
 
 
+def cross_entropy(output: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[Array, ""]:
+    """Mean over rows of the cross-entropy of logits: of two classes for one output, else by the softmax of all."""
+    if output.shape[1] == 1:
+        return jnp.mean(jax.nn.softplus(output) - target * output)
+    return jnp.mean(jax.nn.logsumexp(output, axis=1) - jnp.sum(target * output, axis=1))
+
+
 BY_NAME: dict[str, Callable[..., Array]] = {
     "mse": mean_squared_error,
     "mae": mean_absolute_error,
     "huber": huber,
     "log-cosh": log_cosh,
+    "cross-entropy": cross_entropy,
 }
 
 

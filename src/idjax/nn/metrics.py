@@ -1,7 +1,14 @@
-"""Metrics of outputs against targets in original units."""
+"""Metrics of outputs against targets: in original units, and of logits against classes."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+
+def accuracy(logits: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[Array, ""]:
+    """The share of rows whose own class has the largest logit, or of one output the sign that its target asks for."""
+    if logits.shape[1] == 1:
+        return jnp.mean(((logits > 0) == (target > 0.5)).astype(logits.dtype))
+    return jnp.mean((jnp.argmax(logits, axis=1) == jnp.argmax(target, axis=1)).astype(logits.dtype))
 
 
 def shape_correlation(output: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[Array, ""]:

@@ -137,7 +137,7 @@ def train_epochs(
     order: Array | None,
     repeats: int = 1,
     deviation: Float[Array, ""] | float = 1.0,
-) -> tuple[State, Array, Array, Array]:
+) -> tuple[State, Array, Array, Array, Array]:
     """Several epochs in one call.
 
     Args:
@@ -147,22 +147,22 @@ def train_epochs(
       deviation: what errors on them are divided by before they are squared.
 
     Returns:
-      State, batch losses (epochs, steps) with the last batch's last, and the loss and the squared error of the
-      restored outputs, in units of the deviation, on `validation` at each epoch's end.
+      State, batch losses (epochs, steps) with the last batch's last, and what `evaluate` says of `validation` at each
+      epoch's end.
     """
     step = functools.partial(train_step, plan, hyper, fitted)
 
-    def judge(params: dict[str, Any]) -> tuple[Array, Array]:
+    def judge(params: dict[str, Any]) -> tuple[Array, Array, Array]:
         if validation is None:
             nan = jnp.full((), jnp.nan, deviation.dtype if isinstance(deviation, jax.Array) else None)
-            return nan, nan
+            return nan, nan, nan
         return evaluate(plan, hyper, fitted, params, validation, deviation)
 
-    def full_batch(state: State, _: None) -> tuple[State, tuple[Array, Array, Array]]:
+    def full_batch(state: State, _: None) -> tuple[State, tuple[Array, ...]]:
         state, loss = step(state, training)
         return state, (loss[None], *judge(state.params))
 
-    def epoch(state: State, order: Array) -> tuple[State, tuple[Array, Array, Array]]:
+    def epoch(state: State, order: Array) -> tuple[State, tuple[Array, ...]]:
         def gather(chosen: Array) -> Rows:
             # Row numbers from a permutation need no check of their bounds: four times faster without.
             return jax.tree.map(lambda rows: rows.at[chosen].get(mode="promise_in_bounds"), training)
@@ -176,10 +176,10 @@ def train_epochs(
         return state, (loss, *judge(state.params))
 
     if order is None:
-        state, (loss, validation_loss, error) = jax.lax.scan(full_batch, state, None, length=repeats)
+        state, (loss, *judged) = jax.lax.scan(full_batch, state, None, length=repeats)
     else:
-        state, (loss, validation_loss, error) = jax.lax.scan(epoch, state, order)
-    return state, loss, validation_loss, error
+        state, (loss, *judged) = jax.lax.scan(epoch, state, order)
+    return state, loss, judged[0], judged[1], judged[2]
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "repeats", "shared_order"), donate_argnames="state")
@@ -194,13 +194,13 @@ def train_runs(
     repeats: int = 1,
     deviation: Float[Array, ""] | float = 1.0,
     shared_order: bool = True,
-) -> tuple[State, Array, Array, Array]:
+) -> tuple[State, Array, Array, Array, Array]:
     """`train_epochs` of k runs: hyper and state lead with their axis, and so does order unless it is shared.
 
     Everything that is returned leads with it.
     """
 
-    def one(hyper: Hyper, state: State, order: Array | None) -> tuple[State, Array, Array, Array]:
+    def one(hyper: Hyper, state: State, order: Array | None) -> tuple[State, Array, Array, Array, Array]:
         return train_epochs(plan, hyper, fitted, state, training, validation, order, repeats, deviation)
 
     return jax.vmap(one, in_axes=(0, 0, None if shared_order else 0))(hyper, state, order)
@@ -213,13 +213,18 @@ def evaluate(
     params: dict[str, Any],
     rows: Rows,
     deviation: Float[Array, ""] | float = 1.0,
-) -> tuple[Array, Array]:
-    """The loss on the rows, and the mean squared error of their restored outputs in units of `deviation`.
+) -> tuple[Array, Array, Array]:
+    """The loss on the rows; what they leave unexplained, in units of `deviation`²: the mean squared error of restored
+    outputs, or the cross-entropy; and the accuracy of logits, NaN of other outputs.
 
     Errors are divided before they are squared: in float32 the square of 1e-25 is 0, and that of 1e25 infinite.
     """
-    error = (_outputs(plan, fitted, params, rows).restored - rows.target) / deviation
-    return _loss(plan, hyper, fitted, params, rows), jnp.mean(error**2)
+    seen = _outputs(plan, fitted, params, rows)
+    loss = _loss(plan, hyper, fitted, params, rows)
+    if plan.loss == "cross-entropy":
+        unexplained = losses.cross_entropy(seen.output, seen.target) / deviation**2
+        return loss, unexplained, metrics.accuracy(seen.output, seen.target)
+    return loss, jnp.mean(((seen.restored - rows.target) / deviation) ** 2), jnp.full_like(loss, jnp.nan)
 
 
 @functools.partial(jax.jit, static_argnames="plan")
@@ -239,6 +244,8 @@ class _Outputs(NamedTuple):
 def _outputs(plan: Plan, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> _Outputs:
     z, target, affine = encode(plan.normalize, fitted, rows.x, rows.y)
     output = cast(Array, plan.model().apply(params, z, method="layer"))
+    if plan.loss == "cross-entropy":
+        return _Outputs(output, rows.target, output)
     return _Outputs(output, target, output if plan.normalize == "none" else undo(output, affine))
 
 

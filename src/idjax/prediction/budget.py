@@ -27,9 +27,13 @@ ITERATED = 3e8
 """Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
 ADAM_TRIED = 2.5e10
 """Products of one run of Adam that a diagnosis tries."""
-FOLLOWED_TO_DIAGNOSE = 1e10
-"""Products of the runs on a sample of the rows that stand in for a theory, a small update counting as UPDATE."""
-UPDATE = 1e5
+FOLLOWED_RUNS = 2e10
+"""Products of runs on the rows that stand in for a theory, and of their band, a small update counting as UPDATE."""
+OF_TRAINING = 0.05
+"""The same as a share of those of a training that takes longer."""
+UPDATE = 1e4
+ROW = 800.0
+"""What gathering a row for a small update counts."""
 DRAWN = 3e9
 """Products of all runs that are drawn for a diagnosis, in narrow matrices: wide data and long runs have none."""
 MODES = 2500

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,6 +13,7 @@ from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import fold
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn import learned
+from idjax.nn.logistic import base_loss, least_loss_of
 from idjax.nn.starts import start_layers
 from idjax.prediction.dynamics import (
     FullBatchTrajectory,
@@ -39,7 +41,8 @@ def predict(
     data: Dataset | Shaped[np.ndarray, "N p"] | str | os.PathLike[str],
     settings: Settings | None = None,
     *,
-    target: Shaped[np.ndarray, "N q"] | str | os.PathLike[str] | None = None,
+    target: Any = None,
+    labels: bool = False,
     band: bool = True,
     progress: OnProgress = silent,
 ) -> Curve:
@@ -47,6 +50,7 @@ def predict(
 
     Args:
       data: rows, as an array, a `Dataset` or a file, of which few are held; target is what is learned, if not data.
+      labels: take the target's numbers for class labels, as words always are.
       settings: of the run, as `train` takes them.
       band: whether to add what takes seconds: the 95% bands over starts and orders of the rows, and for adaptive
         optimizers the fastest learning rate.
@@ -56,7 +60,7 @@ def predict(
       The predicted curve; `how` says how it was made, and whether these settings are outside its range.
 
     Raises:
-      IdjaxError: bad settings or data. NoTheoryError: settings that no theory here covers.
+      IdjaxError: bad settings or data.
 
     Example:
       >>> x = 1 + np.random.default_rng(0).normal(size=(100, 3))
@@ -66,7 +70,7 @@ def predict(
     """
     begin = time.perf_counter()
     settings = settings or Settings()
-    found = measured_rows(data, target, settings, progress)
+    found = measured_rows(data, target, settings, progress, labels=labels)
     rows = found.train.raw.count
     notes, settings = notes_on(settings, rows, found.targets), within(settings, rows)
     spec = run_spec(found.train, found.validation, settings, sample=found.sample, held_out=found.held_out)
@@ -91,9 +95,25 @@ def run_spec(
     """
     problem = problem or quadratic_problem(train, validation, settings)
     layers = start_layers(settings.start, (train.raw.inputs, *settings.hidden, train.raw.outputs), settings.seed)
+    if settings.classifies:
+        problem = _of_classes(problem, settings, train, validation, sample, held_out)
     several = layers if settings.hidden or not settings.linear else ()
     start = problem.enter(end_to_end(layers))
     return RunSpec(problem, start, settings, train.raw.count, sample, layers=several, held_out=held_out)
+
+
+def _of_classes(
+    problem: QuadraticProblem,
+    settings: Settings,
+    train: MomentSet,
+    validation: MomentSet | None,
+    sample: Rows | None,
+    held_out: Rows | None,
+) -> QuadraticProblem:
+    """The problem with what classes leave to explain in place of variances: what training measures them by."""
+    least = least_loss_of(settings.normalize, sample, held_out).explained if sample and not settings.hidden else 1.0
+    base = base_loss((validation or train).raw.mean_y)
+    return dataclasses.replace(problem, variance=base, lost=0.0, penalty=(0.0, 0.0), reachable=least)
 
 
 def predict_from_moments(
@@ -116,7 +136,7 @@ def predict_run(
       begin: of the work, if it began before, by `time.perf_counter`.
 
     Raises:
-      NoTheoryError: settings that no theory here covers, unless `undefined`.
+      NoTheoryError: settings that no theory here covers, if the rows are not at hand, unless `undefined`.
     """
     begin = time.perf_counter() if begin is None else begin
     with one_thread_if_narrow(spec.problem.train.inputs):
@@ -136,7 +156,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
     bands = bands_of(spec, trajectory, losses) if known else Bands()
     # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
     constant = settings.optimizer == "sgd" and not settings.schedule.changes
-    rated = details and constant and not (spec.empirical_rows or spec.layers)
+    rated = details and constant and not (spec.empirical_rows or spec.layers or trajectory.followed)
     adaptive = known and details and spec.beyond and settings.optimizer != "sgd" and settings.linear
     return Curve(
         epoch=np.arange(1, settings.epochs + 1),
@@ -144,7 +164,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
         train=np.maximum(losses.train + floor_of(problem), 0.0),
         validation=np.maximum(losses.validation + problem.penalty[1], 0.0),
         explained_variance=learned.explained_variance(np.maximum(losses.error + problem.lost, 0.0), problem.variance),
-        shape_correlation=_shape_correlation(problem, weights),
+        shape_correlation=_shape_correlation(problem, weights, settings.classifies),
         steps_per_epoch=spec.steps,
         steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
         known_until=trajectory.known_until,
@@ -156,12 +176,14 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
         learning_rates=_learning_rates(spec) if rated else None,
         train_band=bands.train,
         validation_band=bands.validation,
-        mode_groups=_mode_groups(spec, trajectory) if details and settings.linear else (),
+        mode_groups=_mode_groups(spec, trajectory) if details and settings.linear and not trajectory.followed else (),
         stall=trajectory.stall,
         fastest=fastest_rate(spec) if adaptive else None,
         layers=trajectory.layers,
         notes=trajectory.notes + bands.notes,
         kernel_drift=trajectory.kernel_drift,
+        no_theory=trajectory.no_theory,
+        accuracy=trajectory.accuracy,
         seconds=time.perf_counter() - begin,
     )
 
@@ -195,8 +217,8 @@ def _learning_rates(spec: RunSpec) -> LearningRates:
     return learning_rates(spec.problem, settings.batch_size, settings.momentum, settings.nesterov)
 
 
-def _shape_correlation(problem: QuadraticProblem, weights: Weights | None) -> float:
-    if weights is None:
+def _shape_correlation(problem: QuadraticProblem, weights: Weights | None, classifies: bool) -> float:
+    if weights is None or classifies:
         return float("nan")
     seen_as = fold(problem.fold_with, weights) if problem.fold_with is not None else weights
     return learned.shape_correlation(problem.shape_moments, *seen_as)

@@ -19,6 +19,8 @@ def progress_line(progress: Progress, predicted: Curve | None) -> str:
         parts.append(f"val_loss: {progress.validation:.4g}")
         if predicted is not None:
             parts[-1] += f" (predicted {predicted.validation[index]:.4g})"
+    if not math.isnan(progress.accuracy):
+        parts.append(f"accuracy: {progress.accuracy:.4f}")
     explained = progress.explained_variance
     parts.append(f"explained_variance: {explained:{'.4f' if abs(explained) < 1e4 else '.4g'}}")
     left = f", {progress.seconds_left:.0f} s left" if progress.done < progress.total else ""
@@ -60,11 +62,16 @@ def verdict(trained: Curve, predicted: Curve | None, learned_at: float) -> str:
     if explained >= learned_at * (reachable if reachable > 0 else 1):
         epochs = trained.epochs_to_learn
         found = f", explained variance {explained:.3f}{share}" if share else ""
+        found += "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
         return f"learned within {'the first epoch' if epochs <= 1 else f'{epochs:.1f} epochs'}{found}"
     if explained > 0.5:
-        text = f"not learned yet: explained variance {explained:.3f}{share}"
+        right = "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
+        text = f"not learned yet: explained variance {explained:.3f}{share}{right}"
     else:
-        text = f"not learned: its squared error is {_figure(1 - explained)} times that of always answering the mean"
+        always = "squared error is", "the mean"
+        if trained.accuracy is not None:
+            always = "cross-entropy is", "the base rates"
+        text = f"not learned: its {always[0]} {_figure(1 - explained)} times that of always answering {always[1]}"
     if predicted is not None and math.isfinite(predicted.epochs_to_learn):
         level = level_words(learned_at, reachable)
         text += f"; an {level} would take {_figure(predicted.epochs_to_learn)} epochs"

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from idjax.report.drawing import BLUE, GREEN, GREY, draw_losses, finite, frame_losses, marks, tidy, whole_epochs
+from idjax.report.drawing import BLUE, GREEN, GREY, RED, draw_losses, finite, frame_losses, marks, tidy, whole_epochs
 from idjax.results.curve import Curve
 
 
@@ -25,6 +25,8 @@ def curve_figure(predicted: Curve | None, trained: Curve | None) -> Figure:
     for curve, style in ((predicted, {"lw": 1.6}), (trained, marks(trained))):
         if curve is not None:
             right.plot(curve.epoch, finite(curve.explained_variance), color=color, **style)
+            if curve.accuracy is not None:
+                right.plot(curve.epoch, finite(curve.accuracy), color=RED, **style)
     right.axhline(0, color=GREY, lw=1, ls="--")
     right.axhline(1, color=GREY, lw=1, ls=":")
     values = np.concatenate([np.zeros(1), *(finite(curve.explained_variance) for curve in curves)])
@@ -40,6 +42,8 @@ def curve_figure(predicted: Curve | None, trained: Curve | None) -> Figure:
         handles.append(Line2D([], [], color="black", lw=1.6, label="predicted"))
         if predicted.train_band is not None:
             handles.append(Patch(color="black", alpha=0.2, lw=0, label="95% of random starts"))
+    if any(curve.accuracy is not None for curve in curves):
+        handles.append(Line2D([], [], color=RED, lw=4, label="accuracy"))
     if trained is not None:
         handles.append(Line2D([], [], color="black", label="trained", **marks(None)))
     handles.append(Line2D([], [], color=GREY, lw=1, ls="--", label="no better than the mean"))

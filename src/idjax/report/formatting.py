@@ -21,6 +21,7 @@ LOSSES = {
     "mae": "mean absolute error",
     "huber": "Huber loss",
     "log-cosh": "log-cosh loss",
+    "cross-entropy": "cross-entropy",
 }
 OPTIMIZERS = {"sgd": "SGD", "rmsprop": "RMSprop"}
 

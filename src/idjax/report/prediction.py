@@ -31,7 +31,8 @@ def prediction_lines(rows: Dataset | Stream, settings: Settings, curve: Curve, q
             f"stalls              at step {stall.steps:,.0f} with a loss of {stall.loss:.4g}: {stall.dtype} weights "
             "lose what is left of the updates"
         )
-    for head, text in (("how", curve.how), *(("note", note) for note in curve.notes)):
+    why = (("why so", curve.no_theory),) if curve.no_theory else ()
+    for head, text in (("how", curve.how), *why, *(("note", note) for note in curve.notes)):
         for index, line in enumerate(textwrap.wrap(text, WIDTH)):
             yield f"{'' if index else head:<20}{line}"
     if not quiet:
@@ -47,6 +48,7 @@ def _table(curve: Curve) -> Iterator[str]:
         f"{'epoch':>8} {'loss':>12}"
         + (f" {'95% band':>24}" if band is not None else "")
         + f" {'val_loss':>12} {'explained variance':>20}"
+        + (f" {'accuracy':>10}" if curve.accuracy is not None else "")
         + (f" {'kernel drift':>14}" if drift is not None else "")
     )
     last = len(curve.epoch) - 1
@@ -56,6 +58,7 @@ def _table(curve: Curve) -> Iterator[str]:
             f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g}"
             + (f" {between:>24}" if band is not None else "")
             + f" {curve.validation[index]:>12.4g} {explained(float(curve.explained_variance[index]), curve.status):>20}"
+            + (f" {curve.accuracy[index]:>10.4f}" if curve.accuracy is not None else "")
             + (f" {drift[index]:>14.2g}" if drift is not None else "")
         )
 

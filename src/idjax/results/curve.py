@@ -12,8 +12,8 @@ from idjax.types import Layers, Weights
 
 
 class Status(enum.StrEnum):
-    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, no theory, or
-    a run that was followed."""
+    """The validity of a curve: valid numbers, a run that diverges, numbers outside the theory's range, no theory where
+    the rows are not at hand, or a run that was followed."""
 
     VALID = "valid"
     DIVERGES = "diverges"
@@ -94,6 +94,8 @@ class Curve:
     validation:          loss on the validation rows at the epoch's end (NaN without a split).
     explained_variance:  1 - MSE / mean_j Var(y_j), original units, epoch's end, validation rows (training rows
                          without a split).
+                         For classes it is 1 - cross-entropy / that of their base rates (McFadden's R²).
+    accuracy:            the share of these rows that are answered right, where outputs are logits of classes.
     shape_correlation:   mean over rows of the correlation across features of output and target, at the end.
     reachable:           the explained variance of the best linear layer, of the training rows, on the same rows.
     steps_to_learn:      updates until the explained variance above is learned_at times that; inf if it never is, or
@@ -109,6 +111,7 @@ class Curve:
     notes:               what else there is to know, a sentence each.
     kernel_drift:        how far the tangent kernel has moved from its start at the epoch's end, relative, where the
                          prediction rests on its standing still.
+    no_theory:           why the run was followed on the rows; empty where a theory predicts it.
 
     A prediction also carries what the data allow: the condition number of the layer's curvature, the learning
     rates, the 95% bands of the two losses, where rounding ends learning, and for adaptive optimizers the fastest rate.
@@ -137,12 +140,20 @@ class Curve:
     layers: Layers = ()
     notes: tuple[str, ...] = ()
     kernel_drift: Float[np.ndarray, " E"] | None = None
+    no_theory: str = ""
+    accuracy: Float[np.ndarray, " E"] | None = None
 
     @property
     def never_learned(self) -> bool:
         """Whether no number of updates is enough, which is more than that those that are known are not."""
         forever = math.isinf(self.known_until) or self.status is Status.DIVERGES
         return math.isinf(self.steps_to_learn) and forever
+
+    def until(self, epochs: int, status: Status) -> "Curve":
+        """The first so many epochs."""
+        cut = {name: getattr(self, name)[:epochs] for name in ("epoch", "train", "validation", "explained_variance")}
+        cut |= {} if self.accuracy is None else {"accuracy": self.accuracy[:epochs]}
+        return dataclasses.replace(self, **cut, status=status, train_band=None, validation_band=None)
 
     @property
     def epochs_to_learn(self) -> float:

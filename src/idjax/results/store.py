@@ -92,14 +92,16 @@ def curve_object(curve: Curve) -> dict[str, Any]:
     rates = curve.learning_rates
     return {
         **_fields(
-            curve, "how status notes kernel_drift steps_per_epoch steps_to_learn epochs_to_learn known_until reachable"
+            curve,
+            "how no_theory status notes kernel_drift steps_per_epoch steps_to_learn epochs_to_learn known_until "
+            "reachable",
         ),
         "condition_number": curve.condition_number,
         **{name: getattr(rates, field) if rates else None for name, field in _RATES.items()},
         "fastest": curve.fastest and curve.fastest._asdict(),
         "best_momentum": {"momentum": rates.momentum, "learning_rate": rates.momentum_rate} if rates else None,
         **_fields(curve, "mode_groups stall shape_correlation"),
-        "loss": _fields(curve, "epoch train validation explained_variance"),
+        "loss": _fields(curve, "epoch train validation explained_variance accuracy"),
         "band": {"train": curve.train_band, "validation": curve.validation_band},
         "seconds": curve.seconds,
     }

@@ -42,18 +42,19 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
 
 
 def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve]:
-    """The predicted curves of the runs of a shard, whose rows are measured once; without numbers where no theory is."""
+    """The predicted curves of the runs of a shard, whose rows are measured once."""
     rows = keras_split(len(x), settings[0].validation_split)
     samples = settings[0].normalize == "sample"
     train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
-    known = (run_spec(train, validation, run, sample=Rows(x[:rows], None)) for run in settings)
-    return [predict_run(spec, undefined=True) for spec in known]
+    held_out = Rows(x[rows:], None) if rows < len(x) else None
+    known = (run_spec(train, validation, run, sample=Rows(x[:rows], None), held_out=held_out) for run in settings)
+    return [predict_run(spec) for spec in known]
 
 
 def _judge(point: Point, predicted: Curve, trained: Curve, tolerance: float) -> SweepPoint:
     settings = point.settings
     drawn = trained.steps_per_epoch > 1 or settings.dtype == "bfloat16"
-    bound = tolerance if drawn else EXACT[settings.dtype]
+    bound = tolerance if drawn or predicted.status is Status.FOLLOWED else EXACT[settings.dtype]
     agreement, error = _agreement(predicted, trained, bound, settings.learned_at)
     return SweepPoint(
         index=point.index,
@@ -78,8 +79,6 @@ def _judge(point: Point, predicted: Curve, trained: Curve, tolerance: float) -> 
 
 
 def _agreement(predicted: Curve, trained: Curve, bound: float, learned_at: float) -> tuple[Agreement, float]:
-    if predicted.status is Status.NO_THEORY:
-        return "no theory", float("nan")
     if predicted.status is Status.DIVERGES:
         grown = not trained.train[-1] <= trained.train[0]
         return ("diverges as predicted" if grown else "differs"), float("nan")

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from idjax.results.curve import Status
 from idjax.types import Value
 
-Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range", "no theory"]
+Agreement = Literal["agrees", "differs", "diverges as predicted", "outside the range"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

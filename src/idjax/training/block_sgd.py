@@ -125,11 +125,11 @@ def train_in_blocks(
     validation: Rows | None,
     order: Array,
     deviation: Float[Array, ""] | float = 1.0,
-) -> tuple[Motion, Array, Array, Array]:
+) -> tuple[Motion, Array, Array, Array, Array]:
     """Several epochs of k runs in one call; hyper leads with the axis of runs, the rest is as in `train_epochs`.
 
     Returns:
-      State, batch losses (k, epochs, steps), and (k, epochs) each of the loss and the squared error on `validation`.
+      State, batch losses (k, epochs, steps), and (k, epochs) each of what `evaluate` says of `validation`.
     """
     runs = len(state.position)
     rates, momenta = (
@@ -137,15 +137,16 @@ def train_in_blocks(
     )
     blocks = _Blocks(plan, HeavyBall(rates, momenta, plan.nesterov), _known(plan, fitted, training), runs)
 
-    def epoch(motion: Motion, order: Array) -> tuple[Motion, tuple[Array, Array, Array]]:
+    def epoch(motion: Motion, order: Array) -> tuple[Motion, tuple[Array, ...]]:
         motion, losses = blocks.epoch(motion, order)
         return motion, (losses, *judge(motion.position))
 
-    def judge(position: Float[Array, "n c"]) -> tuple[Array, Array]:
+    def judge(position: Float[Array, "n c"]) -> tuple[Array, Array, Array]:
         if validation is None:
-            return jnp.full(runs, jnp.nan, position.dtype), jnp.full(runs, jnp.nan, position.dtype)
+            nan = jnp.full(runs, jnp.nan, position.dtype)
+            return nan, nan, nan
 
-        def one(run: tuple[Hyper, Array], rows: Rows = validation) -> tuple[Array, Array]:
+        def one(run: tuple[Hyper, Array], rows: Rows = validation) -> tuple[Array, Array, Array]:
             return evaluate(plan, run[0], fitted, _params_of(plan, run[1]), rows, deviation)
 
         # One after another: the outputs of all at once would fill the memory.
@@ -153,8 +154,8 @@ def train_in_blocks(
 
     motion, results = jax.lax.scan(epoch, Motion(*jax.tree.map(_side_by_side, state)), order)
     state = Motion(*jax.tree.map(functools.partial(_apart, runs=runs), motion))
-    losses, loss, error = (jnp.moveaxis(result, -1, 0) for result in results)
-    return state, losses, loss, error
+    losses, loss, error, accuracy = (jnp.moveaxis(result, -1, 0) for result in results)
+    return state, losses, loss, error, accuracy
 
 
 def _known(plan: Plan, fitted: Normalizer, training: Rows) -> Rows:

@@ -15,6 +15,7 @@ from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put_on_device
 from idjax.nn.learned import crossing, explained_variance, level
+from idjax.nn.logistic import least_loss_of
 from idjax.nn.model import from_params, layers_of, precision
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
@@ -36,12 +37,12 @@ ROUNDING = {
 class Snapshot(NamedTuple):
     """State and record of runs between two calls: all that it takes, with settings and data, to go on undisturbed.
 
-    done: epochs.  state: of weights and optimizer, as the compiled programs have it.  record: of the epochs, (k, 3, E).
+    done: epochs.  state: of weights and optimizer, as the compiled programs have it.  record: of the epochs, (k, 4, E).
     """
 
     done: int
     state: Any
-    record: Float[np.ndarray, "k 3 E"]
+    record: Float[np.ndarray, "k 4 E"]
 
 
 @runtime_checkable
@@ -61,7 +62,8 @@ def train(
     data: Dataset | Shaped[np.ndarray, "N p"],
     settings: Settings | None = None,
     *,
-    target: Shaped[np.ndarray, "N q"] | None = None,
+    target: Any = None,
+    labels: bool = False,
     on_epoch: Callable[[Progress], None] | None = None,
     checkpointer: Checkpointer | None = None,
 ) -> Curve:
@@ -69,6 +71,7 @@ def train(
 
     Args:
       data: rows, as an array or a `Dataset`; target is what is learned, if it is not data itself.
+      labels: take the target's numbers for class labels, as words always are.
       settings: of the run, as `predict` takes them.
       on_epoch: called after every epoch.
       checkpointer: keeps the run between compiled calls, so that it can be taken up again.
@@ -87,7 +90,7 @@ def train(
     """
     begin = time.perf_counter()
     settings = settings or Settings()
-    dataset = as_dataset(data, target, settings.data_dtype)
+    dataset = as_dataset(data, target, settings.data_dtype, labels=labels)
     heard = on_epoch or silent
     rows = keras_split(len(dataset.x), settings.validation_split)
     notes, settings = notes_on(settings, rows, dataset.y), within(settings, rows)
@@ -118,6 +121,8 @@ def _reachable(settings: Settings, training: Rows, judged: Rows) -> float:
     """The explained variance that the run is measured by: that of least squares, and 1 for hidden layers."""
     if training.y is None or settings.hidden:
         return 1.0
+    if settings.classifies:
+        return least_loss_of(settings.normalize, training, judged).explained
     seen = moments_of(*training)
     return quadratic.reachable(seen, seen if judged is training else moments_of(*judged))
 
@@ -149,7 +154,7 @@ def train_group(
     begin, epochs = time.perf_counter(), settings[0].epochs
     columns = _padded(range(len(settings)))
     descent = Descent(prepared, [settings[run] for run in columns])
-    snapshot = Snapshot(0, descent.state, np.full((len(settings), 3, epochs), np.nan))
+    snapshot = Snapshot(0, descent.state, np.full((len(settings), 4, epochs), np.nan))
     if checkpointer is not None:
         snapshot = checkpointer.begin(snapshot)
         descent.resume(snapshot.done, snapshot.state)
@@ -177,30 +182,30 @@ def train_group(
     return [_curve(prepared, each, record[run], ends[run], seconds) for run, each in enumerate(settings)]
 
 
-def _news(prepared: PreparedData, losses: EpochLosses) -> Float[np.ndarray, "k 3 E"]:
-    """Training loss, validation loss and explained variance of every run and epoch."""
+def _news(prepared: PreparedData, losses: EpochLosses) -> Float[np.ndarray, "k 4 E"]:
+    """Training loss, validation loss, explained variance and accuracy of every run and epoch."""
     with np.errstate(invalid="ignore", over="ignore"):  # a loss that is not finite is an answer too
         explained = explained_variance(losses.error, float(prepared.varies))
         held_out = prepared.judged is not prepared.training
         validation = losses.judged if held_out else np.full_like(losses.judged, np.nan)
-        return np.stack([prepared.epoch_means(losses.batches), validation, explained], axis=1)
+        return np.stack([prepared.epoch_means(losses.batches), validation, explained, losses.accuracy], axis=1)
 
 
 def _events(
-    record: Float[np.ndarray, "3 E"], first: int, done: int, steps: int, seconds: float, left: float
+    record: Float[np.ndarray, "4 E"], first: int, done: int, steps: int, seconds: float, left: float
 ) -> Iterator[Progress]:
     """The events of the epochs from `first` to `done`."""
     for index in range(first, done):
-        train, validation, explained = map(float, record[:, index])
-        yield Progress(index + 1, record.shape[1], "training", steps, train, validation, explained, seconds, left)
+        told = map(float, record[:, index])
+        yield Progress(index + 1, record.shape[1], "training", steps, *told, seconds=seconds, seconds_left=left)
 
 
-def _goes_on(news: Float[np.ndarray, " 3"], stop_at: float) -> bool:
+def _goes_on(news: Float[np.ndarray, " 4"], stop_at: float) -> bool:
     return bool(np.isfinite(news[0]) and not news[2] >= stop_at)
 
 
 def _curve(
-    prepared: PreparedData, settings: Settings, record: Float[np.ndarray, "3 E"], params: dict, seconds: float
+    prepared: PreparedData, settings: Settings, record: Float[np.ndarray, "4 E"], params: dict, seconds: float
 ) -> Curve:
     """The measured curve of a run."""
     plan, steps = prepared.plan, prepared.steps
@@ -212,7 +217,8 @@ def _curve(
         train=record[0],
         validation=record[1],
         explained_variance=record[2],
-        shape_correlation=correlation,
+        accuracy=record[3] if settings.classifies else None,
+        shape_correlation=float("nan") if settings.classifies else correlation,
         steps_per_epoch=steps,
         steps_to_learn=_steps_to_learn(record[2], steps, level(settings.learned_at, prepared.reachable)),
         reachable=prepared.reachable,
@@ -225,7 +231,7 @@ def _curve(
     )
 
 
-def _status(record: Float[np.ndarray, "3 E"], params: dict) -> Status:
+def _status(record: Float[np.ndarray, "4 E"], params: dict) -> Status:
     """Whether losses or weights have left the range of numbers; epochs after the end of a run are NaN."""
     finite = all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params)) and not np.isinf(record).any()
     return Status.VALID if finite else Status.DIVERGES

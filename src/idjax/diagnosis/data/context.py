@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +12,7 @@ from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
 from idjax.nn.learned import level
-from idjax.prediction.dynamics import RunSpec, fastest_rate
+from idjax.prediction.dynamics import RunSpec, fastest_rate, followed_rates
 from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem, quadratic_problem
@@ -103,15 +103,15 @@ class Context:
         """The explained variance that counts as learned: the asked share of what is reachable."""
         return level(self.settings.learned_at, self.reachable)
 
-    @property
+    @functools.cached_property
     def before(self) -> Curve:
         """The prediction for the settings as given, over the budget, or what was followed of it without a theory."""
-        return self._given[0]
+        return self._known(self.settings)
 
     @property
     def no_prediction(self) -> str:
         """The reason why no theory covers the settings as given; empty if one does."""
-        return self._given[1]
+        return self.before.no_theory
 
     @property
     def followed(self) -> bool:
@@ -136,8 +136,7 @@ class Context:
     def left_at_end(self, settings: Settings) -> float:
         """The share that the run leaves unexplained at the end of the budget, over that which may be left."""
         if settings not in self._left:
-            curve = self._follow([settings], to_the_end=True)[0] if self.followed else self.curve_of(settings)
-            self._left[settings] = 1 - float(curve.explained_variance[-1])
+            self._left[settings] = 1 - float(self.curve_of(settings).explained_variance[-1])
         left = self._left[settings] / (1 - self.level)
         return left if math.isfinite(left) else math.inf
 
@@ -182,18 +181,10 @@ class Context:
             return fastest_rate(self.run_of(self.settings))
         rates = [float(f"{self.settings.step_size * 10**power:.2g}") for power in LADDER]
         runs = [dataclasses.replace(self.settings, learning_rate=rate) for rate in rates]
-        curves = self._follow(runs, to_the_end=True)
-        left = np.array([1 - float(curve.explained_variance[-1]) for curve in curves])
-        times = np.array([curve.steps_to_learn for curve in curves])
+        left, times = followed_rates(self.run_of(self.settings), runs)
         times = np.where(left <= 1 - self.level, times, np.inf)  # what leaves the level again has not learned
         best = int(np.argmin(times) if np.isfinite(times).any() else np.argmin(np.nan_to_num(left, nan=np.inf)))
         return FastestRate(rates[best], float(times[best]))
-
-    def _follow(self, runs: Sequence[Settings], *, to_the_end: bool = False) -> list[Curve]:
-        from idjax.diagnosis.data.followed import follow  # training is JAX's, which few diagnoses need
-
-        rows = Rows(self.sample[0], None if self.autoencoder else self.sample[1])
-        return follow(self.moments, rows, self.reachable, runs, self.budget, to_the_end=to_the_end)
 
     def changed(self, changes: Mapping[str, object]) -> Settings:
         """The settings with these changes."""
@@ -205,7 +196,16 @@ class Context:
         Raises:
           NoTheoryError: where no theory covers settings that are not those given.
         """
-        return self.before if settings == self.settings else predict_run(self.run_of(settings))
+        return self.before if settings == self.settings else self._known(settings)
+
+    def _known(self, settings: Settings) -> Curve:
+        """The predicted curve, as far as it is known where it was followed: no rows are trained to guess beyond."""
+        curve = predict_run(self.run_of(settings))
+        known = math.floor(curve.known_until / curve.steps_per_epoch) if curve.no_theory else len(curve.epoch)
+        if known >= len(curve.epoch):
+            return curve
+        status = Status.FOLLOWED if curve.status is Status.OUTSIDE_RANGE else curve.status
+        return curve.until(max(1, known), status)
 
     @property
     def starts_differ(self) -> bool:
@@ -233,23 +233,13 @@ class Context:
         """Times of the groups of modes with the settings as given; none where it was followed."""
         return () if self.followed else times_of_groups(self.run_of(self.settings))
 
-    @functools.cached_property
-    def _given(self) -> tuple[Curve, str]:
-        try:
-            curve = predict_run(self.run_of(self.settings))
-        except NoTheoryError as error:
-            reason = str(error)
-        else:
-            if curve.status is not Status.OUTSIDE_RANGE or math.isfinite(curve.train[-1]):
-                return curve, ""
-            reason = curve.how
-        [curve] = self._follow([self.settings])
-        return curve, reason
-
     def run_of(self, settings: Settings) -> RunSpec:
         """The run that these settings make of all training rows."""
         problem = self.problem_of(settings)
-        spec = run_spec(self.moments, None, settings, problem=problem)
+        # Of settings that are not those given, some in their hundreds, only what theory predicts is asked for.
+        rated = dataclasses.replace(settings, learning_rate=self.settings.learning_rate) == self.settings
+        sample = Rows(self.sample[0], None if self.autoencoder else self.sample[1]) if rated else None
+        spec = run_spec(self.moments, None, settings, problem=problem, sample=sample)
         return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))
 
     @functools.cached_property

@@ -92,7 +92,7 @@ class Explorer:
         context = _with(self._context, settings)
         problem, raw = context.problem, context.moments.raw
         with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            spec = context.run_of(settings)
+            spec = context.run_of(settings)._replace(sample=None)  # what takes seconds is for `judge`
             curve = predict_run(spec, undefined=True)
             known = curve.status is not Status.NO_THEORY
             groups = times_of_groups(spec) if known else ()

@@ -14,7 +14,7 @@ from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
 from idjax.results.curve import Band
 from idjax.theory.root_finding import TINY
-from idjax.types import Progress, Weights, end_to_end, silent
+from idjax.types import Layers, Progress, Weights, end_to_end, silent
 
 MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
@@ -36,16 +36,18 @@ class Bands(NamedTuple):
 def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
     """Bands of the losses about a trajectory's own of every epoch; none beyond the budget, or if nothing is random."""
     spread = trajectory.spread()
-    drawn = spec.settings.start in (INITIALIZERS if spec.layers else ("glorot",))
-    runs = _on_rows(spec, drawn) if spec.layers and not spec.full_batch else None
+    drawn = spec.settings.start in (INITIALIZERS if spec.layers or trajectory.followed else ("glorot",))
+    runs = _on_rows(spec, trajectory, drawn)
     found = runs or (_from_other_starts(spec, trajectory) if drawn else [own])
     if found is None:
         return Bands(notes=("no 95% band, left out for its cost: it takes the losses from other starts",))
     if spread is None and len(found) == 1:
         return Bands()
+    if trajectory.followed and not runs:
+        return Bands()
     if runs and (lost := sum(not np.isfinite(run.train).all() for run in runs)):
         return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows diverge, so that there is no band",))
-    over = " and ".join(["starts"] * drawn + ["orders of the rows"] * bool(spread or runs))
+    over = " and ".join(["starts"] * drawn + ["orders of the rows"] * bool(spread or (runs and not spec.full_batch)))
     over += f", {len(runs)} runs followed" if runs else ""
     floor = floor_of(spec.problem)
 
@@ -57,7 +59,8 @@ def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
     # No floor bounds what the batches of one run can do: its losses are whole.
     train = band("train", floor, -floor if runs else trajectory.least)
     validation = None if spec.problem.validation is None else band("validation", spec.problem.penalty[1])
-    return Bands(train, validation, _beside(spec, train, own.train[-1] + floor) if runs else ())
+    beside = runs and not trajectory.followed
+    return Bands(train, validation, _beside(spec, train, own.train[-1] + floor) if beside else ())
 
 
 def _beside(spec: RunSpec, band: Band, predicted: float) -> tuple[str, ...]:
@@ -70,14 +73,22 @@ def _beside(spec: RunSpec, band: Band, predicted: float) -> tuple[str, ...]:
     return (f"the runs that the band is made of end {where} the predicted loss, which leaves out {left_out}",)
 
 
-def _on_rows(spec: RunSpec, drawn: bool) -> list[Losses] | None:
-    """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget."""
+def _on_rows(spec: RunSpec, trajectory: Trajectory, drawn: bool) -> list[Losses] | None:
+    """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget, if
+    a theory has the run by itself, and if nothing is random.
+    """
+    own = spec.layers or (spec.problem.leave(spec.start),)
+    if trajectory.followed:
+        random = drawn or not spec.full_batch or spec.settings.rounding == "stochastic"
+        return trajectory.other_runs(_layers(spec, FEW) if drawn else [own] * FEW) if random else None
+    if not spec.layers or spec.full_batch:
+        return None
     from idjax.prediction.dynamics import simulate
 
     if simulate.products(spec, FEW) > budget.FOLLOWED:
         return None
     spec.progress(Progress(0, 1, f"the band, from {FEW} runs on the rows"))
-    return simulate.on_rows(spec, [one.layers for one in _others(spec, FEW)] if drawn else [spec.layers] * FEW)
+    return simulate.on_rows(spec, _layers(spec, FEW) if drawn else [own] * FEW)
 
 
 def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
@@ -98,10 +109,15 @@ def _others(spec: RunSpec, count: int) -> list[RunSpec]:
     """The run from other draws of its start, of all layers or of one kernel."""
     if not spec.layers:
         return [spec._replace(start=start) for start in _Kernels(spec, count)]
+    return [spec._replace(start=end_to_end(layers), layers=layers) for layers in _layers(spec, count)]
+
+
+def _layers(spec: RunSpec, count: int) -> list[Layers]:
+    """Other draws of all layers at the start."""
     settings, train = spec.settings, spec.problem.train
     seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
-    drawn = [start_layers(settings.start, (train.inputs, *settings.hidden, train.outputs), int(seed)) for seed in seeds]
-    return [spec._replace(start=end_to_end(layers), layers=layers) for layers in drawn]
+    sizes = train.inputs, *settings.hidden, train.outputs
+    return [start_layers(settings.start, sizes, int(seed)) for seed in seeds]
 
 
 class _Kernels(Sequence[Weights]):

@@ -1,15 +1,19 @@
 """The learning rate that learns fastest, for optimizers without a closed form: searched among predictions."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import scipy.optimize
+from jaxtyping import Float
 
+from idjax.nn.learned import crossing
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.results.curve import FastestRate
+from idjax.settings import Settings
 
 REACH = 3.0
 """Decades up and down from the rate given that are searched, and more where the best is at an end."""
@@ -59,3 +63,15 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
     chosen = refined.x if refined.fun < scores[best] else rates[best]
     rate = float(f"{10**chosen:.3g}")
     return FastestRate(rate, found[rate])
+
+
+def followed_rates(spec: RunSpec, runs: Sequence[Settings]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Of runs that differ in the learning rate alone, followed side by side on the rows: the share of the variance that
+    each leaves at the end, and its updates to learned_at, inf if it does not get there.
+    """
+    from idjax.prediction.dynamics import followed
+
+    found = followed.side_by_side(spec, runs, [followed.layers_at(spec)] * len(runs))
+    errors = found.error - spec.problem.lost
+    times = np.array([crossing(found.steps, error, spec.left) for error in errors])
+    return found.error[:, -1] / spec.problem.variance, times

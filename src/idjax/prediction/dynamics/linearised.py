@@ -60,10 +60,11 @@ def build(spec: RunSpec) -> SampledTrajectory:
     """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
 
     Sgd moves along the eigenvectors of the tangent kernel, found among the outputs or the weights, whichever are
-    fewer; other optimizers move the weights themselves. The noise of batches is left out.
+    fewer; other optimizers move the weights themselves. The noise of batches is left out. A kernel that drifts by more
+    than TRUSTED leaves the run to be followed.
 
     Raises:
-      NoTheoryError: if the rows are not at hand, or the kernel is too large.
+      NoTheoryError: if the rows are not at hand, or the kernel is too large or drifts too far.
     """
     settings, problem = spec.settings, spec.problem
     if spec.sample is None:
@@ -94,6 +95,11 @@ def build(spec: RunSpec) -> SampledTrajectory:
         moved = state.params - origin
         weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
         drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
+        if not drift[-1] <= TRUSTED:
+            raise NoTheoryError(
+                f"the network, linearised at its start, does not hold: its tangent kernel has moved by {drift[-1]:.2g} "
+                f"of itself at epoch {end}"
+            )
     trajectory = SampledTrajectory(spec, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
     trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
     trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
@@ -103,7 +109,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     ends = network.layers(weights)
     trajectory.layers = ends if settings.hidden else ()
     trajectory.notes = (
-        _trust(trajectory.kernel_drift),
+        f"the tangent kernel drifts by {max(drift):.2g} of itself at most: the prediction can be trusted",
         *unreachable(spec, training),
         *dead(spec, training, spec.layers, "at the start"),
         *dead(spec, training, ends, "at the predicted end"),
@@ -152,15 +158,3 @@ def _chunks(rows: Seen, weights: int) -> Iterator[Seen]:
     size = max(1, int(budget.JACOBIAN_PART / (rows.target.shape[1] * weights)))
     for begin in range(0, len(rows.z), size):
         yield Seen(*(part[begin : begin + size] for part in rows))
-
-
-def _trust(drift: Float[np.ndarray, " E"]) -> str:
-    if not np.isfinite(drift).all():
-        return "the linearised run diverges: the learning rate is too large for its start"
-    past = np.flatnonzero(drift > TRUSTED)
-    if not len(past):
-        return f"the tangent kernel drifts by {drift.max():.2g} of itself at most: the prediction can be trusted"
-    text = f"the tangent kernel has drifted by {drift[-1]:.2g} of itself at the end: "
-    if past[0] == 0:
-        return text + f"do not trust the losses, by {drift[0]:.2g} in the first epoch"
-    return text + f"trust the losses up to epoch {past[0]}, where it has drifted by {TRUSTED:g}"

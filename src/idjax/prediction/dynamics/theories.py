@@ -6,14 +6,17 @@ nothing but "" where the run is of another kind; `build(spec)`; and where other 
 """
 
 import importlib
-from collections.abc import Iterator
 from types import ModuleType
+
+import numpy as np
 
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.dynamics.trajectory import Trajectory
+from idjax.results.curve import Status
 
-THEORIES = ("constant_rate", "adam", "scheduled", "stepped", "empirical_rows", "deep_linear", "linearised")
-"""In the order in which they are asked; a module is imported when it is, for most need JAX and the first does not."""
+THEORIES = ("constant_rate", "adam", "scheduled", "stepped", "empirical_rows", "deep_linear", "linearised", "followed")
+"""In the order in which they are asked; a module is imported when it is, for most need JAX and the first does not. The
+last follows what the others do not predict."""
 
 COVERED = (
     "predict covers linear layers with the mse loss (and an L2 activity penalty), any optimizer on the full batch, "
@@ -26,29 +29,38 @@ COVERED_LAYERS = (
 
 
 def theory_for(spec: RunSpec) -> ModuleType:
-    """The first theory that applies to the run.
+    """The first theory that applies to the run, the last of which follows it.
 
     Raises:
-      NoTheoryError: with the reasons, for settings that cannot be predicted yet.
+      NoTheoryError: with the reasons, for settings that cannot be predicted without the rows.
     """
-    reasons = []
-    for theory in _theories():
-        reasons.append(theory.applies(spec))
-        if reasons[-1] is None:
-            return theory
-    what = " and ".join(dict.fromkeys(reason for reason in reasons if reason))
-    raise NoTheoryError(
-        f"no theory predicts {what}: {COVERED_LAYERS if spec.layers else COVERED}; idjax train runs it all the same"
-    )
+    return _chosen(spec)[0]
 
 
 def trajectory_for(spec: RunSpec) -> Trajectory:
-    """The run as its theory has it.
+    """The run as its theory has it; followed on its rows, if these are at hand, where that has no numbers for it.
 
     Raises:
-      NoTheoryError: with the reasons, for settings that cannot be predicted yet.
+      NoTheoryError: with the reasons, for settings that cannot be predicted without the rows.
     """
-    return theory_for(spec).build(spec)
+    theory, why = _chosen(spec)
+    try:
+        trajectory = theory.build(spec)
+    except NoTheoryError as error:
+        trajectory, why = None, str(error)
+    else:
+        trajectory.no_theory = why if trajectory.followed else ""
+        if trajectory.followed or trajectory.status is not Status.OUTSIDE_RANGE or _told_to_the_end(spec, trajectory):
+            return trajectory
+        why = trajectory.how
+    follow = _module(THEORIES[-1])
+    if follow.applies(spec) is not None:
+        if trajectory is None:
+            raise NoTheoryError(why)
+        return trajectory
+    trajectory = follow.build(spec)
+    trajectory.no_theory = why
+    return trajectory
 
 
 def products_of(spec: RunSpec) -> float:
@@ -56,5 +68,27 @@ def products_of(spec: RunSpec) -> float:
     return getattr(theory_for(spec), "products", lambda _: float("inf"))(spec)
 
 
-def _theories() -> Iterator[ModuleType]:
-    return (importlib.import_module(f"idjax.prediction.dynamics.{name}") for name in THEORIES)
+def _chosen(spec: RunSpec) -> tuple[ModuleType, str]:
+    """The theory, and why it is none of those before the last."""
+    reasons: list[str] = []
+    for theory in map(_module, THEORIES):
+        reason = theory.applies(spec)
+        if reason is None:
+            return theory, f"no theory predicts {_together(reasons)}"
+        reasons.append(reason)
+    raise NoTheoryError(
+        f"no theory predicts {_together(reasons)}: {COVERED_LAYERS if spec.layers else COVERED}; idjax train "
+        "runs it all the same"
+    )
+
+
+def _together(reasons: list[str]) -> str:
+    return " and ".join(dict.fromkeys(filter(None, reasons)))
+
+
+def _told_to_the_end(spec: RunSpec, trajectory: Trajectory) -> bool:
+    return bool(np.isfinite(trajectory.losses(spec.epochs[-1:]).train).all())
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"idjax.prediction.dynamics.{name}")

@@ -47,6 +47,11 @@ class Trajectory(abc.ABC):
     """All layers at the end, where there are hidden ones."""
     notes: tuple[str, ...] = ()
     kernel_drift: Float[np.ndarray, " E"] | None = None
+    followed: bool = False
+    """Whether it is training on the rows, for no theory predicts the run; `no_theory` says why."""
+    no_theory: str = ""
+    accuracy: Float[np.ndarray, " E"] | None = None
+    """Of classes, by epochs."""
     least: float = 0.0
     """The training loss, above its floor, that no weights get below."""
 
@@ -69,6 +74,10 @@ class Trajectory(abc.ABC):
     def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
         """The losses of every epoch of the run from each of these starts, where they are known in closed form."""
         return NoEnsemble.FOLLOWED
+
+    def other_runs(self, starts: Sequence[Layers]) -> list[Losses]:
+        """One run from each of these starts, in an order of its own, where runs are followed."""
+        raise NotImplementedError
 
     def spread(self) -> Losses | None:
         """Relative standard deviations of every epoch's losses over the orders of the rows, where theory has them."""

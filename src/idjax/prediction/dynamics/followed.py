@@ -1,0 +1,271 @@
+"""Runs that no theory predicts, followed: trained on rows at hand in several orders, as far as that is cheap.
+
+The last of the theories: it applies to every run whose rows are at hand, and where another one finds no numbers.
+"""
+
+import dataclasses
+import math
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from idjax.moments.normalize import fit, pca_to_zca
+from idjax.nn.descent import Descent, PreparedData, Shuffle, put_on_device
+from idjax.nn.learned import crossing
+from idjax.nn.model import layers_of
+from idjax.prediction import budget
+from idjax.prediction.dynamics.extrapolation import extrapolated
+from idjax.prediction.dynamics.network import dead, seen, unreachable
+from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
+from idjax.prediction.dynamics.trajectory import Losses, Trajectory
+from idjax.results.curve import Status
+from idjax.settings import Settings
+from idjax.types import Layers, Progress, Rows, Weights, end_to_end
+
+RUNS = 8
+"""Orders of the rows that a run is followed in, where so many are cheap."""
+LOOKS = 100
+"""Times that a run of few epochs is looked at, about."""
+FEW_EPOCHS = 10
+"""Epochs below which a run is looked at within them, if they are long."""
+JUDGED = 5000
+"""Rows that are judged at the least; more where more are trained on between two looks."""
+STACKED = 1e5
+"""Products of an update below which runs are advanced together: XLA multiplies stacks of larger matrices slowly."""
+THREADS = min(os.cpu_count() or 1, RUNS)
+NUMBERS_AT_ONCE = 2**22
+"""Row numbers of all runs that are drawn at a time."""
+
+
+class FollowedRuns(NamedTuple):
+    """Runs side by side: updates at the looks, and there the mean training loss since the last one, what the judged
+    rows have of the loss, of what is unexplained in original units, and of accuracy; weights at the end, one list of
+    layers a run.
+    """
+
+    steps: Float[np.ndarray, " t"]
+    train: Float[np.ndarray, "k t"]
+    judged: Float[np.ndarray, "k t"]
+    error: Float[np.ndarray, "k t"]
+    accuracy: Float[np.ndarray, "k t"]
+    ends: tuple[Layers, ...]
+
+
+def applies(spec: RunSpec) -> str | None:
+    """Why this is no theory of the run: its rows are not at hand."""
+    missing = spec.sample is None or (spec.problem.validation is not None and spec.held_out is None)
+    return "a run whose rows are not at hand" if missing else None
+
+
+def build(spec: RunSpec) -> "FollowedTrajectory":
+    """The run from its own start, in several orders of the rows where these are drawn."""
+    runs = numbered(spec, _runs(spec))
+    return FollowedTrajectory(spec, side_by_side(spec, runs, [layers_at(spec)] * len(runs)))
+
+
+def side_by_side(spec: RunSpec, runs: Sequence[Settings], starts: Sequence[Layers], draws: int = 0) -> FollowedRuns:
+    """Trainings on the rows of the spec, side by side, for its epochs or as many updates as the budget allows.
+
+    Args:
+      runs: settings that differ in the learning rate or the seed of rounding alone.
+      draws: which of the endless orders of the rows: each run has its own.
+    """
+    steps = min(spec.settings.epochs * spec.steps, affordable(spec, len(runs)))
+    part = _part(spec, steps)
+    whole, parts = part == spec.steps, max(1, -(-steps // part))
+    prepared = _prepared(spec, spec.rows if whole else part * min(spec.settings.batch_size, spec.rows))
+    seeds = [np.random.default_rng([spec.settings.seed, 4 + draws, number]) for number in range(len(runs))]
+    held = len(prepared.training.x)
+    shuffles = [Shuffle(seed, prepared.rows, held, goes_on=not whole) for seed in seeds]
+    size = len(runs) if _update(spec) < STACKED else 1
+    stacks = [slice(first, first + size) for first in range(0, len(runs), size)]
+
+    def descend(stack: slice) -> tuple[np.ndarray, list[Layers]]:
+        descent = Descent(prepared, runs[stack], starts[stack], shuffles[stack])
+        record = _descend(prepared, descent, parts, size)
+        return record, [layers_of(descent.params(number)) for number in range(len(runs[stack]))]
+
+    found = []
+    with ThreadPoolExecutor(THREADS) as pool:
+        for each in pool.map(descend, stacks):
+            found.append(each)
+            spec.progress(Progress(len(found) * size, len(runs), "no theory predicts it: runs followed on the rows"))
+    train, judged, error, accuracy = np.concatenate([record for record, _ in found], axis=1)
+    error = error * (spec.problem.variance if prepared.varies else 1.0)
+    ends = tuple(layers for _, each in found for layers in each)
+    return FollowedRuns(np.arange(1.0, parts + 1) * part, train, judged, error, accuracy, ends)
+
+
+def _part(spec: RunSpec, steps: int) -> int:
+    """Updates between two looks: an epoch, or about an even part of it where there are few epochs and these are long.
+
+    A part has no short batch at its end, which is little of a long epoch.
+    """
+    if steps >= FEW_EPOCHS * spec.steps or spec.steps < LOOKS:
+        return spec.steps
+    return max(1, round(spec.steps / math.ceil(LOOKS * spec.steps / steps)))
+
+
+def _descend(prepared: PreparedData, descent: Descent, parts: int, runs: int) -> Float[np.ndarray, "4 k t"]:
+    """Training loss, judged loss, error and accuracy of every part; NaN after the end of runs that all diverge."""
+    calls = -(-parts // max(1, NUMBERS_AT_ONCE // (runs * prepared.rows)))
+    at_once = -(-parts // calls)  # as even as can be, for each length is compiled
+    record = np.full((4, runs, calls * at_once), np.nan)
+    for first in range(0, parts, at_once):
+        found = descent.epochs(at_once)
+        now = np.stack([prepared.epoch_means(found.batches), found.judged, found.error, found.accuracy])
+        record[:, :, first : first + at_once] = now
+        if not np.isfinite(now[0, :, -1]).any():
+            break
+    return record[:, :, :parts]
+
+
+def _update(spec: RunSpec) -> float:
+    """Products that the time of an update of one run is worth: rows are gathered, and layers go forth and back."""
+    layers = layers_at(spec)
+    rows = min(spec.settings.batch_size, spec.rows if spec.sample is None else len(spec.sample.x))
+    weights = sum(layer.stacked.size for layer in layers)
+    return budget.UPDATE + rows * (budget.ROW + (2 if len(layers) == 1 else 3) * weights)
+
+
+def affordable(spec: RunSpec, runs: int) -> int:
+    """The updates of so many runs that the budget allows: some seconds of them, or a share of a long training."""
+    update = _update(spec)
+    most = max(budget.FOLLOWED_RUNS, budget.OF_TRAINING * update * spec.settings.epochs * spec.steps)
+    return max(1, int(most / (runs * update)))
+
+
+def _runs(spec: RunSpec) -> int:
+    """The orders of the rows to follow: as many as go to the end of the run."""
+    if not _drawn(spec):
+        return 1
+    wanted = spec.settings.epochs * spec.steps
+    return next((runs for runs in (RUNS, RUNS // 2, RUNS // 4) if affordable(spec, runs) >= wanted), 1)
+
+
+def _drawn(spec: RunSpec) -> bool:
+    """Whether two runs from one start differ."""
+    return not spec.full_batch or spec.settings.rounding == "stochastic"
+
+
+def layers_at(spec: RunSpec) -> Layers:
+    """The layers at the start."""
+    return spec.layers or (spec.problem.leave(spec.start),)
+
+
+def _prepared(spec: RunSpec, rows: int) -> PreparedData:
+    """The rows on the device, an epoch of so many, with some of the validation rows, or of the training rows."""
+    settings, problem, sample = spec.settings, spec.problem, spec.sample
+    assert sample is not None
+    judged = spec.held_out or sample
+    every = max(1, len(judged.x) // max(JUDGED, rows))
+    if every > 1:
+        judged = Rows(judged.x[::every], None if judged.y is None else judged.y[::every])
+    fitted = problem.fold_with or fit("none", problem.shape_moments)
+    fitted = pca_to_zca(fitted) if problem.turned else fitted
+    return put_on_device(settings, sample, fitted, judged, rows=rows)
+
+
+class FollowedTrajectory(Trajectory):
+    """The mean of runs that were followed, by epochs; past their end by the decay that the end of them has, if it has
+    one that would have told this end from the runs' first part.
+    """
+
+    followed = True
+
+    def __init__(self, spec: RunSpec, runs: FollowedRuns):
+        self._spec, self._runs = spec, runs
+        self.least = -floor_of(spec.problem)
+        wanted = spec.settings.epochs * spec.steps
+        self.known_until = float(min(runs.steps[-1], wanted))
+        self.how, self.status = _how(spec, runs, self.known_until), Status.FOLLOWED
+        kept = np.isfinite(runs.train[:, -1])
+        if not kept.all():
+            self.how += f"; {np.count_nonzero(~kept)} of {len(kept)} diverge"
+        if 2 * np.count_nonzero(kept) < len(kept):
+            self.status, kept = Status.DIVERGES, ~kept
+        self.notes = _units(spec, runs.ends[0]) if not spec.settings.linear else ()
+        self._mean = np.stack([part[kept].mean(axis=0) for part in runs[1:5]])
+        self._by_epoch, told = _by_epoch(spec, runs.steps, self._mean)
+        self.accuracy = self._by_epoch[3] if spec.settings.classifies else None
+        if told > self.known_until:
+            self.status = Status.OUTSIDE_RANGE
+            self.how += f"; steps {self.known_until + 1:,.0f} to {told:,.0f} are extrapolated"
+
+    def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
+        """The losses of these epochs."""
+        return _losses(self._spec, self._by_epoch[:, (epochs - 1).astype(int)])
+
+    def steps_to(self, level: float) -> float:
+        """Updates until the judged squared error is at most `level`, within what was followed."""
+        return crossing(self._runs.steps, self._mean[2] - self._spec.problem.lost, level)
+
+    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
+        """Unknown: modes are those of a quadratic loss."""
+        return np.full(len(masks), np.nan)
+
+    def weights(self, step: float) -> Weights | None:
+        """The mean of the runs' weights at their end, of linear layers, if that is the end of the run."""
+        if not self._spec.settings.linear or step > self.known_until:
+            return None
+        ends = [end_to_end(layers) for layers in self._runs.ends]
+        return self._spec.problem.enter(Weights(*(np.mean(part, axis=0) for part in zip(*ends, strict=True))))
+
+    def other_runs(self, starts: Sequence[Layers]) -> list[Losses]:
+        """One run from each of these starts, in orders of its own."""
+        spec = self._spec
+        found = side_by_side(spec, numbered(spec, len(starts)), starts, draws=1)
+        each = (np.stack(parts) for parts in zip(*found[1:5], strict=True))
+        return [_losses(spec, _by_epoch(spec, found.steps, record)[0]) for record in each]
+
+
+def _by_epoch(
+    spec: RunSpec, steps: Float[np.ndarray, " t"], record: Float[np.ndarray, "4 t"]
+) -> tuple[Float[np.ndarray, "4 E"], float]:
+    """Training loss of each epoch, judged loss and error at its end; and the updates up to which it is known or told.
+
+    Of a run that is followed for less than an epoch, the first epoch is what there is of it.
+    """
+    part, epochs = float(steps[0]), np.arange(1.0, spec.settings.epochs + 1)
+    count = math.ceil(spec.settings.epochs * spec.steps / part - 1e-9)
+    told = np.stack([extrapolated(values, count) for values in record])
+    known = int(np.isfinite(told[0]).sum())
+    if 0 < known < spec.steps / part:
+        told[:, known : math.ceil(spec.steps / part)] = told[:, known - 1 : known]
+    ends = np.round(epochs * spec.steps / part).astype(int).clip(1, count)
+    sums = np.concatenate([[0.0], np.cumsum(told[0])])
+    begins = np.append(0, ends[:-1])
+    train = (sums[ends] - sums[begins]) / (ends - begins)
+    return np.stack([train, *told[1:, ends - 1]]), min(known * part, epochs[-1] * spec.steps)
+
+
+def _losses(spec: RunSpec, record: Float[np.ndarray, "4 E"]) -> Losses:
+    problem, (train, judged, error, _) = spec.problem, record
+    validation = judged if problem.validation is not None else np.full_like(judged, np.nan)
+    return Losses(train - floor_of(problem), validation - problem.penalty[1], error - problem.lost)
+
+
+def numbered(spec: RunSpec, count: int) -> list[Settings]:
+    """The settings for so many runs that round as they like."""
+    return [dataclasses.replace(spec.settings, seed=number) for number in range(count)]
+
+
+def _units(spec: RunSpec, ends: Layers) -> tuple[str, ...]:
+    """The outputs and units that are of no use."""
+    assert spec.sample is not None
+    rows = seen(spec, spec.sample)
+    dead_then = dead(spec, rows, ends, "at the end of what was followed")
+    return (*unreachable(spec, rows), *dead(spec, rows, layers_at(spec), "at the start"), *dead_then)
+
+
+def _how(spec: RunSpec, runs: FollowedRuns, steps: float) -> str:
+    sample = spec.sample
+    assert sample is not None
+    count, held = len(runs.train), len(sample.x)
+    what = "1 run" if count == 1 else f"{count} runs side by side"
+    rows = f"all {held:,} rows" if held >= spec.rows else f"{held:,} of the {spec.rows:,} rows"
+    return f"followed: {what} on {rows}, for {steps:,.0f} of {spec.settings.epochs * spec.steps:,} steps"

@@ -1,0 +1,82 @@
+"""Runs that no theory predicts, followed on their rows: against trainings with other seeds."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from idjax import Settings, predict, train
+from idjax.prediction import budget
+from idjax.prediction.dynamics.extrapolation import extrapolated
+from idjax.results.curve import Status
+
+SEEDS = 4
+
+
+def regression(rows: int = 300, inputs: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(7)
+    x = draws.normal(size=(rows, inputs)) * np.logspace(0, -0.7, inputs) + 0.5
+    noise = draws.standard_t(4, size=(rows, 2))
+    return x.astype(np.float32), (x[:, :2] + x[:, -2:] + 0.3 * noise).astype(np.float32)
+
+
+SETTINGS = [
+    {"loss": "mae", "learning_rate": 0.05},
+    {"optimizer": "adagrad", "learning_rate": 0.1},
+    {"activity_l1": 0.01, "learning_rate": 0.05},
+]
+
+
+@pytest.mark.parametrize("changes", SETTINGS, ids=str)
+def test_followed_losses_are_those_of_training(changes):
+    """The same start, other orders of the rows: half of the learning rate is told apart."""
+    x, y = regression()
+    settings = Settings(epochs=10, **changes)
+    found = predict(x, settings, target=y)
+    runs = [train(x, dataclasses.replace(settings, seed=seed), target=y) for seed in range(SEEDS)]
+    assert (found.status, found.known_until) == (Status.FOLLOWED, 10 * found.steps_per_epoch)
+    assert "8 runs side by side on all 210 rows" in found.how
+    own = runs[0]
+    for predicted, trained in ((found.train, own.train), (found.validation, own.validation)):
+        error = np.abs(trained / predicted - 1)
+        assert np.median(error) < 0.03
+        assert error.max() < 0.1
+    assert found.train_band is not None
+    inside = [(run.train >= found.train_band.low) & (run.train <= found.train_band.high) for run in runs]
+    assert np.mean(inside) >= 0.8  # of four runs; the slow test counts forty
+    slower = predict(x, dataclasses.replace(settings, learning_rate=settings.step_size / 2), target=y, band=False)
+    assert np.abs(own.train / slower.train - 1).max() > 0.1
+
+
+def test_a_full_batch_is_followed_once_and_exactly():
+    x, _ = regression()
+    settings = Settings(loss="huber", batch_size=1000, epochs=10, start="identity", dtype="float64")
+    found, run = predict(x, settings, target=x), train(x, settings, target=x)
+    assert "1 run on all 210 rows" in found.how
+    assert found.train_band is None
+    np.testing.assert_allclose(found.train, run.train, rtol=1e-9)
+    np.testing.assert_allclose(found.explained_variance, run.explained_variance, rtol=1e-9)
+    np.testing.assert_allclose(found.weights.kernel, run.weights.kernel, rtol=1e-7)
+
+
+def test_past_what_is_affordable_it_is_said(monkeypatch):
+    monkeypatch.setattr(budget, "FOLLOWED_RUNS", 6e6)
+    monkeypatch.setattr(budget, "OF_TRAINING", 0.0)
+    x, y = regression()
+    settings = Settings(optimizer="adagrad", learning_rate=0.1, epochs=60)
+    found = predict(x, settings, target=y, band=False)
+    assert found.status in (Status.FOLLOWED, Status.OUTSIDE_RANGE)
+    assert found.known_until < 60 * found.steps_per_epoch
+    known = int(found.known_until // found.steps_per_epoch)
+    assert np.isfinite(found.train[:known]).all()
+    trained = train(x, settings, target=y).train
+    told = np.isfinite(found.train)
+    assert np.abs(trained[told] / found.train[told] - 1).max() < 0.1
+
+
+def test_what_the_first_part_does_not_tell_is_not_extrapolated():
+    times = np.arange(1.0, 41)
+    for fall in (1 + np.exp(-times / 20), times**-0.5, np.full(40, 2.0)):
+        assert np.isfinite(extrapolated(fall, 80)).all()
+    late = 1 + np.where(times < 25, 0, -0.3) + 1e-3 * np.sin(times)
+    assert np.isfinite(extrapolated(late, 80)).sum() == 40
