@@ -59,7 +59,7 @@ class PreparedData(NamedTuple):
 
     training, judged: on the device.  rows: of an epoch.  deviation: of the judged targets, in whose units errors are,
     or the root of their entropy where they are classes; 1 where they do not vary.  reachable: the explained variance
-    that the layers can reach on the judged rows.
+    that the layers can reach on the judged rows.  separable: of classes that a plane tells apart.
     """
 
     plan: Plan
@@ -71,6 +71,7 @@ class PreparedData(NamedTuple):
     deviation: jax.Array
     updates: Updater
     reachable: float = 1.0
+    separable: bool = False
 
     @property
     def steps(self) -> int:

@@ -18,6 +18,10 @@ from idjax.types import Rows
 
 MOST_ROWS = 10_000
 """Rows, evenly spaced, that the least loss is looked for on."""
+SEPARABLE = (
+    "the classes are separable: the loss has no least value but falls for ever as the weights grow, so that learned "
+    "means a share of what is explained on the way there"
+)
 DEGENERATE = 1e-10
 """Eigenvalues below this share of the largest are left out."""
 

@@ -122,7 +122,7 @@ def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 
 
 def train_step(plan: Plan, hyper: Hyper, fitted: Normalizer, state: State, batch: Rows) -> tuple[State, Array]:
     """One update; returns the new state and the batch's loss *before* it, as Keras reports it."""
-    loss, gradient = jax.value_and_grad(functools.partial(_loss, plan, hyper, fitted, rows=batch))(state.params)
+    loss, gradient = jax.value_and_grad(functools.partial(loss_of, plan, hyper, fitted, rows=batch))(state.params)
     return rounding.apply_gradient(plan.optimizer_of(hyper), plan.rounding, state, gradient), loss
 
 
@@ -220,7 +220,7 @@ def evaluate(
     Errors are divided before they are squared: in float32 the square of 1e-25 is 0, and that of 1e25 infinite.
     """
     seen = _outputs(plan, fitted, params, rows)
-    loss = _loss(plan, hyper, fitted, params, rows)
+    loss = loss_of(plan, hyper, fitted, params, rows)
     if plan.loss == "cross-entropy":
         unexplained = losses.cross_entropy(seen.output, seen.target) / deviation**2
         return loss, unexplained, metrics.accuracy(seen.output, seen.target)
@@ -249,7 +249,8 @@ def _outputs(plan: Plan, fitted: Normalizer, params: dict[str, Any], rows: Rows)
     return _Outputs(output, target, output if plan.normalize == "none" else undo(output, affine))
 
 
-def _loss(plan: Plan, hyper: Hyper, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> Array:
+def loss_of(plan: Plan, hyper: Hyper, fitted: Normalizer, params: dict[str, Any], rows: Rows) -> Array:
+    """The loss of the rows, penalties included, as it is descended."""
     output, target, restored = _outputs(plan, fitted, params, rows)
     loss = losses.BY_NAME[plan.loss](*((restored, rows.target) if plan.original_units else (output, target)))
     if plan.has_penalty:

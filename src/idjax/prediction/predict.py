@@ -13,7 +13,7 @@ from idjax.moments.moments import MomentSet
 from idjax.moments.normalize import fold
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn import learned
-from idjax.nn.logistic import base_loss, least_loss_of
+from idjax.nn.logistic import SEPARABLE, base_loss, least_loss_of
 from idjax.nn.starts import start_layers
 from idjax.prediction.dynamics import (
     FullBatchTrajectory,
@@ -75,6 +75,7 @@ def predict(
     notes, settings = notes_on(settings, rows, found.targets), within(settings, rows)
     spec = run_spec(found.train, found.validation, settings, sample=found.sample, held_out=found.held_out)
     spec = spec._replace(progress=progress)
+    notes += (SEPARABLE,) if spec.problem.separable else ()
     curve = predict_run(spec, band=band, details=True, begin=begin)
     return dataclasses.replace(curve, notes=notes + curve.notes)
 
@@ -90,30 +91,38 @@ def run_spec(
 ) -> RunSpec:
     """The run that these settings make of training and validation rows, known by their moments.
 
-    problem is what `quadratic_problem` makes of these moments and settings, if it is there already; sample and held_out
+    problem is what `problem_of` makes of these moments and settings, if it is there already; sample and held_out
     are the rows themselves, which activations and settings.moments = "data" need.
     """
-    problem = problem or quadratic_problem(train, validation, settings)
+    problem = problem or problem_of(train, validation, settings, sample, held_out)
     layers = start_layers(settings.start, (train.raw.inputs, *settings.hidden, train.raw.outputs), settings.seed)
-    if settings.classifies:
-        problem = _of_classes(problem, settings, train, validation, sample, held_out)
     several = layers if settings.hidden or not settings.linear else ()
     start = problem.enter(end_to_end(layers))
     return RunSpec(problem, start, settings, train.raw.count, sample, layers=several, held_out=held_out)
 
 
-def _of_classes(
-    problem: QuadraticProblem,
-    settings: Settings,
+def problem_of(
     train: MomentSet,
     validation: MomentSet | None,
-    sample: Rows | None,
-    held_out: Rows | None,
+    settings: Settings,
+    sample: Rows | None = None,
+    held_out: Rows | None = None,
 ) -> QuadraticProblem:
-    """The problem with what classes leave to explain in place of variances: what training measures them by."""
-    least = least_loss_of(settings.normalize, sample, held_out).explained if sample and not settings.hidden else 1.0
-    base = base_loss((validation or train).raw.mean_y)
-    return dataclasses.replace(problem, variance=base, lost=0.0, penalty=(0.0, 0.0), reachable=least)
+    """The quadratic problem of these settings; of classes with what these leave to explain in place of variances, which
+    is what training measures them by.
+    """
+    problem = quadratic_problem(train, validation, settings)
+    if not settings.classifies:
+        return problem
+    least = least_loss_of(settings.normalize, sample, held_out) if sample and not settings.hidden else None
+    return dataclasses.replace(
+        problem,
+        variance=base_loss((validation or train).raw.mean_y),
+        lost=0.0,
+        penalty=(0.0, 0.0),
+        reachable=1.0 if least is None else least.explained,
+        separable=least is not None and least.separable,
+    )
 
 
 def predict_from_moments(

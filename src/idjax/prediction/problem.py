@@ -27,6 +27,7 @@ class QuadraticProblem:
     lost:              squared error in original units that no weights change: what the judged rows have where the
                        training rows have nothing.
     reachable:         explained variance of the judged rows by the training rows' least squares.
+    separable:         whether a plane separates classes, so that their cross-entropy has no least value.
     turned:            whether this is zca seen along the axes of pca: weights are turned on their way in and out.
     """
 
@@ -44,6 +45,7 @@ class QuadraticProblem:
     lost: float = 0.0
     reachable: float = 1.0
     turned: bool = False
+    separable: bool = False
     _known: dict[bytes, tuple[Weights, np.ndarray]] = dataclasses.field(default_factory=dict, repr=False)
 
     def left_at(self, level: float) -> float:

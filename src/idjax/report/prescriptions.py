@@ -50,7 +50,8 @@ def predicted_words(prescriptions: Iterable[Prescription]) -> str:
         return f"Predicted epochs: {theory}."
     ranks = ", ".join(str(rank) for rank, _ in drawn)
     runs = min(runs for _, runs in drawn)
-    return f"Predicted epochs of {ranks}: the mean of {runs} runs drawn on rows of the data; of any others {theory}."
+    how = "runs followed on rows of the data" if runs == 1 else f"the mean of {runs} runs drawn on rows of the data"
+    return f"Predicted epochs of {ranks}: {how}; of any others {theory}."
 
 
 def measured_words(prescription: Prescription) -> str:

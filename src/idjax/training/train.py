@@ -15,7 +15,7 @@ from idjax.moments.moments import measure, moments_of
 from idjax.moments.normalize import UNFITTED, Normalizer, fit, unfitted
 from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put_on_device
 from idjax.nn.learned import crossing, explained_variance, level
-from idjax.nn.logistic import least_loss_of
+from idjax.nn.logistic import SEPARABLE, least_loss_of
 from idjax.nn.model import from_params, layers_of, precision
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
@@ -95,6 +95,7 @@ def train(
     rows = keras_split(len(dataset.x), settings.validation_split)
     notes, settings = notes_on(settings, rows, dataset.y), within(settings, rows)
     prepared = prepare(dataset, settings)
+    notes += (SEPARABLE,) if prepared.separable else ()
     [curve] = train_group(prepared, [settings], lambda _, event: heard(event), checkpointer=checkpointer)
     return dataclasses.replace(curve, notes=notes, seconds=time.perf_counter() - begin)
 
@@ -114,17 +115,20 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData
     judged = held_out if rows < len(x) else training
     updates = InBlocks() if in_blocks else ONE_BY_ONE
     prepared = put_on_device(settings, training, _fit(settings.normalize, training), judged, updates=updates)
-    return prepared._replace(reachable=_reachable(settings, training, judged))
+    reachable, separable = _reachable(settings, training, judged)
+    return prepared._replace(reachable=reachable, separable=separable)
 
 
-def _reachable(settings: Settings, training: Rows, judged: Rows) -> float:
-    """The explained variance that the run is measured by: that of least squares, and 1 for hidden layers."""
+def _reachable(settings: Settings, training: Rows, judged: Rows) -> tuple[float, bool]:
+    """The explained variance that the run is measured by: that of least squares or of the least cross-entropy, and 1
+    for hidden layers; and whether the rows are of classes that are separable.
+    """
     if training.y is None or settings.hidden:
-        return 1.0
+        return 1.0, False
     if settings.classifies:
-        return least_loss_of(settings.normalize, training, judged).explained
+        return least_loss_of(settings.normalize, training, judged)[1:]
     seen = moments_of(*training)
-    return quadratic.reachable(seen, seen if judged is training else moments_of(*judged))
+    return quadratic.reachable(seen, seen if judged is training else moments_of(*judged)), False
 
 
 def _fit(kind: str, rows: Rows) -> Normalizer:

@@ -12,10 +12,11 @@ from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
 from idjax.nn.learned import level
+from idjax.nn.logistic import base_loss
 from idjax.prediction.dynamics import RunSpec, fastest_rate, followed_rates
 from idjax.prediction.learning_rates import max_learning_rate
-from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, run_spec, times_of_groups
-from idjax.prediction.problem import QuadraticProblem, quadratic_problem
+from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, problem_of, run_spec, times_of_groups
+from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
 from idjax.settings import Schedule, Settings
 from idjax.types import Rows, Weights
@@ -85,7 +86,9 @@ class Context:
 
     @functools.cached_property
     def variance(self) -> float:
-        """Mean variance of the targets, original units."""
+        """Mean variance of the targets, original units; their entropy where they are classes."""
+        if self.settings.classifies:
+            return base_loss(self.moments.raw.mean_y)
         return float(np.mean(np.diagonal(self.moments.raw.covariance_yy)))
 
     @property
@@ -95,7 +98,9 @@ class Context:
 
     @functools.cached_property
     def reachable(self) -> float:
-        """The explained variance of the best linear layer; 1 for an autoencoder."""
+        """The explained variance of the best linear layer; 1 for an autoencoder, and for hidden layers."""
+        if self.settings.hidden:
+            return 1.0
         return self.problem.reachable if self.variance > 0 else math.nan
 
     @property
@@ -233,12 +238,19 @@ class Context:
         """Times of the groups of modes with the settings as given; none where it was followed."""
         return () if self.followed else times_of_groups(self.run_of(self.settings))
 
-    def run_of(self, settings: Settings) -> RunSpec:
-        """The run that these settings make of all training rows."""
-        problem = self.problem_of(settings)
-        # Of settings that are not those given, some in their hundreds, only what theory predicts is asked for.
+    @property
+    def sample_rows(self) -> Rows:
+        """The sample as rows to train on."""
+        return Rows(self.sample[0], None if self.autoencoder else self.sample[1])
+
+    def run_of(self, settings: Settings, *, follow: bool = False) -> RunSpec:
+        """The run that these settings make of all training rows.
+
+        Of settings that are not those given at some rate, of which hundreds are tried, only what theory predicts is
+        asked for, unless they may be followed.
+        """
         rated = dataclasses.replace(settings, learning_rate=self.settings.learning_rate) == self.settings
-        sample = Rows(self.sample[0], None if self.autoencoder else self.sample[1]) if rated else None
+        problem, sample = self.problem_of(settings), self.sample_rows if rated or follow else None
         spec = run_spec(self.moments, None, settings, problem=problem, sample=sample)
         return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))
 
@@ -251,7 +263,7 @@ class Context:
         """The quadratic problem of these settings, the same for all optimizers and batches."""
         key = (settings.normalize, settings.loss_space, settings.activity_l2)
         if key not in self._problems:
-            self._problems[key] = quadratic_problem(self.moments, None, settings)
+            self._problems[key] = problem_of(self.moments, None, settings, self.sample_rows)
         return self._problems[key]
 
     def max_rate(self, **changes: object) -> float:

@@ -18,12 +18,13 @@ from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.explanation import known_codes
 from idjax.moments.normalize import fold
 from idjax.moments.one_thread import one_thread_if_narrow
+from idjax.nn.logistic import SEPARABLE
 from idjax.prediction.problem import mode_groups
 from idjax.report.formatting import count, percent
 from idjax.report.notebook import Shown
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
-from idjax.settings import DiagnosisSettings, Settings, plain
-from idjax.types import IdjaxError, OnProgress, Progress, Weights, silent
+from idjax.settings import DiagnosisSettings, Settings
+from idjax.types import OnProgress, Progress, Weights, silent
 
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
@@ -78,22 +79,25 @@ def diagnose(
     """
     begin = time.perf_counter()
     settings = settings or DiagnosisSettings()
-    if settings.hidden:
-        raise IdjaxError(f"--hidden is {plain(settings)['hidden']}: a diagnosis is of one Dense layer; leave it out")
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
     context = measure(rows, settings, budget, progress, labels=bool(rows.classes))
+    target = None if context.autoencoder else context.sample[1]
+    notes = notes_on(settings, context.rows, None if rows.classes and not settings.classifies else target)
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with one_thread_if_narrow(len(rows.feature_names)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        subject, findings, verdict = examine(context, wanted)
-        tried = (prescriptions or proven) and _curable(subject, findings)
-        recommended, left_out = _recommended(subject, progress) if tried else ((), "")
+        if (settings.classifies or settings.hidden) and context.varies:
+            findings, verdict, recommended, closest = _by_runs(context, wanted, prescriptions or proven, progress)
+            left_out, notes = "", (*notes, *closest)
+        else:
+            subject, findings, verdict = examine(context, wanted)
+            tried = (prescriptions or proven) and _curable(subject, findings)
+            recommended, left_out = _recommended(subject, progress) if tried else ((), "")
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
-    target = None if rows.classes or context.autoencoder else context.sample[1]
-    facts |= {"notes": notes_on(settings, context.rows, target)}
+    facts |= {"notes": (*notes, SEPARABLE) if context.problem.separable else notes}
     facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
     return Shown(**facts, verdict=verdict, seconds=time.perf_counter() - begin)
 
@@ -103,6 +107,20 @@ def examine(context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)) -
     subject = unlucky(context) if context.varies else context
     findings = find_all(subject, codes) if context.varies else ()
     return Examined(subject, findings, _verdict(subject, context.learned, findings))
+
+
+def _by_runs(
+    context: Context, codes: frozenset[str], cures: bool, progress: OnProgress
+) -> tuple[tuple[Finding, ...], str, tuple[Prescription, ...], tuple[str, ...]]:
+    """Findings, verdict, prescriptions and notes of classes and of hidden layers, from runs that are followed."""
+    from idjax.diagnosis.data.network_program import program_findings
+    from idjax.diagnosis.data.tried import best_words, findings_of, prescriptions_of, table_of
+
+    table = {} if context.learned else table_of(context, progress)
+    found = (*findings_of(context, table), *program_findings(context, progress))
+    found = tuple(each for each in found if each.code in codes or each.code not in EXPLANATIONS)
+    recommended = prescriptions_of(context, table) if cures else ()
+    return found, _verdict(context, context.learned, found), recommended, best_words(context, table)
 
 
 def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
@@ -142,7 +160,7 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
         "bias_mode": int(np.argmax(groups["bias"])) if "bias" in groups else None,
         "samples": None if before is None else samples_of(context, before.weights, SHOWN_ROWS),
         "outputs_explained": outputs,
-        "labels": labels_note(context, classes) if classes else "",
+        "labels": labels_note(context, classes) if classes and not settings.classifies else "",
         "probe": probe_of(context, classes, progress) if classes and context.varies else None,
     }
 
@@ -156,7 +174,12 @@ def _verdict(context: Context, learned: bool, findings: tuple[Finding, ...]) -> 
         return "the targets do not vary: there is nothing to learn"
     cause = next((finding.message for finding in findings if finding.kind == "cause"), "")
     budget, epochs = f"{count(context.budget)} epoch{'' if context.budget == 1 else 's'}", context.takes
-    told = context.autoencoder or any(finding.code == "target-not-linear" for finding in findings)
+    told = (
+        context.autoencoder
+        or context.settings.hidden
+        or context.problem.separable
+        or any(finding.code == "target-not-linear" for finding in findings)
+    )
     most = "" if told else f" (a linear layer can explain {percent(context.reachable, 3)} of this target)"
     if context.learned:
         took = f"learned in {count(epochs)} of {budget}{most}"

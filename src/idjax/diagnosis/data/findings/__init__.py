@@ -8,6 +8,7 @@ from idjax.diagnosis.data.findings import (
     adam_bounce,
     adam_epsilon,
     better_solved,
+    bottleneck,
     collinear,
     data_resolution,
     float_stall,
@@ -32,6 +33,7 @@ from idjax.results.diagnosis import Finding
 Find = Callable[[Context, tuple[Finding, ...]], Finding | None]
 
 MODULES: tuple[ModuleType, ...] = (
+    bottleneck,
     unreachable_output,
     data_resolution,
     null_modes,
