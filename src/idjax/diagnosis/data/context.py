@@ -99,9 +99,7 @@ class Context:
     @functools.cached_property
     def reachable(self) -> float:
         """The explained variance of the best linear layer; 1 for an autoencoder, and for hidden layers."""
-        if self.settings.hidden:
-            return 1.0
-        return self.problem.reachable if self.variance > 0 else math.nan
+        return (1.0 if self.settings.hidden else self.problem.reachable) if self.varies else math.nan
 
     @property
     def level(self) -> float:

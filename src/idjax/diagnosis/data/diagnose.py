@@ -87,19 +87,33 @@ def diagnose(
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with one_thread_if_narrow(len(rows.feature_names)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if (settings.classifies or settings.hidden) and context.varies:
-            findings, verdict, recommended, closest = _by_runs(context, wanted, prescriptions or proven, progress)
-            left_out, notes = "", (*notes, *closest)
-        else:
-            subject, findings, verdict = examine(context, wanted)
-            tried = (prescriptions or proven) and _curable(subject, findings)
-            recommended, left_out = _recommended(subject, progress) if tried else ((), "")
+        by_runs = context.varies and (settings.classifies or settings.hidden)
+        look = _by_runs if by_runs else _by_theory
+        found = look(context, wanted, prescriptions or proven, progress)
+        recommended = found.prescriptions
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
     facts = _facts(context, settings, len(rows.classes or ()), progress)
-    facts |= {"notes": (*notes, SEPARABLE) if context.problem.separable else notes}
-    facts |= {"findings": findings, "prescriptions": recommended, "proof": proof, "left_out": left_out}
-    return Shown(**facts, verdict=verdict, seconds=time.perf_counter() - begin)
+    facts |= {"notes": (*notes, *found.notes), "findings": found.findings, "left_out": found.left_out}
+    facts |= {"prescriptions": recommended, "proof": proof, "verdict": found.verdict}
+    return Shown(**facts, seconds=time.perf_counter() - begin)
+
+
+class _Looked(NamedTuple):
+    """Findings, verdict and cures of one look at the data."""
+
+    findings: tuple[Finding, ...]
+    verdict: str
+    prescriptions: tuple[Prescription, ...]
+    left_out: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _by_theory(context: Context, codes: frozenset[str], cures: bool, progress: OnProgress) -> _Looked:
+    """A look at descent on a quadratic form, which theory predicts."""
+    subject, findings, verdict = examine(context, codes)
+    recommended, left_out = _recommended(subject, progress) if cures and _curable(subject, findings) else ((), "")
+    return _Looked(findings, verdict, recommended, left_out)
 
 
 def examine(context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)) -> Examined:
@@ -109,18 +123,18 @@ def examine(context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)) -
     return Examined(subject, findings, _verdict(subject, context.learned, findings))
 
 
-def _by_runs(
-    context: Context, codes: frozenset[str], cures: bool, progress: OnProgress
-) -> tuple[tuple[Finding, ...], str, tuple[Prescription, ...], tuple[str, ...]]:
-    """Findings, verdict, prescriptions and notes of classes and of hidden layers, from runs that are followed."""
+def _by_runs(context: Context, codes: frozenset[str], cures: bool, progress: OnProgress) -> _Looked:
+    """A look at classes and at hidden layers, from runs that are followed."""
     from idjax.diagnosis.data.network_program import program_findings
     from idjax.diagnosis.data.tried import best_words, findings_of, prescriptions_of, table_of
 
     table = {} if context.learned else table_of(context, progress)
-    found = (*findings_of(context, table), *program_findings(context, progress))
+    found = findings_of(context, table, program_findings(context, progress))
     found = tuple(each for each in found if each.code in codes or each.code not in EXPLANATIONS)
+    notes = (SEPARABLE,) if context.problem.separable else ()
     recommended = prescriptions_of(context, table) if cures else ()
-    return found, _verdict(context, context.learned, found), recommended, best_words(context, table)
+    verdict = _verdict(context, context.learned, found)
+    return _Looked(found, verdict, recommended, notes=(*notes, *best_words(context, table)))
 
 
 def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:

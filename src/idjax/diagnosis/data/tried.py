@@ -84,12 +84,12 @@ def _at_rates(context: Context, optimizer: str, normalize: str) -> Iterator[Trie
         yield Tried(run, float(step) / context.steps_per_epoch if over <= 1 - context.level else math.inf, float(over))
 
 
-def findings_of(context: Context, table: Table) -> tuple[Finding, ...]:
-    """The causes that single changes take away, in the order in which they are simplest."""
+def findings_of(context: Context, table: Table, known: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The causes that single changes take away, the simplest first, and then those known before."""
     floor = bottleneck.find(context, ())
     found = [] if floor is None else [floor]
     if context.learned:
-        return tuple(found)
+        return (*found, *known)
     given = Tried(context.settings, context.takes, 1 - float(context.before.explained_variance[-1]))
     best, optimizer = given, context.settings.optimizer
     for (kind, normalize), run in table.items():
@@ -103,16 +103,12 @@ def findings_of(context: Context, table: Table) -> tuple[Finding, ...]:
             explanation, words = CURED_BY[normalize]
         found.append(_finding(context, explanation, words, best, run))
         best = run
-    if not any(each.kind == "cause" for each in found):
+    if not any(each.kind == "cause" for each in (*found, *known)):
         message = f"not learned within the {count(context.budget)} epochs that were followed: explained variance "
         message += f"{explained(1 - given.left)}, and {explained(1 - min(run.left for run in table.values()))} in the "
         message += f"best of {len(table) * len(LADDER)} runs, under {len(table)} optimizers and normalisers"
-        found.append(
-            over_budget.EXPLANATION.finding(
-                message, {"explained variance": 1 - given.left}, math.inf, None, kind="cause"
-            )
-        )
-    return tuple(found)
+        known = (over_budget.EXPLANATION.finding(message, {}, math.inf, None, kind="cause"),)
+    return (*found, *known)
 
 
 def prescriptions_of(context: Context, table: Table) -> tuple[Prescription, ...]:
@@ -138,10 +134,8 @@ def best_words(context: Context, table: Table) -> tuple[str, ...]:
     if not table or min(run.epochs for run in table.values()) <= context.budget:
         return ()
     run = min(table.values(), key=lambda run: run.left)
-    words = ", ".join(settings_parts(run.settings)[:1] + [f"{run.settings.normalize} inputs"])
-    return (
-        f"of {len(table) * len(LADDER)} runs that were followed the closest explains {explained(1 - run.left)}: {words}",
-    )
+    words = f"{settings_parts(run.settings)[0]}, {run.settings.normalize} inputs"
+    return (f"of {len(table) * len(LADDER)} runs followed the closest explains {explained(1 - run.left)}: {words}",)
 
 
 def _finding(context: Context, explanation: Explanation, words: str, before: Tried, after: Tried) -> Finding:
