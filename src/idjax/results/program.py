@@ -8,6 +8,9 @@ whatever changes the inputs alone changes the block's eigenvalues as it changes 
 import dataclasses
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Float, Int
+
 from idjax.results.diagnosis import Finding
 
 
@@ -128,6 +131,23 @@ class ProgramDiagnosis:
     def slow(self) -> frozenset[str]:
         """The layers that a cause names."""
         return frozenset(layer for finding in self.causes for layer in finding.layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class RateRace:
+    """Learning rates raced from one start on the same batches.
+
+    rate:   the best; losses are those of its steps.
+    rates:  all that were raced, with the steps that each made and the loss that it had then; inf if not finite.
+    spent:  steps of all.
+    """
+
+    rate: float
+    rates: Float[np.ndarray, " k"]
+    steps: Int[np.ndarray, " k"]
+    ends: Float[np.ndarray, " k"]
+    losses: Float[np.ndarray, " n"]
+    spent: int
 
 
 @dataclasses.dataclass(frozen=True)

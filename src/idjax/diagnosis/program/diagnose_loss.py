@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation, known_codes
+from idjax.diagnosis.program.curable import CurableProgram
 from idjax.diagnosis.program.findings import MODULES as LAYER_MODULES
 from idjax.diagnosis.program.findings import (
     SPREADING,
@@ -41,8 +42,7 @@ from idjax.diagnosis.program.outputs import ending
 from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
-from idjax.report.notebook import ShownProgram
-from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, ProgramFinding
 from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
 
@@ -67,21 +67,24 @@ def diagnose_loss(
     has_aux: bool = False,
     codes: Iterable[str] | None = None,
     source: str = "",
+    batches: Any = None,
     progress: OnProgress = silent,
-) -> ProgramDiagnosis:
+) -> CurableProgram:
     """Why training this loss will fail or be slow: causes with the line of the program, and what to change.
 
     Args:
       loss, params, args, has_aux: exactly as given to jax.value_and_grad(loss, has_aux=...)(params, *args); the
         parameters may be any nest of arrays, a TrainState, an nnx.Module or an Equinox module.
-      optimizer: the name of one in optax, or any optax transformation.
-      learning_rate: of an optimizer that is named.
+      optimizer: the name of one in optax, any optax transformation, or a function that makes one of a rate.
+      learning_rate: of an optimizer that is named, or made by a function of the rate.
       codes: the findings to look for; all if not given.
       source: what the program is called in the report.
+      batches: what training sees, for cures and rates: an iterator of arguments, or a function of the step that gives
+        them; args throughout if not given.
       progress: hears of what takes long.
 
     Returns:
-      Findings, causes first; what was looked at, and what was not.
+      Findings, causes first; what was looked at, and what was not; `cure(code)`, `cured` and `learning_rate`.
 
     Raises:
       IdjaxError: where the loss cannot be called so, with what to pass instead.
@@ -96,12 +99,17 @@ def diagnose_loss(
     """
     given = given_loss(loss, params, args, has_aux)
     name = source or getattr(loss, "__name__", "loss")
-    return diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress)
+    return diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress, batches)
 
 
 def diagnosed(
-    given: GivenLoss, rule: UpdateRule, codes: Iterable[str] | None, source: str, progress: OnProgress
-) -> ProgramDiagnosis:
+    given: GivenLoss,
+    rule: UpdateRule,
+    codes: Iterable[str] | None,
+    source: str,
+    progress: OnProgress,
+    batches: Any = None,
+) -> CurableProgram:
     """The diagnosis of a loss that is given in any way."""
     begin = time.perf_counter()
     wanted = known_codes(codes, EXPLANATIONS, "no finding in a program has this code")
@@ -109,7 +117,10 @@ def diagnosed(
     layers, found = find_all(context)
     findings = tuple(finding for finding in found if finding.code in wanted)
     progress(Progress(1, 1, "done"))
-    return ShownProgram(
+    return CurableProgram.of(
+        context,
+        batches,
+        progress,
         source=source,
         rows=context.traced.rows,
         parameters=sum(int(np.size(leaf)) for leaf in context.given.params),

@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.program.context import ProgramContext
+from idjax.diagnosis.program.curvature import curvature
 from idjax.diagnosis.program.findings.saturated_units import FLAT
 from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.rewriting import CURES, standardised
 from idjax.diagnosis.program.rule import STEPS, UpdateRule, best, first_rate, reached, trials
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
@@ -33,10 +35,6 @@ curvature there says little.
 """
 LEAST_STEPS = 2.0
 """Times as many steps that a program has to take as given."""
-PRODUCTS = 8
-"""Products of the power method, which is within some percent of the largest eigenvalue where it matters."""
-CURES = {"layer-mean": (True, False), "layer-scale": (True, True), "layer-outliers": (True, True)}
-"""Of each finding, whether the mean is subtracted, and whether what is left is divided by its size."""
 Cures = dict[Node, tuple[Any, ...]]
 
 
@@ -108,24 +106,12 @@ class Gains:
         return any(slope < FLAT for slope in slopes)
 
     def _largest(self, cures: Cures) -> float:
-        """The largest eigenvalue of the Hessian, by the power method on some rows."""
-        return float(self._power(self._context.given.params, (self._context.args, cures)))
+        """The largest eigenvalue of the Hessian on some rows."""
+        return self._curvature(self._context.given.params, (self._context.args, cures))
 
     @functools.cached_property
-    def _power(self) -> Any:
-        @jax.jit
-        def run(params: list[Any], given: Any) -> Any:
-            def step(vector: list[Any], _: None) -> Any:
-                turned = jax.jvp(lambda params: jax.grad(self._loss)(params, given), (params,), (vector,))[1]
-                size = jnp.sqrt(sum(jnp.vdot(leaf, leaf) for leaf in turned))
-                value = sum(jnp.vdot(a, b) for a, b in zip(vector, turned, strict=True))
-                return [leaf / jnp.maximum(size, 1e-30) for leaf in turned], value
-
-            keys = jax.random.split(jax.random.key(0), len(params))
-            start = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, params, strict=True)]
-            return jax.lax.scan(step, start, None, PRODUCTS)[1][-1]
-
-        return run
+    def _curvature(self) -> Any:
+        return curvature(self._loss)
 
     def _trained(self, cures: Cures) -> np.ndarray:
         first = first_rate(self._rule, self._context.measured.loss, self._context.measured.gradient)
@@ -166,25 +152,12 @@ class Gains:
 
 def _edit(layer: Layer) -> Any:
     """(a - mean)/scale and W/by in front of a layer."""
-    numbers = layer.node.params["dimension_numbers"]
-    axes = (
-        (numbers.lhs_spec[1],)
-        if layer.kind == "conv"
-        else tuple(numbers[0][layer.rows])
-        if layer.kind == "dense"
-        else ()
-    )
-
-    def shaped(values: Any, x: Any) -> Any:
-        order = tuple(int(place) for place in np.argsort(axes))
-        values = jnp.transpose(jnp.reshape(values, [x.shape[axis] for axis in axes]), order)
-        return jnp.expand_dims(values, [axis for axis in range(x.ndim) if axis not in axes])
 
     def edit(ins: list[Any], given: Any) -> tuple[list[Any], Any]:
-        x, (mean, scale, by) = ins[layer.rows], given
+        mean, scale, by = given
         made = list(ins)
-        if axes:
-            made[layer.rows] = ((x - shaped(mean, x)) / shaped(scale, x)).astype(x.dtype)
+        if layer.kind != "embed":
+            made[layer.rows] = standardised(layer, ins[layer.rows], mean, scale)
         made[layer.kernel] = (ins[layer.kernel] / by).astype(ins[layer.kernel].dtype)
         return made, jnp.zeros(())
 

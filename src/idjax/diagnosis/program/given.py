@@ -19,23 +19,30 @@ from idjax.types import IdjaxError
 class GivenLoss:
     """loss(params, args) → a scalar, both as lists of arrays.
 
+    whole:      the same, all that the loss returns, with aux where it has one.
     names:      paths of the parameters; arg_names of the arrays in the arguments, as x or batch/image.
     nested:     parameters from the list, as the user nests them.
+    again:      the loss called with other parameters and arguments, which may have no values yet.
     """
 
     loss: Callable[[list[Any], list[Any]], Any]
+    whole: Callable[[list[Any], list[Any]], Any]
     params: list[Any]
     names: tuple[str, ...]
     args: list[Any]
     arg_names: tuple[str, ...]
     nested: Callable[[list[Any]], Any]
+    again: Callable[..., "GivenLoss"]
 
 
-def given_loss(loss: Any, params: Any, args: tuple[Any, ...], has_aux: bool = False) -> GivenLoss:
+def given_loss(
+    loss: Any, params: Any, args: tuple[Any, ...], has_aux: bool = False, *, traced: bool = False
+) -> GivenLoss:
     """The loss as a function of arrays.
 
     Args:
       loss, params, args, has_aux: as for jax.value_and_grad; params may be a TrainState or an nnx.Module too.
+      traced: whether the parameters may have no values yet, as under jit; they are not looked at then.
 
     Raises:
       IdjaxError: for parameters without real numbers, and arguments that are no numbers.
@@ -47,7 +54,8 @@ def given_loss(loss: Any, params: Any, args: tuple[Any, ...], has_aux: bool = Fa
     learned = [index for index, (path, leaf) in enumerate(found) if _is_real(path, leaf)]
     if not learned:
         raise IdjaxError("params hold no real numbers: give what init returned, or the model itself")
-    _require_finite(found, learned)
+    if not traced:
+        _require_finite(found, learned)
     leaves = [leaf for _, leaf in found]
     given, arg_tree = jax.tree_util.tree_flatten_with_path(args, is_leaf=lambda leaf: leaf is None)
     arrays = [index for index, (path, leaf) in enumerate(given) if _is_array(_arg_name(loss, path), leaf)]
@@ -56,19 +64,21 @@ def given_loss(loss: Any, params: Any, args: tuple[Any, ...], has_aux: bool = Fa
     def nested(values: list[Any]) -> Any:
         return nest(jax.tree.unflatten(tree, _put(leaves, learned, values)))
 
-    def flat(values: list[Any], inputs: list[Any]) -> Any:
+    def whole(values: list[Any], inputs: list[Any]) -> Any:
         made: Any = loss(nested(values), *jax.tree.unflatten(arg_tree, _put(arg_leaves, arrays, inputs)))
         if has_aux and not (isinstance(made, tuple) and len(made) == 2):
             raise IdjaxError(f"has_aux: the loss returned a {type(made).__name__}: return (loss, aux)")
-        return made[0] if has_aux else made
+        return made
 
     return GivenLoss(
-        loss=flat,
+        loss=lambda values, inputs: whole(values, inputs)[0] if has_aux else whole(values, inputs),
+        whole=whole,
         params=[jnp.asarray(leaves[index]) for index in learned],
         names=tuple(_path(found[index][0]) for index in learned),
         args=[arg_leaves[index] for index in arrays],
         arg_names=tuple(_arg_name(loss, given[index][0]) for index in arrays),
         nested=nested,
+        again=lambda params, *args: given_loss(loss, params, args, has_aux, traced=True),
     )
 
 

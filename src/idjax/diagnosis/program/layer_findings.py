@@ -6,9 +6,10 @@ from collections.abc import Set
 
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.findings import MODULES, with_causes
-from idjax.diagnosis.program.gains import CURES, Gain, Gains
+from idjax.diagnosis.program.gains import Gain, Gains
 from idjax.diagnosis.program.layer_facts import by_name, layer_context
 from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.rewriting import CURES
 from idjax.results.program import LayerFacts, LayerFinding
 from idjax.settings import DiagnosisSettings
 

@@ -23,15 +23,16 @@ Trained = Callable[[Any, Any, float], np.ndarray]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class UpdateRule:
-    """An optimizer whose updates are multiplied by a rate.
+    """An optimizer at any rate: made for it, or with updates that are multiplied by it.
 
+    at:       the optax transformation at a rate, which may be traced.
     rate:     the user's own, of an optimizer that is named; 1 where the optimizer has it inside; None if not known.
     inside:   the learning rate of an optimizer that has it inside, by its first update; or the rate.
     adaptive: whether it divides by the size of the gradient; epsilon: what it adds to that, if more than rounding.
     """
 
     name: str
-    optimizer: Any
+    at: Callable[[Any], Any]
     rate: float | None
     inside: float | None
     adaptive: bool
@@ -46,8 +47,8 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
     """The rule of an optimizer.
 
     Args:
-      optimizer: the name of one in optax, or an optax transformation.
-      learning_rate, options: of a named one.
+      optimizer: the name of one in optax, an optax transformation, or a function that makes one of a rate.
+      learning_rate: of a named one, or one that is made; options: of a named one.
 
     Raises:
       IdjaxError: for a name that optax does not have, or something else.
@@ -55,25 +56,33 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
     Example:
       >>> update_rule("adam", 1e-3).adaptive, update_rule("sgd", None).adaptive
       (True, False)
+      >>> import optax
+      >>> update_rule(lambda rate: optax.sgd(rate, momentum=0.9), None).adaptive
+      False
     """
     import optax
 
+    name, inside, rate = "optax", learning_rate, learning_rate
     if isinstance(optimizer, str):
-        if not callable(make := getattr(optax, optimizer, None)):
+        if not callable(make := getattr(optax, optimizer, None) or getattr(optax.contrib, optimizer, None)):
             raise IdjaxError(f"{optimizer}: optax has no such optimizer; give one as sgd, or optax.adam(1e-3)")
-        made, rate = make(learning_rate=1.0, **options), learning_rate
-        name, inside = optimizer, learning_rate
+        name, at = optimizer, functools.partial(make, **options)
     elif hasattr(optimizer, "init") and hasattr(optimizer, "update"):
-        made, rate, name, inside = optimizer, 1.0, "optax", None
+        inside, rate = None, 1.0
+
+        def at(rate: Any) -> Any:
+            return optax.chain(optimizer, optax.scale(rate))
+    elif callable(optimizer):
+        at = optimizer
     else:
         raise IdjaxError(f"the optimizer is of type {type(optimizer).__name__}: give a name, or one of optax")
-    small, middle, large = _first_updates(made, (1.0, 10.0, 1000.0))
+    small, middle, large = _first_updates(at(1.0), (1.0, 10.0, 1000.0))
     adaptive = large < 100 * small
     epsilon = (large / small - 1) / (1 - large / small / 1000) if adaptive else 0.0
     divides = abs(small * (1 + epsilon) / (1 + epsilon / 10) - middle) < 1e-3 * middle  # and does not clip
     step = small * (1 + epsilon) if divides else small
     return UpdateRule(
-        name, made, rate, step if inside is None and rate == 1.0 else inside, adaptive,
+        name, at, rate, step if inside is None and rate == 1.0 else inside, adaptive,
         epsilon if divides and epsilon > LEAST_EPSILON else None,
     )  # fmt: skip
 
@@ -96,17 +105,23 @@ def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS
 
     @functools.partial(jax.jit)
     def run(params: Any, args: Any, rate: Any) -> Any:
+        optimizer = rule.at(rate)
+
         def step(carry: Any, _: None) -> Any:
             params, state = carry
             value, slope = jax.value_and_grad(loss)(params, args)
-            updates, state = rule.optimizer.update(slope, state, params)
-            moved = [(leaf + rate * change).astype(leaf.dtype) for leaf, change in zip(params, updates, strict=True)]
-            return (moved, state), value
+            updates, state = optimizer.update(slope, state, params)
+            return (moved(params, updates), state), value
 
-        (params, _), losses = jax.lax.scan(step, (params, rule.optimizer.init(params)), None, steps)
+        (params, _), losses = jax.lax.scan(step, (params, optimizer.init(params)), None, steps)
         return jnp.append(losses, loss(params, args))
 
     return lambda params, args, rate: np.asarray(run(params, args, jnp.float32(rate)), np.float64)
+
+
+def moved(params: list[Any], updates: list[Any]) -> list[Any]:
+    """The parameters after an update, of the types that they had."""
+    return [(leaf + change).astype(leaf.dtype) for leaf, change in zip(params, updates, strict=True)]
 
 
 def reached(losses: np.ndarray) -> float:

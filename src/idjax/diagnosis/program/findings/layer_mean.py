@@ -11,6 +11,8 @@ Fix: Subtract the mean before the layer (and add Wᵀm to the bias), or put a La
 Apart: layer-scale is about size around the mean. A ReLU's own mean, 0.47 times what varies, is not reported.
 """
 
+import math
+
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import centred, effect, layer_normed
@@ -27,7 +29,9 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
     """Each input, shared by several layers or not, whose mean outweighs what varies and the bias's own input, 1."""
-    told = [_finding(context, layers) for layers in context.shown_by(lambda layer: layer.mean_share >= DOMINANT)]
+    told = [
+        _finding(context, layers) for layers in context.shown_by(lambda layer: DOMINANT <= layer.mean_share < math.inf)
+    ]
     return [finding for finding in told if finding.cost >= DOMINANT]
 
 

@@ -1,0 +1,125 @@
+"""A race of learning rates: a factor of 2 apart and begun where curvature says, then finer, on the same batches."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idjax.diagnosis.program.cured import Flat
+from idjax.diagnosis.program.descents import STRIDE, Descending, Descents, joined
+from idjax.diagnosis.program.rule import UpdateRule
+from idjax.results.program import RateRace
+from idjax.types import OnProgress, Progress, silent
+
+HORIZON = 256
+"""Steps that the last rates are raced for."""
+BELOW, ABOVE, MORE = 5, 3, 3
+"""Rates below and above the one that curvature says, and how many more at a time where the best is the last."""
+MOST_RATES = 60
+FINER = 2**0.5
+AT_LEAST = {16: 3, 32: 3, 64: 2, 128: 2}
+"""Rates that go on after so many steps, clearly behind or not: the largest may begin badly, the smallest slowly."""
+AT_MOST = {16: 5, 32: 4, 64: 3, 128: 2}
+LEARNED = 1e-4
+"""Share of the first loss below which it counts as reached, and the order is that of the steps to there."""
+
+
+def race(descents: Descents, first: float, horizon: int = HORIZON, progress: OnProgress = silent) -> RateRace:
+    """The rate at which the loss is lowest after the horizon, or sooner at the floor.
+
+    A rate goes on while it is not clearly behind: while it has the loss after n steps that the first one has after n/2.
+    What is left at the end is raced against rates in between.
+
+    Args:
+      first: a rate to begin about.
+      horizon: steps of the last rates.
+    """
+    begun = descents.spent
+    rates = first * 2.0 ** np.arange(-BELOW, ABOVE + 1)
+    running = _widened(descents, descents.advance(descents.start(rates), STRIDE))
+    gone: list[Descending] = []
+    while True:
+        order, steps = np.argsort(_score(running)).tolist(), running.steps
+        progress(Progress(steps, horizon, f"racing {len(order)} rates, step {steps}"))
+        on = [run for place, run in enumerate(order) if _goes_on(running, run, order[0], place)]
+        gone.append(running.of([run for run in order if run not in on]))
+        running = running.of(on)
+        if steps >= horizon or len(on) == 1:
+            break
+        running = descents.advance(running, 2 * steps)
+    leader = float(running.rates[0])
+    between = descents.advance(descents.start([leader / FINER, leader * FINER]), running.steps)
+    last = joined([running, between])
+    best = int(np.argmin(_score(last)))
+    every = [*gone, last]
+    return RateRace(
+        rate=descents.rule.told(float(last.rates[best])),
+        rates=np.array([descents.rule.told(float(rate)) for part in every for rate in part.rates]),
+        steps=np.array([part.steps for part in every for _ in part.rates]),
+        ends=np.concatenate([reached_now(part.losses) for part in every]),
+        losses=last.losses[best],
+        spent=descents.spent - begun,
+    )
+
+
+def _widened(descents: Descents, running: Descending) -> Descending:
+    """With more rates on the side where the best is the last, until it is none."""
+    while len(running.rates) < MOST_RATES:
+        order = np.argsort(running.rates)
+        place = int(np.argmin(_score(running)[order]))
+        if 1 < place < len(order) - 2:
+            break
+        edge = running.rates[order[-1 if place >= len(order) - 2 else 0]]
+        factors = 2.0 ** np.arange(1, MORE + 1) * 1.0
+        more = edge * factors if place >= len(order) - 2 else edge / factors
+        running = joined([running, descents.advance(descents.start(more), running.steps)])
+    return running
+
+
+def reached_now(losses: Float[np.ndarray, "k n"], steps: int = 0) -> Float[np.ndarray, " k"]:
+    """The loss after so many steps, the mean of the last eighth of them; infinite where it is not finite."""
+    steps = steps or losses.shape[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = losses[:, steps - max(2, steps // 8) : steps].mean(1)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _score(running: Descending) -> Float[np.ndarray, " k"]:
+    """Lower for a rate that is further: the loss, or below the floor the steps to it less those made."""
+    ends = reached_now(running.losses)
+    floor = LEARNED * np.abs(running.losses[:, 0].min())
+    if not ends.min() <= floor or running.losses[:, 0].min() <= 0:
+        return ends
+    there = (running.losses <= floor).argmax(1)
+    return np.where(ends <= floor, there - running.steps, ends)
+
+
+def _goes_on(running: Descending, run: int, leader: int, place: int) -> bool:
+    steps = running.steps
+    if place == 0:
+        return True
+    half = float(reached_now(running.losses[leader : leader + 1], steps // 2)[0])
+    end = float(reached_now(running.losses[run : run + 1])[0])
+    most = AT_MOST if end <= half else AT_LEAST
+    return math.isfinite(end) and place < most.get(steps, 1)
+
+
+def rate_by_curvature(loss: Flat, params: list[Any], args: Any, rule: UpdateRule) -> float:
+    """The rate of the first update's lowest point, were the loss quadratic along it: -g·u/(uᵀHu) for the update u."""
+
+    @jax.jit
+    def run(params: list[Any], args: Any) -> Any:
+        optimizer = rule.at(1.0)
+        slope = jax.grad(loss)(params, args)
+        update, _ = optimizer.update(slope, optimizer.init(params), params)
+        update = [change.astype(leaf.dtype) for change, leaf in zip(update, params, strict=True)]
+        turned = jax.jvp(lambda params: jax.grad(loss)(params, args), (params,), (update,))[1]
+        fall = -sum(jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)) for a, b in zip(slope, update, strict=True))
+        bend = sum(jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)) for a, b in zip(turned, update, strict=True))
+        return fall / jnp.abs(bend)
+
+    rate = float(run(params, args))
+    return rate if np.isfinite(rate) and rate > 0 else 1e-3
