@@ -71,6 +71,6 @@ def test_names_of_layers_show_themselves_and_do_nothing():
     x, y = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32), np.zeros(16, int)
     model = nn.Dense(3, name=None)
     found = diagnose_model(model, model.init(jax.random.key(0), x), (x, y), cross_entropy, source=hostile)
-    page = render_program(found, {hostile: hostile})
+    page, _ = render_program(found, {hostile: hostile})
     assert "<script>" not in page
     assert "\x1b" not in page

@@ -54,7 +54,7 @@ def diagnose(
     budget:
         Epochs that training may take; --epochs if not given. Fractions are fine.
     prove:
-        Train the settings as given and the best three prescriptions.
+        Train the settings as given and the best three prescriptions; of a program each cure, alone and together.
     select:
         Only the findings of these codes, with commas.
     ignore:
@@ -68,7 +68,8 @@ def diagnose(
         raise IdjaxError("diagnose: give DATA, or --model or --program package.module:factory")
     output = _Output(out, json, quiet)
     if data is None:
-        return _diagnose_program(program or model or "", program is None, settings, select, ignore, output)
+        chosen = {"select": select, "ignore": ignore, "prove": prove}
+        return _diagnose_program(program or model or "", program is None, settings, chosen, output)
     asked = {"columns": columns, "missing": missing, "labels": labels, "budget": budget, "proven": prove}
     return _diagnose_data(data, settings, select, ignore, output, {"target": target, **asked})
 
@@ -93,15 +94,14 @@ def _page(found: Any, provenance: Mapping[str, str]) -> tuple[str, dict[str, byt
     return render(found, provenance)
 
 
-def _diagnose_program(
-    name: str, is_model: bool, settings: Settings, select: str | None, ignore: str | None, output: "_Output"
-) -> int:
+def _diagnose_program(name: str, is_model: bool, settings: Settings, chosen: dict[str, Any], output: "_Output") -> int:
     from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS
     from idjax.diagnosis.program.loading import load_factory, load_program
     from idjax.report.program import render_program
     from idjax.report.terminal import program_text
 
-    asked: dict[str, Any] = {"codes": _selected(select, ignore, EXPLANATIONS), "source": name}
+    codes = _selected(chosen["select"], chosen["ignore"], EXPLANATIONS)
+    asked: dict[str, Any] = {"codes": codes, "source": name, "prove": chosen["prove"]}
     args, options = ((), load_factory(name)) if is_model else load_program(name)
     with output.progress() as progress:
         if is_model:
@@ -109,7 +109,7 @@ def _diagnose_program(
         else:
             given: dict[str, Any] = {"optimizer": settings.optimizer, "learning_rate": settings.learning_rate} | options
             found = idjax.diagnose_loss(*args, **given, **asked, progress=progress)
-    output.show(found, lambda provenance: (render_program(found, provenance), {}), program_text(found))
+    output.show(found, functools.partial(render_program, found), program_text(found))
     return 1 if found.causes else 0
 
 
@@ -169,8 +169,10 @@ def explain(code: str | None = None) -> int:
     """
     from idjax.diagnosis import data as diagnosis
     from idjax.diagnosis.program import diagnose_loss
+    from idjax.diagnosis.program.findings import cannot_overfit
 
     explanations = {**diagnosis.EXPLANATIONS, **diagnose_loss.EXPLANATIONS}
+    explanations["cannot-overfit"] = cannot_overfit.EXPLANATION
     if code is None:
         for known in explanations.values():
             print(f"{known.code:<20} {known.kind:<12} {known.title}")

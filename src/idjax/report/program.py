@@ -3,14 +3,27 @@
 import math
 from collections.abc import Mapping
 
+from idjax.report.program_proof import HEADER, few_rows_words, proof_rows, proof_words
 from idjax.report.templates import templates
 from idjax.results.program import LayerFacts, ProgramDiagnosis
 
 
-def render_program(diagnosis: ProgramDiagnosis, provenance: Mapping[str, str]) -> str:
-    """The page: the verdict, the findings with their lines, the layers from input to output."""
-    page = templates().get_template("report/program.html.jinja")
-    return page.render(diagnosis=diagnosis, codes=_codes(diagnosis), bars=_bars(diagnosis), provenance=provenance)
+def render_program(diagnosis: ProgramDiagnosis, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:
+    """The page and its figures: the verdict, the findings with their lines, the layers, what was trained."""
+    proof, trained = diagnosis.proof, {}
+    pictures: dict[str, bytes] = {}
+    if proof is not None:
+        trained = {"rows": proof_rows(proof), "words": proof_words(proof), "header": HEADER, "caption": ""}
+        trained["few"] = few_rows_words(proof.few_rows) if proof.few_rows is not None else ""
+        if proof.runs:
+            from idjax.report.drawing import to_png  # figures, which only the page of a proof needs
+            from idjax.report.proof_figure import proof_figure
+
+            figure, trained["caption"] = proof_figure(proof)
+            pictures["proof.png"] = to_png(figure)
+    page = templates(pictures).get_template("report/program.html.jinja")
+    parts = {"codes": _codes(diagnosis), "bars": _bars(diagnosis), "trained": trained}
+    return page.render(diagnosis=diagnosis, provenance=provenance, **parts), pictures
 
 
 def notebook_program(diagnosis: ProgramDiagnosis) -> str:

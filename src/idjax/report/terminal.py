@@ -9,10 +9,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from idjax.report import formatting, prescriptions
+from idjax.report import formatting, prescriptions, program_proof
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.diagnosis import Diagnosis, Finding, Probe
-from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding
+from idjax.results.program import LayerFacts, ProgramDiagnosis, ProgramFinding, ProgramProof
 
 STYLES = {"cause": "bold red", "consequence": "yellow", "note": "cyan"}
 INDENT = 4
@@ -52,7 +52,18 @@ def program_text(diagnosis: ProgramDiagnosis) -> RenderableType:
     parts += ["", _text(f"Looked at: {formatting.stopped(', '.join(diagnosis.looked_at))}")]
     if diagnosis.unseen:
         parts.append(_text(f"Not looked at: {formatting.stopped(formatting.listed(diagnosis.unseen, 12))}"))
-    return Group(*parts)
+    return Group(*parts, *(_proof(diagnosis.proof) if diagnosis.proof is not None else ()))
+
+
+def _proof(proof: ProgramProof) -> Iterator[RenderableType]:
+    """A table of what was trained, on which batches, and the few rows alone."""
+    yield ""
+    yield _text("Trained:")
+    if proof.runs:
+        yield _table(program_proof.HEADER, program_proof.proof_rows(proof), wide="trained")
+    yield _text(program_proof.proof_words(proof))
+    if proof.few_rows is not None:
+        yield _text(formatting.stopped(program_proof.few_rows_words(proof.few_rows)))
 
 
 def _layers(layers: Iterable[LayerFacts], slow: frozenset[str]) -> Table:

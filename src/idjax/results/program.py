@@ -105,10 +105,59 @@ class LayerFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProvenRun:
+    """A training of the program as given, or with cures in it.
+
+    steps: to the common loss; inf if it was not reached.  losses: of every step, in the units of the program as given.
+    """
+
+    name: str
+    learning_rate: float
+    steps: float
+    losses: Float[np.ndarray, " n"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FewRows:
+    """A training on a few rows alone, which a program that can learn at all brings to nearly 0.
+
+    steps: made; start and end are the losses; learned says whether the loss fell by all but a twentieth.
+    stopped: what stopped it, in words; empty where it learned, or was still falling.
+    """
+
+    rows: int
+    learning_rate: float
+    steps: int
+    start: float
+    end: float
+    learned: bool
+    stopped: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramProof:
+    """Trainings of the program as given and of its cures, from one seed on the same batches, to a common loss.
+
+    loss:    the common one, that of the program as given at its best rate, after `budget` steps.
+    batches: which they are, in words.
+    spent:   steps of all trainings and races.
+    """
+
+    runs: tuple[ProvenRun, ...]
+    loss: float
+    budget: int
+    batches: str
+    spent: int
+    few_rows: FewRows | None
+    interrupted: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class ProgramDiagnosis:
     """Diagnosis of a program: why training will fail or be slow, where, and what to change.
 
     looked_at: what was looked at, in words; unseen: parameters and control flow that were not.
+    proof:     what was trained, where that was asked for.
     """
 
     source: str
@@ -121,6 +170,7 @@ class ProgramDiagnosis:
     looked_at: tuple[str, ...]
     unseen: tuple[str, ...]
     seconds: float
+    proof: ProgramProof | None = None
 
     @property
     def causes(self) -> tuple[ProgramFinding, ...]:

@@ -1,33 +1,20 @@
 """The diagnosis of a program with the program itself: cures that are made and measured, and the right learning rate."""
 
+import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from idjax.diagnosis.program.cured import CuredLoss
-from idjax.diagnosis.program.curvature import curvature
-from idjax.diagnosis.program.descents import Batches, Descents, width_for
+from idjax.diagnosis.program.descents import Batches
+from idjax.diagnosis.program.findings import cannot_overfit
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.race import race, rate_by_curvature, reached_now
-from idjax.diagnosis.program.rewriting import CURABLE, RATES, Rewriting, rewriting
-from idjax.diagnosis.program.walk import Edits
-from idjax.report.formatting import number
+from idjax.diagnosis.program.proving import BUDGET, few_rows, proof
+from idjax.diagnosis.program.rewriting import CURABLE
+from idjax.diagnosis.program.workshop import MeasuredCure, Workshop
 from idjax.report.notebook import ShownProgram
-from idjax.results.program import RateRace
+from idjax.results.program import FewRows, RateRace
 from idjax.types import IdjaxError, OnProgress, silent
-
-CURE_STEPS = 128
-"""Steps that a cure is measured over."""
-
-
-class MeasuredCure(NamedTuple):
-    """A cured loss, whether it is a gain, and the loss that it ends at."""
-
-    cured: CuredLoss
-    gains: bool
-    end: float
 
 
 class CurableProgram(ShownProgram):
@@ -54,13 +41,18 @@ class CurableProgram(ShownProgram):
             raise IdjaxError("this diagnosis is without its program: use the one that diagnose_loss returned")
         return vars(self)["_workshop"]
 
+    @property
+    def _curable(self) -> list[tuple[str, ...]]:
+        """The causes that can be cured, alone, and together where there are several."""
+        codes = tuple(dict.fromkeys(finding.code for finding in self.causes if finding.code in CURABLE))
+        return [*((code,) for code in codes), *([codes] if len(codes) > 1 else [])]
+
     @functools.cached_property
     def _tried(self) -> Mapping[tuple[str, ...], MeasuredCure]:
-        """All causes that can be cured alone, and together where there are several."""
-        codes = tuple(dict.fromkeys(finding.code for finding in self.causes if finding.code in CURABLE))
-        found = {(code,): self._measured((code,)) for code in codes}
-        gains = tuple(code for code in codes if found[(code,)].gains)
-        return found | {several: self._measured(several) for several in (gains, codes) if len(several) > 1}
+        """Each cure alone, all together, and together those that alone are a gain."""
+        found = {codes: self._measured(codes) for codes in self._curable}
+        gains = tuple(codes[0] for codes, each in found.items() if len(codes) == 1 and each.gains)
+        return found | ({gains: self._measured(gains)} if len(gains) > 1 else {})
 
     @functools.cached_property
     def cures(self) -> Mapping[str, CuredLoss]:
@@ -116,66 +108,33 @@ class CurableProgram(ShownProgram):
         """The race of rates for the loss as it was given, with the steps that it took."""
         return self.workshop.raced(self.workshop.as_given)
 
+    @functools.cached_property
+    def few_rows(self) -> FewRows | None:
+        """The training on eight rows alone; None where there are fewer, or the loss is not finite."""
+        return few_rows(self.workshop, self.workshop.progress)
+
+    def proven(self, steps: int = BUDGET) -> "CurableProgram":
+        """This diagnosis with a proof: the program as given and its cures, alone and together, trained so many steps.
+
+        What can be trained only is found too: `cannot-overfit`. Interrupted, it tells what is known by then.
+        """
+        shop = self.workshop
+        cured = {codes[0] if len(codes) == 1 else "all of " + ", ".join(codes): codes for codes in self._curable}
+        trained = proof(shop, lambda name: self._measured(cured[name]).cured, tuple(cured), steps)
+        few = trained.few_rows
+        more = cannot_overfit.find(few) if few is not None and not self.causes else []
+        changed = dataclasses.replace(
+            self,
+            proof=trained,
+            findings=(*self.findings, *more),
+            verdict=more[0].message if more else self.verdict,
+        )
+        vars(changed)["_workshop"] = shop
+        return changed
+
     def _measured(self, codes: tuple[str, ...]) -> MeasuredCure:
         known = self.workshop.known
         if codes not in known:
             findings = [finding for finding in self.findings if finding.code in codes]
             known[codes] = self.workshop.measured(self.workshop.with_cures(findings))
         return known[codes]
-
-
-class Workshop:
-    """Makes cures of one program, races rates and measures what is gained."""
-
-    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress):
-        self.context, self.batches, self._progress = context, batches, progress
-        nothing = Edits({}, {})
-        self.as_given = CuredLoss(context.traced, Rewriting(nothing, nothing, context.given.params), ())
-        self._races: dict[tuple[CuredLoss, int], RateRace] = {}
-        self.known: dict[tuple[str, ...], MeasuredCure] = {}
-
-    def with_cures(self, findings: Iterable[Any]) -> CuredLoss:
-        """The loss with the cures of some findings."""
-        findings = list(findings)
-        codes = tuple(dict.fromkeys(finding.code for finding in findings))
-        return CuredLoss(self.context.traced, rewriting(self.context, findings), codes)
-
-    def descents(self, program: CuredLoss) -> Descents:
-        """Its descents, whose losses are in the units of the program as given."""
-        judged = program.flat(judged=True) if program.has_own_units else None
-        width = width_for(self.context.graph, program.start)
-        return Descents(program.flat(), program.start, self.context.rule, self.batches, width, judged)
-
-    def raced(self, program: CuredLoss, horizon: int = 256) -> RateRace:
-        """The race of rates for a program; each is run once."""
-        key = program, horizon
-        if key not in self._races:
-            first = rate_by_curvature(program.flat(), program.start, self.batches.one, self.context.rule)
-            self._races[key] = race(self.descents(program), first, horizon, self._progress)
-        return self._races[key]
-
-    def measured(self, cured: CuredLoss) -> MeasuredCure:
-        """Measures a cured loss, and whether that is a gain: fewer steps to one loss."""
-        own = set(cured.codes) <= RATES
-        before = self._at_own_rate() if own else self.raced(self.as_given, CURE_STEPS).losses
-        after = self.raced(cured, CURE_STEPS)
-        steps = min(len(before), len(after.losses))
-        ends = [float(reached_now(losses[None, :steps])[0]) for losses in (before, after.losses)]
-        there = np.flatnonzero(after.losses[:steps] <= ends[0])
-        sooner = int(there[0]) if len(there) else steps
-        cured.learning_rate = after.rate
-        told = "" if own else f"{self._curvature(cured)}, "
-        at = "at the rate given and at the best" if own else "each at its best rate"
-        cured.text = f"{told}loss after {steps} steps {at}: {number(ends[0])} before, {number(ends[1])} after" + (
-            f", which is at {number(ends[0])} after {sooner} steps" if ends[1] < ends[0] else ""
-        )
-        return MeasuredCure(cured, ends[1] < ends[0], ends[1])
-
-    def _at_own_rate(self) -> Any:
-        descents = self.descents(self.as_given)
-        return descents.advance(descents.start([self.context.rule.rate or 1.0]), CURE_STEPS).losses[0]
-
-    def _curvature(self, cured: CuredLoss) -> str:
-        """The largest curvature before and after, on the rows that all is measured on."""
-        tops = [curvature(each.flat())(each.start, self.context.args) for each in (self.as_given, cured)]
-        return f"largest curvature {tops[0]:.4g} before, {tops[1]:.4g} after"

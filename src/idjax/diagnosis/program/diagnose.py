@@ -11,10 +11,10 @@ import numpy as np
 from flax import linen as nn
 from flax import nnx
 
+from idjax.diagnosis.program.curable import CurableProgram
 from idjax.diagnosis.program.diagnose_loss import diagnosed
 from idjax.diagnosis.program.given import given_loss
 from idjax.diagnosis.program.rule import UpdateRule, update_rule
-from idjax.results.program import ProgramDiagnosis
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, OnProgress, silent
 
@@ -35,8 +35,9 @@ def diagnose_model(
     rngs: Any = None,
     codes: Iterable[str] | None = None,
     source: str = "",
+    prove: bool = False,
     progress: OnProgress = silent,
-) -> ProgramDiagnosis:
+) -> CurableProgram:
     """`diagnose_loss` of a Flax model and a loss of its outputs: why training will fail or be slow, and the cure.
 
     Args:
@@ -47,7 +48,7 @@ def diagnose_model(
       loss: of (outputs, targets) → the mean over the rows, a scalar.
       settings: optimizer, learning rate, epsilon and momentum of the run; the rest is not used.
       kwargs, rngs: what the model takes besides the inputs, such as {"train": False}; rngs of linen only.
-      codes, source, progress: as of `diagnose_loss`.
+      codes, source, prove, progress: as of `diagnose_loss`.
 
     Raises:
       IdjaxError: for what is no Flax model, parameters or shapes that do not match, and calls that need more; the line
@@ -73,7 +74,8 @@ def diagnose_model(
         return loss(outputs, targets)
 
     given = given_loss(whole, held, (inputs, targets))
-    return diagnosed(given, rule, codes, source or type(model).__name__, progress)
+    found = diagnosed(given, rule, codes, source or type(model).__name__, progress)
+    return found.proven() if prove else found
 
 
 def _rule(settings: Settings) -> UpdateRule:

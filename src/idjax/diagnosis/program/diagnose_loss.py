@@ -68,6 +68,7 @@ def diagnose_loss(
     codes: Iterable[str] | None = None,
     source: str = "",
     batches: Any = None,
+    prove: bool = False,
     progress: OnProgress = silent,
 ) -> CurableProgram:
     """Why training this loss will fail or be slow: causes with the line of the program, and what to change.
@@ -81,6 +82,7 @@ def diagnose_loss(
       source: what the program is called in the report.
       batches: what training sees, for cures and rates: an iterator of arguments, or a function of the step that gives
         them; args throughout if not given.
+      prove: train the program as given, and each cure, alone and together, until a common loss.
       progress: hears of what takes long.
 
     Returns:
@@ -99,7 +101,8 @@ def diagnose_loss(
     """
     given = given_loss(loss, params, args, has_aux)
     name = source or getattr(loss, "__name__", "loss")
-    return diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress, batches)
+    found = diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress, batches)
+    return found.proven() if prove else found
 
 
 def diagnosed(

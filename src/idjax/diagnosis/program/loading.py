@@ -10,7 +10,7 @@ from idjax.types import IdjaxError
 
 REQUIRED = ("model", "params", "batch", "loss")
 OPTIONAL = ("kwargs", "rngs")
-PROGRAM_OPTIONS = ("optimizer", "learning_rate", "has_aux")
+PROGRAM_OPTIONS = ("optimizer", "learning_rate", "has_aux", "batches")
 
 
 def load_factory(name: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from idjax.diagnosis.program.walk import Edit, Edits, evaluate
 from idjax.results.program import ProgramFinding
 
 CURES = {"layer-mean": (True, False), "layer-scale": (True, True), "layer-outliers": (True, True)}
-"""Of findings about a layer's inputs, whether the mean is subtracted, and whether what is left is divided by its size."""
+"""Of findings about a layer's inputs, whether the mean is subtracted, and whether the rest is divided by its size."""
 RATES = frozenset({"step-too-large", "step-too-small"})
 """Findings that another rate cures; the rest of CURABLE begins elsewhere, or has other targets."""
 CURABLE = frozenset(CURES) | RATES | {"layer-init", "symmetric-start", "target-scale"}

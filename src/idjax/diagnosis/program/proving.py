@@ -1,0 +1,145 @@
+"""Proof of a diagnosis: the program as given and with its cures, trained until a common loss or a budget."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from idjax.diagnosis.program.cured import CuredLoss
+from idjax.diagnosis.program.descents import STRIDE, Batches, Descents
+from idjax.diagnosis.program.race import race, rate_by_curvature, reached_now
+from idjax.diagnosis.program.rewriting import RATES
+from idjax.diagnosis.program.workshop import Workshop
+from idjax.results.program import FewRows, ProgramProof, ProvenRun
+from idjax.types import OnProgress, Progress
+
+BUDGET = 512
+"""Steps of a training, unless another number is given."""
+BEST = "as given, best rate"
+FEW, FEW_STEPS = 8, 1024
+LEARNED, STILL = 0.05, 0.01
+"""Shares of the first loss: what may be left of it, and what it falls by in a quarter of the steps where it moves."""
+
+
+def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ...], budget: int) -> ProgramProof:
+    """Trains the program as given at its own rate and the best one, and each cure at its best.
+
+    Interrupted, it tells what was trained until then.
+
+    Args:
+      made: the program with a cure in it, by its name among the cures.
+      budget: steps of each training.
+    """
+    runs: list[tuple[str, float, np.ndarray]] = []
+    few, interrupted, total = None, False, budget * (len(cures) + 2)
+    begun = shop.spent
+    try:
+        for index, (name, program, rate) in enumerate(_asked(shop, made, cures)):
+
+            def on(steps: int, index: int = index, name: str = name) -> None:
+                shop.progress(Progress(index * budget + steps, total, f"training: {name}"))
+
+            losses = _trained(shop, program, rate, budget, _level(runs), on)
+            runs.append((name, shop.context.rule.told(rate), losses))
+        few = few_rows(shop, shop.progress)
+    except KeyboardInterrupt:
+        interrupted = True
+    level = _level(runs)
+    told = tuple(ProvenRun(name, rate, steps_to(losses, level), losses) for name, rate, losses in runs)
+    return ProgramProof(told, level, budget, shop.batches.told, shop.spent - begun, few, interrupted)
+
+
+def _asked(
+    shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ...]
+) -> Iterator[tuple[str, CuredLoss, float]]:
+    """The trainings in order, each with its multiple of the updates, which is raced once it is its turn."""
+    yield BEST, shop.as_given, shop.factor(shop.raced(shop.as_given).rate)
+    if shop.context.rule.rate is not None:
+        yield "as given", shop.as_given, shop.context.rule.rate
+    for name in cures:
+        program = made(name)
+        if not set(program.codes) <= RATES:  # whose cure is the best rate
+            yield name, program, shop.factor(shop.raced(program).rate)
+
+
+def _level(runs: list[tuple[str, float, np.ndarray]]) -> float:
+    """The common loss: the lowest of the program as given at its best rate."""
+    return float(_smooth(runs[0][2]).min()) if runs else -math.inf
+
+
+def _smooth(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The mean of the last eight losses at each step, of the first ones of those there are; inf if not finite."""
+    with np.errstate(all="ignore"):
+        sums = np.cumsum(np.concatenate([np.zeros(8), losses]))
+        found = (sums[8:] - sums[:-8]) / np.minimum(np.arange(1, len(losses) + 1), 8)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def steps_to(losses: Float[np.ndarray, " n"], level: float) -> float:
+    """The first step after which the smoothed loss is at most this; inf if it never is."""
+    there = np.flatnonzero(_smooth(losses) <= level)
+    return float(there[0] + 1) if len(there) and math.isfinite(level) else math.inf
+
+
+def _trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level: float, on: Any) -> np.ndarray:
+    """The losses at a rate, until the level or the budget."""
+    descents = shop.descents(program, 1)
+    running = descents.start([rate])
+    while running.steps < budget:
+        running = descents.advance(running, running.steps + STRIDE)
+        on(running.steps)
+        if steps_to(running.losses[0], level) < math.inf or not np.isfinite(running.losses[0, -1]):
+            break
+    shop.spent += descents.spent
+    return running.losses[0]
+
+
+def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
+    """The training on a few rows; None where the program has no rows, or too few parameters for their targets."""
+    context = shop.context
+    if context.traced.rows < FEW or not context.finite:
+        return None
+    chosen = np.linspace(0, context.traced.rows - 1, FEW).astype(int)
+    args = context.traced.cut(chosen)
+    batches = Batches(context.traced, None)
+    batches.one = args
+    program = shop.as_given
+    descents = Descents(program.flat(), program.start, context.rule, batches, 1)
+    first = rate_by_curvature(program.flat(), program.start, args, context.rule)
+    raced = race(descents, first, 128, on)
+    running = descents.advance(descents.start([shop.factor(raced.rate)]), FEW_STEPS)
+    shop.spent += descents.spent
+    losses = running.losses[0]
+    start, end, before = float(losses[0]), *(float(reached_now(losses[None, :n])[0]) for n in (FEW_STEPS, 768))
+    learned = end <= LEARNED * start or start <= 0
+    return FewRows(
+        rows=FEW,
+        learning_rate=raced.rate,
+        steps=FEW_STEPS,
+        start=start,
+        end=end,
+        learned=learned,
+        stopped="" if learned or before - end > STILL * start else _stopped(shop, args, running.states[0][0]),
+    )
+
+
+def _stopped(shop: Workshop, args: list[Any], params: list[Any]) -> str:
+    """The reason why the loss of a few rows stays up; empty where they have nothing to be told apart by."""
+    context = shop.context
+    rows = [np.reshape(leaf, (FEW, -1)) for leaf, holds in zip(args, context.traced.holds, strict=True) if holds]
+    targets = [each.target for each in context.end.comparisons]
+    count = sum(int(np.prod(context.graph.shape(atom))) // max(1, context.traced.block) for atom in targets) * FEW
+    alike = any(len(np.unique(np.asarray(leaf), axis=0)) < FEW for leaf in rows[:1])
+    if alike or sum(np.size(leaf) for leaf in params) <= 2 * count:
+        return ""
+    slopes = jax.grad(shop.as_given.flat())(params, args)
+    still = [name for name, slope in zip(context.given.names, slopes, strict=True) if not jnp.any(slope)]
+    if len(still) == len(slopes):
+        return "no gradient comes to any parameter any more"
+    if still:
+        return f"no gradient comes to {', '.join(still[:4])}{' and others' if len(still) > 4 else ''}"
+    return "there is a gradient, and it leads no further: outputs that are bounded, mixed rows or noise in the loss"

@@ -1,0 +1,92 @@
+"""Makes cures of one program, races rates, and measures what is gained."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from idjax.diagnosis.program.cured import CuredLoss
+from idjax.diagnosis.program.curvature import curvature
+from idjax.diagnosis.program.descents import Batches, Descents, width_for
+from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.program.race import HORIZON, race, rate_by_curvature, reached_now
+from idjax.diagnosis.program.rewriting import RATES, Rewriting, rewriting
+from idjax.diagnosis.program.walk import Edits
+from idjax.report.formatting import number
+from idjax.results.program import RateRace
+from idjax.types import OnProgress
+
+CURE_STEPS = 128
+"""Steps that a cure is measured over."""
+
+
+class MeasuredCure(NamedTuple):
+    """A cured loss, whether it is a gain, and the loss that it ends at."""
+
+    cured: CuredLoss
+    gains: bool
+    end: float
+
+
+class Workshop:
+    """A program to cure and to train; `spent` counts the steps of trainings and races."""
+
+    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress):
+        self.context, self.batches, self.progress = context, batches, progress
+        self.spent = 0
+        nothing = Edits({}, {})
+        self.as_given = CuredLoss(context.traced, Rewriting(nothing, nothing, context.given.params), ())
+        self._races: dict[tuple[CuredLoss, int], RateRace] = {}
+        self.known: dict[tuple[str, ...], MeasuredCure] = {}
+
+    def with_cures(self, findings: Iterable[Any]) -> CuredLoss:
+        """The loss with the cures of some findings."""
+        findings = list(findings)
+        codes = tuple(dict.fromkeys(finding.code for finding in findings))
+        return CuredLoss(self.context.traced, rewriting(self.context, findings), codes)
+
+    def descents(self, program: CuredLoss, width: int = 0) -> Descents:
+        """Its descents, so many together, whose losses are in the units of the program as given."""
+        judged = program.flat(judged=True) if program.has_own_units else None
+        width = width or width_for(self.context.graph, program.start)
+        return Descents(program.flat(), program.start, self.context.rule, self.batches, width, judged)
+
+    def factor(self, rate: float) -> float:
+        """The multiple of the updates that a learning rate is, as the user has it."""
+        return rate / self.context.rule.told(1.0)
+
+    def raced(self, program: CuredLoss, horizon: int = HORIZON) -> RateRace:
+        """The race of rates for a program; each is run once."""
+        key = program, horizon
+        if key not in self._races:
+            first = rate_by_curvature(program.flat(), program.start, self.batches.one, self.context.rule)
+            self._races[key] = race(self.descents(program), first, horizon, self.progress)
+            self.spent += self._races[key].spent
+        return self._races[key]
+
+    def measured(self, cured: CuredLoss) -> MeasuredCure:
+        """Measures a cured loss, and whether that is a gain: fewer steps to one loss."""
+        own = set(cured.codes) <= RATES
+        before = self.at_own_rate() if own else self.raced(self.as_given, CURE_STEPS).losses
+        after = self.raced(cured, CURE_STEPS)
+        steps = min(len(before), len(after.losses))
+        ends = [float(reached_now(losses[None, :steps])[0]) for losses in (before, after.losses)]
+        there = np.flatnonzero(after.losses[:steps] <= ends[0])
+        sooner = int(there[0]) if len(there) else steps
+        cured.learning_rate = after.rate
+        told = "" if own else f"{self._curvature(cured)}, "
+        at = "at the rate given and at the best" if own else "each at its best rate"
+        cured.text = f"{told}loss after {steps} steps {at}: {number(ends[0])} before, {number(ends[1])} after" + (
+            f", which is at {number(ends[0])} after {sooner} steps" if ends[1] < ends[0] else ""
+        )
+        return MeasuredCure(cured, ends[1] < ends[0], ends[1])
+
+    def at_own_rate(self) -> Any:
+        """The losses of the program as given at the rate that was given."""
+        descents = self.descents(self.as_given)
+        return descents.advance(descents.start([self.context.rule.rate or 1.0]), CURE_STEPS).losses[0]
+
+    def _curvature(self, cured: CuredLoss) -> str:
+        """The largest curvature before and after, on the rows that all is measured on."""
+        tops = [curvature(each.flat())(each.start, self.context.args) for each in (self.as_given, cured)]
+        return f"largest curvature {tops[0]:.4g} before, {tops[1]:.4g} after"

@@ -1,0 +1,109 @@
+"""Programs and their cures trained to a common loss; a few rows learned by heart, or what stops that."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from loss_faults import LOSS_FAULTS, X, Y, squares
+
+from idjax import diagnose_loss
+from idjax.diagnosis.program.proving import steps_to
+from idjax.report.program import render_program
+from idjax.results.store import to_json
+
+
+@pytest.mark.slow
+def test_a_proof_trains_what_the_user_would_train():
+    made = LOSS_FAULTS["inputs around 30"]()
+    heard = []
+    found = diagnose_loss(
+        made.loss, made.params, *made.args, optimizer="adam", learning_rate=1e-3, prove=True, progress=heard.append
+    )
+    best, given, cured = found.proof.runs
+    assert [run.name for run in found.proof.runs] == ["as given, best rate", "as given", "layer-mean"]
+    assert cured.steps < best.steps / 5 < given.steps
+
+    def trained(loss, params, rate, steps):
+        optimizer, losses = optax.adam(rate), []
+        state = optimizer.init(params)
+        step = jax.jit(jax.value_and_grad(loss))
+        for _ in range(steps):
+            value, slope = step(params, *made.args)
+            losses.append(float(value))
+            updates, state = optimizer.update(slope, state)
+            params = optax.apply_updates(params, updates)
+        return losses
+
+    cure = found.cure("layer-mean")
+    assert trained(cure, cure.params, cured.learning_rate, 8) == pytest.approx(cured.losses[:8].tolist(), rel=1e-3)
+    assert trained(made.loss, made.params, 1e-3, 50) == pytest.approx(given.losses[:50].tolist(), rel=1e-3)
+    assert trained(made.loss, made.params, 2e-3, 50)[-1] != pytest.approx(given.losses[49], rel=1e-3)
+    told = json.loads(to_json(found))["proof"]
+    assert [run["steps"] for run in told["runs"]] == [best.steps, None, cured.steps]
+    page, figures = render_program(found, {})
+    assert "proof.png" in figures
+    assert "layer-mean" in page
+    assert {event.total for event in heard if event.what.startswith("training")} == {3 * 512}
+
+
+def test_steps_to_a_loss():
+    losses = np.array([8.0, 4.0, 2.0, 1.0, np.nan])
+    assert steps_to(losses, 5.0) == 3
+    assert steps_to(losses, 1.0) == np.inf
+
+
+def stopped(loss, params, *args):
+    return diagnose_loss(loss, params, *args, optimizer="adam").few_rows
+
+
+@pytest.mark.slow
+def test_what_learns_no_rows_by_heart():
+    rng = np.random.default_rng(0)
+    params = {"a": rng.normal(size=(2, 32)).astype(np.float32), "b": rng.normal(size=(32, 1)).astype(np.float32) / 6}
+
+    def net(last):
+        return lambda params, x, y: squares(last(jnp.tanh(x @ params["a"]) @ params["b"]), y)
+
+    healthy = stopped(net(lambda o: o), params, X, Y[:, None])
+    assert healthy.learned
+    assert not healthy.stopped
+    bounded = stopped(net(lambda o: 0.1 * jnp.tanh(o)), params, X, Y[:, None])
+    assert not bounded.learned
+    assert bounded.stopped
+    alike = stopped(net(lambda o: o), params, 0 * X, Y[:, None])
+    assert not alike.learned
+    assert not alike.stopped
+
+
+@pytest.mark.slow
+def test_batches_are_those_given_and_ctrl_c_tells_what_is_known():
+    asked = []
+
+    def batches(step):
+        asked.append(step)
+        rows = np.random.default_rng(step).choice(100, 20)
+        return X[rows], Y[rows, None]
+
+    def loss(w, x, y):
+        return squares(x @ w, y)
+
+    found = diagnose_loss(loss, np.ones((2, 1), np.float32), X, Y[:, None], batches=batches)
+    assert found.race.spent
+    assert set(range(256)) <= set(asked)
+    assert np.ptp(found.race.losses[-50:]) > 1e-3  # of one batch they would be still
+    fixed = diagnose_loss(loss, np.ones((2, 1), np.float32), X, Y[:, None], batches=iter([batches(0), batches(1)]))
+    assert fixed.race.losses[-2] != pytest.approx(fixed.race.losses[-1], rel=1e-3)
+    assert fixed.race.losses[-3] == pytest.approx(fixed.race.losses[-1], rel=1e-3)
+
+    def interrupt(event):
+        if event.what == "training: as given":
+            raise KeyboardInterrupt
+
+    proof = diagnose_loss(
+        loss, np.ones((2, 1), np.float32), X, Y[:, None], learning_rate=1e-3, prove=True, progress=interrupt
+    ).proof
+    assert proof.interrupted
+    assert [run.name for run in proof.runs] == ["as given, best rate"]
