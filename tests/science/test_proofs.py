@@ -10,7 +10,7 @@ import pytest
 from loss_faults import LOSS_FAULTS, X, Y, squares
 
 from idjax import diagnose_loss
-from idjax.diagnosis.program.proving import steps_to
+from idjax.diagnosis.program.race import steps_to
 from idjax.report.program import render_program
 from idjax.results.store import to_json
 

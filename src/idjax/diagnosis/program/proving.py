@@ -7,11 +7,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from idjax.diagnosis.program.cured import CuredLoss
 from idjax.diagnosis.program.descents import STRIDE, Batches, Descents
-from idjax.diagnosis.program.race import race, rate_by_curvature, reached_now
+from idjax.diagnosis.program.race import race, rate_by_curvature, reached_now, smooth, steps_to
 from idjax.diagnosis.program.rewriting import RATES
 from idjax.diagnosis.program.workshop import Workshop
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
@@ -43,7 +42,7 @@ def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ..
             def on(steps: int, index: int = index, name: str = name) -> None:
                 shop.progress(Progress(index * budget + steps, total, f"training: {name}"))
 
-            losses = _trained(shop, program, rate, budget, _level(runs), on)
+            losses = trained(shop, program, rate, budget, _level(runs), on)
             runs.append((name, shop.context.rule.told(rate), losses))
         few = few_rows(shop, shop.progress)
     except KeyboardInterrupt:
@@ -68,24 +67,10 @@ def _asked(
 
 def _level(runs: list[tuple[str, float, np.ndarray]]) -> float:
     """The common loss: the lowest of the program as given at its best rate."""
-    return float(_smooth(runs[0][2]).min()) if runs else -math.inf
+    return float(smooth(runs[0][2]).min()) if runs else -math.inf
 
 
-def _smooth(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """The mean of the last eight losses at each step, of the first ones of those there are; inf if not finite."""
-    with np.errstate(all="ignore"):
-        sums = np.cumsum(np.concatenate([np.zeros(8), losses]))
-        found = (sums[8:] - sums[:-8]) / np.minimum(np.arange(1, len(losses) + 1), 8)
-    return np.where(np.isfinite(found), found, np.inf)
-
-
-def steps_to(losses: Float[np.ndarray, " n"], level: float) -> float:
-    """The first step after which the smoothed loss is at most this; inf if it never is."""
-    there = np.flatnonzero(_smooth(losses) <= level)
-    return float(there[0] + 1) if len(there) and math.isfinite(level) else math.inf
-
-
-def _trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level: float, on: Any) -> np.ndarray:
+def trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level: float, on: Any) -> np.ndarray:
     """The losses at a rate, until the level or the budget."""
     descents = shop.descents(program, 1)
     running = descents.start([rate])

@@ -23,8 +23,8 @@ FINER = 2**0.5
 AT_LEAST = {16: 3, 32: 3, 64: 2, 128: 2}
 """Rates that go on after so many steps, clearly behind or not: the largest may begin badly, the smallest slowly."""
 AT_MOST = {16: 5, 32: 4, 64: 3, 128: 2}
-LEARNED = 1e-4
-"""Share of the first loss below which it counts as reached, and the order is that of the steps to there."""
+LEARNED = 0.01
+"""Share of the first loss at which it counts as learned, and the order is that of the steps to there."""
 
 
 def race(descents: Descents, first: float, horizon: int = HORIZON, progress: OnProgress = silent) -> RateRace:
@@ -87,14 +87,27 @@ def reached_now(losses: Float[np.ndarray, "k n"], steps: int = 0) -> Float[np.nd
     return np.where(np.isfinite(found), found, np.inf)
 
 
+def smooth(losses: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The mean of the last eight losses at each step, of the first ones of those there are; inf if not finite."""
+    with np.errstate(all="ignore"):
+        sums = np.cumsum(np.concatenate([np.zeros(8), losses]))
+        found = (sums[8:] - sums[:-8]) / np.minimum(np.arange(1, len(losses) + 1), 8)
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def steps_to(losses: Float[np.ndarray, " n"], level: float) -> float:
+    """The first step after which the smoothed loss is at most this; inf if it never is."""
+    there = np.flatnonzero(smooth(losses) <= level)
+    return float(there[0] + 1) if len(there) and math.isfinite(level) else math.inf
+
+
 def _score(running: Descending) -> Float[np.ndarray, " k"]:
-    """Lower for a rate that is further: the loss, or below the floor the steps to it less those made."""
-    ends = reached_now(running.losses)
-    floor = LEARNED * np.abs(running.losses[:, 0].min())
-    if not ends.min() <= floor or running.losses[:, 0].min() <= 0:
+    """Lower for a rate that is further: the loss, or once it is learned the steps to there less those made."""
+    ends, first = reached_now(running.losses), float(running.losses[:, 0].min())
+    if first <= 0 or ends.min() > LEARNED * first:
         return ends
-    there = (running.losses <= floor).argmax(1)
-    return np.where(ends <= floor, there - running.steps, ends)
+    there = np.array([steps_to(losses, LEARNED * first) for losses in running.losses])
+    return np.where(np.isfinite(there), there - running.steps - 1, ends)
 
 
 def _goes_on(running: Descending, run: int, leader: int, place: int) -> bool:

@@ -1,15 +1,14 @@
 """Makes cures of one program, races rates, and measures what is gained."""
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from idjax.diagnosis.program.cured import CuredLoss
 from idjax.diagnosis.program.curvature import curvature
 from idjax.diagnosis.program.descents import Batches, Descents, width_for
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.race import HORIZON, race, rate_by_curvature, reached_now
+from idjax.diagnosis.program.race import HORIZON, LEARNED, race, rate_by_curvature, reached_now, steps_to
 from idjax.diagnosis.program.rewriting import RATES, Rewriting, rewriting
 from idjax.diagnosis.program.walk import Edits
 from idjax.report.formatting import number
@@ -21,10 +20,11 @@ CURE_STEPS = 128
 
 
 class MeasuredCure(NamedTuple):
-    """A cured loss, whether it is a gain, and the loss that it ends at."""
+    """A cured loss, whether it is a gain, its steps to the loss of the program as given, and the loss it ends at."""
 
     cured: CuredLoss
     gains: bool
+    steps: float
     end: float
 
 
@@ -71,15 +71,16 @@ class Workshop:
         after = self.raced(cured, CURE_STEPS)
         steps = min(len(before), len(after.losses))
         ends = [float(reached_now(losses[None, :steps])[0]) for losses in (before, after.losses)]
-        there = np.flatnonzero(after.losses[:steps] <= ends[0])
-        sooner = int(there[0]) if len(there) else steps
+        level = max(ends[0], LEARNED * float(before[0])) if math.isfinite(ends[0]) else max(float(before[0]), ends[1])
+        needed = [steps_to(losses[:steps], level) for losses in (before, after.losses)]
         cured.learning_rate = after.rate
         told = "" if own else f"{self._curvature(cured)}, "
         at = "at the rate given and at the best" if own else "each at its best rate"
-        cured.text = f"{told}loss after {steps} steps {at}: {number(ends[0])} before, {number(ends[1])} after" + (
-            f", which is at {number(ends[0])} after {sooner} steps" if ends[1] < ends[0] else ""
+        cured.text = (
+            f"{told}loss after {steps} steps {at}: {number(ends[0])} before, {number(ends[1])} after; "
+            f"steps to {number(level)}: {number(needed[0])} before, {number(needed[1])} after"
         )
-        return MeasuredCure(cured, ends[1] < ends[0], ends[1])
+        return MeasuredCure(cured, needed[1] < needed[0] and math.isfinite(ends[1]), needed[1], ends[1])
 
     def at_own_rate(self) -> Any:
         """The losses of the program as given at the rate that was given."""
