@@ -1,16 +1,21 @@
 """Simulated runs of a prescription on the sample of the rows, whose mean time is its predicted time."""
 
+import dataclasses
+import math
+
 import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
+from idjax.nn.learned import crossing
 from idjax.nn.starts import start_weights
+from idjax.prediction.dynamics import followed
 from idjax.prediction.dynamics.empirical_rows import rows_seen
+from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.precision import in_float64
-from idjax.prediction.problem import QuadraticProblem
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
-from idjax.types import Rows
+from idjax.types import Rows, Weights
 
 RUNS = 64
 """Orders of the rows: the mean of them is known to an eighth of what one run strays."""
@@ -22,8 +27,11 @@ LONGEST = 5
 def affordable_runs(context: Context, settings: Settings, steps: float, budget: float) -> int:
     """The number of runs that so many products allow; 0 where they are too few, or where no rows are drawn."""
     batch, rows = settings.batch_size, len(context.sample[0])
-    if settings.optimizer != "sgd" or batch >= context.rows or batch > rows:
+    if batch >= context.rows or batch > rows:
         return 0
+    if settings.optimizer != "sgd":
+        run = _long_run(context, settings, steps)
+        return FEWEST if followed.affordable(run, FEWEST) >= run.settings.epochs * run.steps else 0
     runs = min(RUNS, int(budget / max(products_of(context, settings, steps), 1.0)))
     return runs if runs >= FEWEST else 0
 
@@ -36,18 +44,39 @@ def products_of(context: Context, settings: Settings, steps: float) -> float:
     return steps * width * raw.outputs * (2 * settings.batch_size + looks)
 
 
-@in_float64
 def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
     """The mean over orders of the rows, and random starts, of the steps until the level is first reached; inf if a run
     does not get there.
 
     expected: steps by the expected loss, from which a run that fails is told.
     """
+    steps = _drawn if settings.optimizer == "sgd" else _followed
+    return float(np.mean(steps(context, settings, expected, runs)))
+
+
+def _long_run(context: Context, settings: Settings, expected: float) -> RunSpec:
+    """The run with as many epochs as it takes to tell that it fails."""
+    epochs = math.ceil(LONGEST * max(expected, 10.0) * settings.batch_size / context.rows)
+    return context.run_of(dataclasses.replace(settings, epochs=epochs), follow=True)
+
+
+def _followed(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
+    """Of trainings side by side: optimizers that have no recursion of moments."""
+    run = _long_run(context, settings, expected)
+    starts = [(start,) for start in _starts(context, runs)]
+    found = followed.side_by_side(run, followed.numbered(run, runs), starts * (runs // len(starts)))
+    return np.array([crossing(found.steps, error - run.problem.lost, run.left) for error in found.error])
+
+
+@in_float64
+def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
+    """Of runs of the recursion on rows, in the eigenbasis."""
     x, y = context.sample
     problem = context.problem_of(settings)
     sample = Rows(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
     judged, shares = problem.on_judged, problem.judged_shares
     rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
+    starts = np.stack([problem.coefficients(problem.enter(start)) for start in _starts(context, runs)])
     first = first_steps(
         rows_seen(problem, settings, sample),
         MomentumRule(jnp.asarray(rates), settings.momentum, settings.nesterov),
@@ -57,20 +86,18 @@ def mean_steps(context: Context, settings: Settings, expected: float, runs: int)
             jnp.asarray(shares),
             float(judged.residual @ shares),
         ),
-        jnp.asarray(_starts(context, problem, runs)),
+        jnp.asarray(starts if len(starts) > 1 else starts[0]),
         (1 - context.level) * problem.variance - problem.lost,
         np.ceil(LONGEST * max(expected, 10.0)),
         settings.seed,
         batch_size=settings.batch_size,
         runs=runs,
     )
-    return float(np.mean(np.asarray(first)))
+    return np.asarray(first)
 
 
-def _starts(context: Context, problem: QuadraticProblem, runs: int) -> np.ndarray:
-    """Coefficients of the weights at the start: of each run, where random ones differ much, else of all."""
+def _starts(context: Context, runs: int) -> list[Weights]:
+    """The weights at the start: of each run, where random ones differ much, else one for all."""
     given, raw = context.settings, context.moments.raw
     seeds = [(given.seed + run) % 2**32 for run in range(runs if context.starts_differ else 1)]
-    starts = [start_weights(given.start, raw.inputs, raw.outputs, seed) for seed in seeds]
-    made = np.stack([problem.coefficients(problem.enter(start)) for start in starts])
-    return made if context.starts_differ else made[0]
+    return [start_weights(given.start, raw.inputs, raw.outputs, seed) for seed in seeds]
