@@ -14,6 +14,7 @@ from programs.compared import BINARY, CLASSES, SQUARES
 from programs.flax_nets import linen, nnx_net
 from programs.other_nets import equinox, haiku, keras_net, plain
 from programs.shape import BODIES, MadeProgram, Shape, inputs_of, labels_of, targets_of
+from programs.tokens import PAST_THE_TABLE
 
 LIBRARIES = {
     "linen": linen, "nnx": nnx_net, "equinox": equinox, "haiku": haiku, "keras": keras_net, "plain": plain,
@@ -168,4 +169,4 @@ def _all() -> dict[str, Callable[[], MadeProgram]]:
     return made
 
 
-PLANTED = _all()
+PLANTED = {**_all(), **PAST_THE_TABLE}

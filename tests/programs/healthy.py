@@ -14,6 +14,7 @@ from programs.healthy_near import HEALTHY_NEAR
 from programs.healthy_other import HEALTHY_OTHER
 from programs.healthy_plain import HEALTHY_PLAIN
 from programs.shape import BODIES, MadeProgram, Shape
+from programs.tokens import WITHIN_THE_TABLE
 
 TASKS = {"numbers": (1, numbers, SQUARES), "classes": (4, classes, CLASSES), "truths": (1, truths, BINARY)}
 OPTIMIZERS: tuple[dict[str, Any] | None, ...] = (
@@ -45,6 +46,6 @@ def _known(name: str) -> MadeProgram:
 
 
 HEALTHY: dict[str, Callable[[], MadeProgram]] = {
-    **_all(), **HEALTHY_FLAX, **HEALTHY_OTHER, **HEALTHY_PLAIN, **HEALTHY_NEAR,
+    **_all(), **HEALTHY_FLAX, **HEALTHY_OTHER, **HEALTHY_PLAIN, **HEALTHY_NEAR, **WITHIN_THE_TABLE,
     **{f"{name} of the libraries": functools.partial(_known, name) for name in LIBRARY_PROGRAMS},
 }  # fmt: skip

@@ -26,6 +26,7 @@ from idjax.diagnosis.program.findings import (
     step_too_small,
     symmetric_start,
     target_scale,
+    tokens_outside,
     unbounded_loss,
     unreachable_output,
     unused_parameters,
@@ -48,8 +49,8 @@ from idjax.types import OnProgress, Progress, silent
 
 Found = TypeVar("Found", bound=ProgramFinding)
 FATAL: tuple[ModuleType, ...] = (
-    not_finite, no_gradient, broadcast_loss, mixed_rows, softmax_twice, unreachable_output, unbounded_loss,
-    constant_target, symmetric_start, unused_parameters,
+    tokens_outside, not_finite, no_gradient, broadcast_loss, mixed_rows, softmax_twice, unreachable_output,
+    unbounded_loss, constant_target, symmetric_start, unused_parameters,
 )  # fmt: skip
 """What makes all that is behind it meaningless."""
 SCALES: tuple[ModuleType, ...] = (dead_units, saturated_units, vanishing_gradient)
@@ -76,7 +77,8 @@ def diagnose_loss(
     Args:
       loss, params, args, has_aux: exactly as given to jax.value_and_grad(loss, has_aux=...)(params, *args); the
         parameters may be any nest of arrays, a TrainState, an nnx.Module or an Equinox module.
-      optimizer: the name of one in optax, any optax transformation, or a function that makes one of a rate.
+      optimizer: the name of one in optax, any optax transformation, or a function that makes one of a rate; a
+        TrainState has its own.
       learning_rate: of an optimizer that is named, or made by a function of the rate.
       codes: the findings to look for; all if not given.
       source: what the program is called in the report.
@@ -100,6 +102,8 @@ def diagnose_loss(
       ['broadcast-loss']
     """
     given = given_loss(loss, params, args, has_aux)
+    if hasattr(params, "tx") and optimizer == "sgd" and learning_rate is None:
+        optimizer = params.tx
     name = source or getattr(loss, "__name__", "loss")
     found = diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress, batches)
     return found.proven() if prove else found

@@ -24,6 +24,7 @@ from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.rewriting import CURES, standardised
 from idjax.diagnosis.program.rule import STEPS, UpdateRule, best, first_rate, reached, trials
+from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
 
@@ -39,15 +40,19 @@ Cures = dict[Node, tuple[Any, ...]]
 
 
 class Gain(NamedTuple):
-    """The largest curvature as given over that once cured; the same of the steps to one loss, NaN if not trained."""
+    """The largest curvature as given over that once cured; the same of the steps to one loss, NaN if not trained.
+
+    frees: whether activations behind the layer that are saturated as given are not once it is cured.
+    """
 
     fall: float
     steps: float
+    frees: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the cure is worth it."""
-        return self.fall >= LEAST_FALL or self.steps >= LEAST_STEPS
+        return self.fall >= LEAST_FALL or self.steps >= LEAST_STEPS or self.frees
 
 
 class Gains:
@@ -65,8 +70,11 @@ class Gains:
         if not self._rule.adaptive:
             cured = self._largest(cures)
             fall = self._top / cured if cured > 0 else math.nan
-        if fall >= LEAST_FALL and not self._saturated():
+        # Where little gradient comes to some layers, their curvature is not seen either.
+        if fall >= LEAST_FALL and not self._flat:
             return Gain(fall, math.nan)
+        if finding.code == "layer-scale" and self._frees(finding, cures):
+            return Gain(fall, math.nan, frees=True)
         losses = self._trained(cures)
         there = np.flatnonzero(losses <= self._given)
         better = len(there) and reached(losses) < self._given
@@ -100,10 +108,19 @@ class Gains:
 
         return run
 
-    def _saturated(self) -> bool:
-        """Whether little gradient comes to some layers, whose curvature is then not seen either."""
-        slopes = [np.stack(self._context.measured.seen[u.node]).mean() for u in self._context.units if u.kind != "relu"]
-        return any(slope < FLAT for slope in slopes)
+    @functools.cached_property
+    def _flat(self) -> list[Unit]:
+        """The activations that are saturated."""
+        seen = self._context.measured.seen
+        return [unit for unit in self._context.units if unit.kind != "relu" and np.stack(seen[unit.node]).mean() < FLAT]
+
+    def _frees(self, finding: LayerFinding, cures: Cures) -> bool:
+        """Whether activations right behind a layer are saturated, and all no longer with its cure."""
+        behind = {unit.node: watch_unit(unit, self._context.traced) for unit in self._flat
+                  if set(unit.layers) & set(finding.layers)}  # fmt: skip
+        values = [*self._context.given.params, *self._context.args]
+        seen = evaluate(self._context.graph, values, behind, Edits(self._edits, cures))[1] if behind else {}
+        return bool(behind) and all(float(np.mean(seen[node])) >= FLAT for node in behind)
 
     def _largest(self, cures: Cures) -> float:
         """The largest eigenvalue of the Hessian on some rows."""

@@ -5,7 +5,7 @@ import dataclasses
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -13,6 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.types import IdjaxError
+
+MOST_NUMBERS = 32
+"""Numbers in a nest that are settings; of more, rows."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,15 +52,23 @@ def given_loss(
     """
     if not callable(loss):
         raise IdjaxError(f"the loss is of type {type(loss).__name__}: give the function that you differentiate")
+    if hasattr(loss, "init") and hasattr(loss, "apply"):
+        raise IdjaxError(f"the loss is a model, {type(loss).__name__}: give a function of params and arrays")
     params, nest = _parts(params)
     found, tree = jax.tree_util.tree_flatten_with_path(params, is_leaf=lambda leaf: leaf is None)
-    learned = [index for index, (path, leaf) in enumerate(found) if _is_real(path, leaf)]
+    state = isinstance(params, Mapping) and "params" in params  # beside linen's parameters, statistics of BatchNorm
+    learned = [
+        index
+        for index, (path, leaf) in enumerate(found)
+        if _is_real(path, leaf) and (not state or getattr(path[0], "key", "") == "params")
+    ]
     if not learned:
         raise IdjaxError("params hold no real numbers: give what init returned, or the model itself")
     if not traced:
         _require_finite(found, learned)
     leaves = [leaf for _, leaf in found]
     given, arg_tree = jax.tree_util.tree_flatten_with_path(args, is_leaf=lambda leaf: leaf is None)
+    _require_arrays(loss, given)
     arrays = [index for index, (path, leaf) in enumerate(given) if _is_array(_arg_name(loss, path), leaf)]
     arg_leaves = [leaf for _, leaf in given]
 
@@ -126,6 +137,14 @@ def _is_array(name: str, leaf: Any) -> bool:
     return True
 
 
+def _require_arrays(loss: Any, given: list[tuple[Any, Any]]) -> None:
+    """Raises for lists of numbers, in which each number would be an argument of its own."""
+    loose = [path for path, leaf in given if isinstance(leaf, int | float) and len(path) > 1]
+    if len(loose) > MOST_NUMBERS:
+        name = _arg_name(loss, loose[0][:1])
+        raise IdjaxError(f"{name} is a list of numbers: give an array, np.asarray({name})")
+
+
 def _require_finite(found: list[tuple[Any, Any]], learned: list[int]) -> None:
     for index in learned:
         path, leaf = found[index]
@@ -162,6 +181,7 @@ def explained() -> Iterator[None]:
         raise
     except Exception as error:  # a loss is anyone's code: whatever it raises is told in one line
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        first = f"no {first}" if isinstance(error, KeyError) else first
         first = re.sub(r"\s*\(https?://\S+\)", "", first).rstrip(".:")
         raise IdjaxError(f"calling the loss failed: {first}; {_remedy(error)}") from error
 

@@ -101,7 +101,7 @@ def _placed(context: LossContext, finding: LayerFinding, gain: Gain | None) -> L
     layers = [by_name(context, name) for name in finding.layers]
     names = dict.fromkeys(context.given.names[leaf] for layer in layers for leaf in layer.leaves)
     evidence, cost = dict(finding.evidence), finding.cost
-    if gain is not None and context.finite:
+    if gain is not None and context.finite and not gain.frees:
         trained = math.isfinite(gain.steps)
         cost = gain.steps if trained else gain.fall
         what = "steps to one loss, as given over cured" if trained else "largest curvature, as given over cured"

@@ -74,7 +74,8 @@ def watch_layer(layer: Layer, blocks: int) -> Watcher:
         told = {"kernel": jnp.sqrt(jnp.mean(kernel**2))}
         if layer.kind == "embed":
             tokens = ins[layer.rows][..., 0].ravel()
-            return told | {"counts": jnp.zeros(layer.inputs, jnp.int32).at[tokens].add(1)}
+            counts = jnp.zeros(layer.inputs, jnp.int32).at[tokens].add(1)
+            return told | {"counts": counts, "largest": tokens.max(initial=0)}
         rows, channels = (part.astype(jnp.float32) for part in input_rows(layer, ins[layer.rows], most))
         mean = channels.mean(0)
         return told | {

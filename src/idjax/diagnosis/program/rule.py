@@ -16,6 +16,8 @@ STEPS = 30
 """Steps of a trial."""
 LEAST_EPSILON = 1e-4
 """Epsilon that two first updates show, beyond their rounding."""
+WAIT = 20
+"""Updates among which one has to move something."""
 MOST_CLIMBS = 8
 """Factors of 10 that the best rate may be from the first one."""
 Trained = Callable[[Any, Any, float], np.ndarray]
@@ -62,6 +64,7 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
     """
     import optax
 
+    optimizer = getattr(optimizer, "tx", optimizer)  # of NNX
     name, inside, rate = "optax", learning_rate, learning_rate
     if isinstance(optimizer, str):
         if not callable(make := getattr(optax, optimizer, None) or getattr(optax.contrib, optimizer, None)):
@@ -76,7 +79,9 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
         at = optimizer
     else:
         raise IdjaxError(f"the optimizer is of type {type(optimizer).__name__}: give a name, or one of optax")
-    small, middle, large = _first_updates(at(1.0), (1.0, 10.0, 1000.0))
+    (small, middle, large), waits = _first_updates(at(1.0), (1.0, 10.0, 1000.0))
+    if waits:  # a warm-up, or gradients that are gathered first: 30 steps say little of its rate
+        return UpdateRule(name, at, None, None, large < 100 * small)
     adaptive = large < 100 * small
     epsilon = (large / small - 1) / (1 - large / small / 1000) if adaptive else 0.0
     divides = abs(small * (1 + epsilon) / (1 + epsilon / 10) - middle) < 1e-3 * middle  # and does not clip
@@ -87,17 +92,32 @@ def update_rule(optimizer: Any, learning_rate: float | None, **options: float) -
     )  # fmt: skip
 
 
-def _first_updates(optimizer: Any, gradients: tuple[float, ...]) -> list[float]:
-    """The sizes of the first updates for gradients of these sizes."""
+def _first_updates(optimizer: Any, gradients: tuple[float, ...]) -> tuple[list[float], bool]:
+    """The sizes of the first updates that are not 0, for gradients of these sizes, and whether some came before.
+
+    Raises:
+      IdjaxError: for an optimizer that takes more than gradients, or gradients in the nest of the parameters alone.
+    """
     at = np.ones(2, np.float32)
 
     @jax.jit  # one small program in place of dozens
     def run(gradients: Any) -> Any:
-        return jnp.stack(
-            [jnp.abs(optimizer.update(jnp.full(2, g), optimizer.init(at), at)[0]).mean() for g in gradients]
-        )
+        def step(state: Any, _: None) -> Any:
+            made = [optimizer.update(jnp.full(2, g), one, at) for g, one in zip(gradients, state, strict=True)]
+            return [one for _, one in made], jnp.stack([jnp.abs(update).mean() for update, _ in made])
 
-    return np.asarray(run(np.asarray(gradients, np.float32)), np.float64).tolist()
+        return jax.lax.scan(step, [optimizer.init(at) for _ in gradients], None, WAIT)[1]
+
+    try:
+        sizes = np.asarray(run([np.float32(gradient) for gradient in gradients]), np.float64)
+    except Exception as error:  # anyone's code
+        first = str(error).strip().splitlines()[0]
+        raise IdjaxError(
+            f"the optimizer does not take gradients alone, in one array: {first}; give the part of it that moves most "
+            "parameters, as optax.adam(1e-3)"
+        ) from error
+    first = int(np.argmax(sizes.min(1) > 0))
+    return sizes[first].tolist(), first > 0 or not sizes[first].all()
 
 
 def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS) -> Trained:

@@ -30,7 +30,7 @@ def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[Layer
             f"{layer.gradient:.2g}: its weights move by {layer.gradient / epsilon:.2g} of the learning rate a step",
             evidence={"epsilon": epsilon, "root mean square gradient": layer.gradient},
             cost=epsilon / layer.gradient,
-            fix=f"--epsilon {layer.gradient / 100:.1g}",
+            fix=f"an epsilon (eps) of {layer.gradient / 100:.1g}",
             layers=(layer.path,),
         )
         for layer in small

@@ -4,7 +4,8 @@ Within thousands of steps nothing is learned. The loss falls in proportion to th
 30 times the progress at least.
 
 Formula: 30 steps of the optimizer on one block lower the loss by less than 3 parts in 10,000, which is less than 1% in
-    1,000 steps, and at 100 times the rate by 30 times as much or more.
+    1,000 steps, and at 100 times the rate by 30 times as much or more. Of descent also where they lower it by less than
+    a tenth, and 100 times the rate lowers it 5 times as much, 1,000 times the rate further still.
 Source: Goodfellow, Bengio and Courville 2016, section 11.4.1
 Example: optax.adam(1e-6)
 Fix: The larger rate that the message names, or more.
@@ -18,6 +19,7 @@ from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 LITTLE, TIMES, MORE = 3e-4, 100.0, 30.0
+SLOW, FARTHER = 0.1, 5.0
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
@@ -26,7 +28,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     if rule.rate is None or not context.finite or not start:
         return []
     fall, larger = start - context.trial(1.0), start - context.trial(TIMES)
-    if not -LITTLE * abs(start) < fall < LITTLE * abs(start) or larger < MORE * max(fall, 1e-7 * abs(start)):
+    still = -LITTLE * abs(start) < fall < LITTLE * abs(start) and larger >= MORE * max(fall, 1e-7 * abs(start))
+    if not still and not _is_far_below(context, fall, larger):
         return []
     mine, better = rule.told(rule.rate), rule.told(rule.rate * TIMES)
     return [
@@ -35,6 +38,14 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
             f"{number(start)}; at {better:.3g} by {number(larger, 2)}",
             evidence={"learning rate": mine, "one that is as stable": better},
             cost=TIMES,
-            fix=f"a learning rate of {better:.2g}, or larger: {count(TIMES)} times as much is still in proportion",
+            fix=f"a learning rate of {better:.2g}, or larger: {count(TIMES)} times as much is "
+            + ("still in proportion" if still else "stable, and so is more"),
         )
     ]
+
+
+def _is_far_below(context: LossContext, fall: float, larger: float) -> bool:
+    """Whether a rate of descent is more than 1,000 times below one that is stable and better."""
+    if context.rule.adaptive or not 0 <= fall < SLOW * abs(context.trial_start) or larger < FARTHER * fall:
+        return False
+    return context.trial(10 * TIMES) < context.trial(TIMES)
