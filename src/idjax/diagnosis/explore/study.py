@@ -1,6 +1,7 @@
 """The study of one data set: what the pages that show it share, and the threads that work for them."""
 
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,7 @@ from idjax.diagnosis.data.diagnose import training_rows
 from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore.command import programs
 from idjax.diagnosis.explore.view import Explorer, Judged, View
+from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.results.curve import Curve
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, Moments, OnProgress, Progress, silent
@@ -37,6 +39,9 @@ class Study:
         self._context = measure(self._rows, given, None, progress, labels=bool(self._rows.classes))
         if not self._context.varies:
             raise IdjaxError(f"{self._rows.source}: the targets do not vary: there is nothing to learn")
+        # Held while the page is open: entered and left at each change beside a thread, it costs ten times the work.
+        self._held = contextlib.ExitStack()
+        self._held.enter_context(one_thread_if_narrow(self.moments.inputs))
         self._quick = Explorer(self._context)
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
         self._thorough = self._quick.apart()
@@ -118,6 +123,7 @@ class Study:
     def close(self) -> None:
         """Ends what runs."""
         self._closed.set()
+        self._held.close()
         for pool in (self._judging, self._training):
             pool.shutdown(wait=False, cancel_futures=True)
 

@@ -1,6 +1,8 @@
 """The words of the live page: facts, comparison with the settings as given, findings, and what the figures show."""
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -44,8 +46,13 @@ MEANINGS = {
 
 def parts(name: str, **facts: object) -> str:
     """A piece of the page as HTML, in which everything from the data is escaped."""
-    module = templates().get_template("diagnosis/explore/parts.html.jinja").module
-    return str(getattr(module, name)(**facts))
+    return str(getattr(_parts(), name)(**facts))
+
+
+@functools.cache
+def _parts() -> Any:
+    """The pieces, compiled once: a page asks for a dozen at each change."""
+    return templates().get_template("diagnosis/explore/parts.html.jinja").module
 
 
 def pinned_html(given: View, chosen: View) -> str:
