@@ -132,7 +132,7 @@ def _panel(x: str, y: str, scale: str) -> Any:
     panel = figure(
         height=260, sizing_mode="stretch_width", y_axis_type=scale, x_axis_label=x, y_axis_label=y,
         x_range=Range1d(0, 1), y_range=Range1d(0.1, 1), toolbar_location=None, tools="",
-        background_fill_alpha=0, border_fill_alpha=0, outline_line_alpha=0, min_border_right=12,
+        outline_line_alpha=0, min_border_right=12,
     )  # fmt: skip
     panel.xgrid.visible = False
     panel.toolbar.logo = None
