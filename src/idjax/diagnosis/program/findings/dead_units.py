@@ -3,7 +3,8 @@
 A unit that is never above 0 gives nothing on and gets no gradient: its weights stay as they are. The layer is as wide
 as the units that are left.
 
-Formula: at least half of the units, of 4 or more, 0 in all rows and at all places.
+Formula: at least two thirds of the units, of 4 or more, 0 in all rows and at all places. Half of them are where the
+    inputs are all positive and few, by any start.
 Source: Lu et al. 2019, "Dying ReLU and initialization"
 Example: a bias of -10 before a ReLU, or weights that one large step has thrown far off
 Fix: A start around 0, a smaller learning rate, normalised inputs, or leaky ReLU.
@@ -18,7 +19,7 @@ from idjax.report.formatting import listed
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
-MOST, FEWEST = 0.5, 4
+MOST, FEWEST = 2 / 3, 4
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
