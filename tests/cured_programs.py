@@ -25,7 +25,7 @@ LIBRARIES = ("plain", "nnx", "equinox")
 
 def _model(kind: str, fault: str) -> Any:
     made = planted_model(kind, fault, 0)
-    return diagnose_model(made.model, made.params, made.batch, made.loss, made.settings, **made.kwargs)
+    return diagnose_model(made.model, made.params, made.batch, made.loss, made.settings, kwargs=made.kwargs)
 
 
 def _loss(name: str) -> Any:
@@ -33,15 +33,16 @@ def _loss(name: str) -> Any:
     return diagnose_loss(made.loss, made.params, *made.args, **(made.settings or {}))
 
 
+WORDS = ("targets of 1e5", "years", "constant start", "start of zeros", "SGD, 1", "Adam, 1")
 CURED: dict[str, Callable[[], Any]] = {
-    f"{kind}: {fault}": lambda kind=kind, fault=fault: _model(kind, fault) for fault in MODELS for kind in FAULTS[fault]
-} | {
     name: lambda name=name: _loss(name)
     for name in PLANTED
-    if name.startswith(LIBRARIES)
-    and any(
-        word in name for word in ("targets of 1e5", "years", "constant start", "start of zeros", "SGD, 1", "Adam, 1")
-    )
+    if name.startswith(LIBRARIES) and any(word in name for word in WORDS)
+} | {
+    f"{kind}: {fault}": lambda kind=kind, fault=fault: _model(kind, fault)
+    for kind in ("mlp", "nnx", "normed", "vae", "cnn", "transformer")
+    for fault in MODELS
+    if kind in FAULTS[fault]
 }
 """The diagnosis of each."""
 

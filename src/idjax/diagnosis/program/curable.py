@@ -69,7 +69,7 @@ class CurableProgram(ShownProgram):
         gains = [each for each in self._tried.values() if each.gains]
         if not gains:
             raise IdjaxError("no cure that can be built in is a gain: see the findings for what to change")
-        return min(reversed(gains), key=lambda each: each[2:]).cured
+        return min(reversed(gains), key=lambda each: each.end).cured
 
     def cure(self, code: str) -> CuredLoss:
         """The loss with the cure of one finding built in, to be called and differentiated as the user's own.

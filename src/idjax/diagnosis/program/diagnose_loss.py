@@ -166,7 +166,7 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
         return layer_context(context, DiagnosisSettings()).layers, found
     before = target_scale.find(context, found)
     after = [finding for module in SCALES for finding in module.find(context, found)]
-    layers, in_layers = layer_findings(context, {finding.code for finding in after})
+    layers, in_layers = layer_findings(context, {finding.code for finding in (*before, *after)})
     spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
     after = [_following(finding, spreading) for finding in after]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))

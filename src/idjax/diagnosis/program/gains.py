@@ -22,7 +22,7 @@ from idjax.diagnosis.program.findings.saturated_units import FLAT
 from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rewriting import CURES, standardised
+from idjax.diagnosis.program.rewriting import CURES, standardised, target_edits
 from idjax.diagnosis.program.rule import STEPS, UpdateRule, best, first_rate, reached, trials
 from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
@@ -56,11 +56,19 @@ class Gain(NamedTuple):
 
 
 class Gains:
-    """Measures cures of one program, whose layers are cured by numbers that one compiled program is called with."""
+    """Measures cures of one program, whose layers are cured by numbers that one compiled program is called with.
 
-    def __init__(self, context: LossContext, facts: ProgramContext, rule: UpdateRule, layers: Sequence[Layer]):
+    Targets that are of another size than the outputs are `scaled` in all of it: that is to be cured first.
+    """
+
+    def __init__(
+        self, context: LossContext, facts: ProgramContext, rule: UpdateRule, layers: Sequence[Layer], scaled: bool
+    ):
         self._context, self._facts, self._rule, self._layers = context, facts, rule, layers
         self._edits = {layer.node: _edit(layer) for layer in layers}
+        if scaled:
+            node, edit, _ = target_edits(context)
+            self._edits[node] = edit
 
     def measured(self, finding: LayerFinding) -> Gain:
         """The program with and without the cure of a finding."""

@@ -20,7 +20,7 @@ FEW_DIGITS = ("bfloat16", "float16")
 def layer_findings(context: LossContext, codes: Set[str]) -> tuple[tuple[LayerFacts, ...], tuple[LayerFinding, ...]]:
     """The facts of all layers, and what is found in them: causes first, then what follows from these.
 
-    codes: what was found in the activations, which explains some of it.
+    codes: what was found in the targets and the activations, which explains some of it.
     """
     rule = context.rule
     rate = rule.told(rule.rate) if rule.rate is not None else None
@@ -33,7 +33,7 @@ def layer_findings(context: LossContext, codes: Set[str]) -> tuple[tuple[LayerFa
     found = _explained(context, found, codes)
     order = {layer.path: index for index, layer in enumerate(facts.layers)}
     cured = dict.fromkeys(by_name(context, name) for f in found if _is_measured(f, context) for name in f.layers)
-    gains, kept = Gains(context, facts, rule, tuple(cured)), dict[Key, Gain]()
+    gains, kept = Gains(context, facts, tuple(cured), "target-scale" in codes), dict[Key, Gain]()
     while True:
         told = [with_causes(finding, found, order) for finding in found]
         asked = next((f for f in told if f.kind == "cause" and _is_measured(f, context) and _key(f) not in kept), None)

@@ -98,7 +98,7 @@ def rewriting(context: LossContext, findings: Sequence[ProgramFinding]) -> Rewri
     inputs = _fitted(context.traced, params, _of_inputs(context, findings))
     edits, judged = inputs, inputs
     if any(finding.code == "target-scale" for finding in findings):
-        node, scaled, restored = _targets(context)
+        node, scaled, restored = target_edits(context)
         edits, judged = (_with(inputs, node, edit) for edit in (scaled, restored))
     return Rewriting(edits, judged, params)
 
@@ -238,7 +238,7 @@ def _usual(layer: Layer) -> float:
     return 1.0 if layer.kind == "embed" else layer.inputs**-0.5
 
 
-def _targets(context: LossContext) -> tuple[Node, Edit, Edit]:
+def target_edits(context: LossContext) -> tuple[Node, Edit, Edit]:
     """The comparison of outputs of another size than the targets: with targets standardised, or outputs restored."""
     comparison = next(each for each in context.end.comparisons if each.kind == "difference")
     targets = context.compared(comparison)[1]

@@ -1,0 +1,114 @@
+"""Public faulty programs, trained as given and cured, both with Adam at the best rate of a race: a table in Markdown.
+
+Where a cure can be built in it is `found.cured`; elsewhere the program is corrected by hand, as the finding says.
+
+python scripts/bench_cases.py [words that the names have to contain]
+"""
+
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen as nn
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "tests"))
+
+from loss_faults import (  # pyright: ignore[reportMissingImports]
+    LABELS,
+    LOSS_FAULTS,
+    ONE_HOT,
+    TRUE,
+    FaultyLoss,
+    Net,
+    X,
+    Y,
+    binary,
+    integer_labels,
+    of,
+)
+
+from idjax import IdjaxError, diagnose_loss
+
+STEPS = 256
+BYTES = 255 * abs(X) / abs(X).max()
+
+
+def logs(outputs: Any, targets: Any) -> Any:
+    return optax.softmax_cross_entropy(outputs, targets).mean()
+
+
+WAVE = np.arange(200.0, dtype=np.float32)[:, None]
+CASES: dict[str, tuple[Callable[[], FaultyLoss], Callable[[], FaultyLoss] | None]] = {
+    name: (LOSS_FAULTS[name], corrected)
+    for name, corrected in {
+        "P1, outputs (100, 1), targets (100,)": of("", nn.Dense(1), X, Y[:, None]),
+        "P2, without log_softmax": of("", Net(4), X, ONE_HOT, logs),
+        "P2, squares maximised": of("", Net(), X, Y[:, None]),
+        "P2, cross-entropy maximised": of("", Net(4), X, LABELS, integer_labels),
+        "P3, ReLU at the output": of("", Net(), X, Y[:, None]),
+        "P3, softmax of one unit": of("", Net(last=nn.sigmoid), X, TRUE),
+        "P3, dead hidden layer": of("", Net(4), X, LABELS, integer_labels),
+        "P3, stop_gradient": of("", Net(), X, Y[:, None]),
+        "healthy, P4, a network that pools": None,
+        "P5, targets to a million": None,
+        "P10, LSTM on inputs of 500": None,
+        "P11, a constant start": None,
+        "P12, softmax twice": of("", Net(4), X, LABELS, integer_labels),
+        "P14, gain 16 before a sigmoid": of("", Net(activation=nn.sigmoid), X, Y[:, None]),
+        "P16, log of what is below 0": of("", Net(4), X, ONE_HOT, logs),
+    }.items()
+} | {
+    "P6, bytes into a cross-entropy autoencoder": (
+        of("unreachable-output", Net(2), BYTES, BYTES, binary), of("", Net(2), BYTES / 255, BYTES / 255, binary)
+    ),
+    "P7, sine over 0..199": (of("layer-mean", Net(activation=nn.tanh), WAVE, np.sin(WAVE / 20)), None),
+    "P9, 0..255 at a small rate": (of("layer-scale", Net(4), BYTES, LABELS, integer_labels), None),
+    "P13, two layers without an activation": (
+        of("only-linear", Net(activation=lambda h: h), X, np.cos(2 * X[:, :1])), of("", Net(), X, np.cos(2 * X[:, :1]))
+    ),
+}  # fmt: skip
+
+
+def trained(found: Any, program: Any) -> tuple[Any, Any]:
+    """Parameters after the steps, at the best rate, and those of the start where no rate is one."""
+    shop = found.workshop
+    race = shop.raced(program)
+    descents = shop.descents(program)
+    running = descents.advance(descents.start([shop.factor(race.rate)]), STEPS)
+    return running, shop.context.given.nested(running.states[0][0])
+
+
+def main(*words: str) -> None:
+    """Prints a row for each case: the right loss of what training as given and cured makes."""
+    print("| case | named | cure | loss as given | loss cured |\n| --- | --- | --- | --- | --- |", flush=True)
+    for name, (make, by_hand) in CASES.items():
+        if not all(word in name for word in words):
+            continue
+        made = make()
+        found = diagnose_loss(made.loss, made.params, *made.args, optimizer="adam", learning_rate=1e-3)
+        codes = ", ".join(dict.fromkeys(finding.code for finding in found.causes)) or "nothing"
+        running, params = trained(found, found.workshop.as_given)
+        if by_hand is not None:
+            right, cure = by_hand(), "by hand"
+            again = diagnose_loss(right.loss, right.params, *right.args, optimizer="adam")
+            _, cured = trained(again, again.workshop.as_given)
+            ends = [float(right.loss(each, *right.args)) for each in (params, cured)]
+        else:
+            try:
+                program = found.cured
+                cure, ends = "built in: " + ", ".join(program.codes), [0.0, 0.0]
+                after, _ = trained(found, program)
+                ends = [float(jnp.mean(each.losses[0, -8:])) for each in (running, after)]
+            except IdjaxError:
+                cure, ends = "none that is a gain", [float(running.losses[0, -1]), float("nan")]
+        print(f"| {name} | {codes} | {cure} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
+        jax.clear_caches()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
