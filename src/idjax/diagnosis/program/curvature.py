@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 PRODUCTS = 12
-"""Products of Lanczos's method: the largest eigenvalue is within 1% of the Hessian's own, see docs/programs.md."""
+"""Products of Lanczos's method: the largest eigenvalue is within some percent, see docs/programs.md."""
 
 
 def curvature(loss: Callable[[Any, Any], Any], products: int = PRODUCTS) -> Callable[[Any, Any], float]:
