@@ -23,7 +23,7 @@ from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.rewriting import CURES, standardised, target_edits
-from idjax.diagnosis.program.rule import STEPS, UpdateRule, best, first_rate, reached, trials
+from idjax.diagnosis.program.rule import STEPS, best, first_rate, reached, trials
 from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
@@ -61,10 +61,8 @@ class Gains:
     Targets that are of another size than the outputs are `scaled` in all of it: that is to be cured first.
     """
 
-    def __init__(
-        self, context: LossContext, facts: ProgramContext, rule: UpdateRule, layers: Sequence[Layer], scaled: bool
-    ):
-        self._context, self._facts, self._rule, self._layers = context, facts, rule, layers
+    def __init__(self, context: LossContext, facts: ProgramContext, layers: Sequence[Layer], scaled: bool):
+        self._context, self._facts, self._rule, self._layers = context, facts, context.rule, layers
         self._edits = {layer.node: _edit(layer) for layer in layers}
         if scaled:
             node, edit, _ = target_edits(context)
