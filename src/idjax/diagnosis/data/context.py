@@ -210,18 +210,12 @@ class Context:
         status = Status.FOLLOWED if curve.status is Status.OUTSIDE_RANGE else curve.status
         return curve.until(max(1, known), status)
 
-    @property
-    def starts_differ(self) -> bool:
-        """Whether starts are random, and of so few weights that one is unlike another."""
-        raw = self.moments.raw
-        return self.settings.start in ("glorot", "lecun") and raw.inputs * raw.outputs <= MOST_OF_STARTS
-
     @functools.cached_property
     def from_other_starts(self) -> Float[np.ndarray, " s"] | None:
         """Epochs to learn from random starts, where closed forms tell them and these are cheap."""
-        settings = self.settings
+        settings, raw = self.settings, self.moments.raw
         closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.dtype == "bfloat16")
-        if not closed or not self.starts_differ:
+        if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
             return None
         return np.array([self.epochs(seed=(settings.seed + other) % 2**32) for other in range(STARTS)])
 

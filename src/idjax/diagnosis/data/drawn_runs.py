@@ -8,14 +8,13 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.nn.learned import crossing
-from idjax.nn.starts import start_weights
 from idjax.prediction.dynamics import followed
 from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.precision import in_float64
 from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
-from idjax.types import Rows, Weights
+from idjax.types import Rows
 
 RUNS = 64
 """Orders of the rows: the mean of them is known to an eighth of what one run strays."""
@@ -45,8 +44,7 @@ def products_of(context: Context, settings: Settings, steps: float) -> float:
 
 
 def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
-    """The mean over orders of the rows, and random starts, of the steps until the level is first reached; inf if a run
-    does not get there.
+    """The mean over orders of the rows of the steps until the level is first reached; inf if a run does not get there.
 
     expected: steps by the expected loss, from which a run that fails is told.
     """
@@ -63,8 +61,7 @@ def _long_run(context: Context, settings: Settings, expected: float) -> RunSpec:
 def _followed(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
     """Of trainings side by side: optimizers that have no recursion of moments."""
     run = _long_run(context, settings, expected)
-    starts = [(start,) for start in _starts(context, runs)]
-    found = followed.side_by_side(run, followed.numbered(run, runs), starts * (runs // len(starts)))
+    found = followed.side_by_side(run, followed.numbered(run, runs), [followed.layers_at(run)] * runs)
     return np.array([crossing(found.steps, error - run.problem.lost, run.left) for error in found.error])
 
 
@@ -76,7 +73,6 @@ def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> 
     sample = Rows(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
     judged, shares = problem.on_judged, problem.judged_shares
     rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
-    starts = np.stack([problem.coefficients(problem.enter(start)) for start in _starts(context, runs)])
     first = first_steps(
         rows_seen(problem, settings, sample),
         MomentumRule(jnp.asarray(rates), settings.momentum, settings.nesterov),
@@ -86,7 +82,7 @@ def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> 
             jnp.asarray(shares),
             float(judged.residual @ shares),
         ),
-        jnp.asarray(starts if len(starts) > 1 else starts[0]),
+        jnp.asarray(problem.coefficients(context.run_of(settings).start)),
         (1 - context.level) * problem.variance - problem.lost,
         np.ceil(LONGEST * max(expected, 10.0)),
         settings.seed,
@@ -94,10 +90,3 @@ def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> 
         runs=runs,
     )
     return np.asarray(first)
-
-
-def _starts(context: Context, runs: int) -> list[Weights]:
-    """The weights at the start: of each run, where random ones differ much, else one for all."""
-    given, raw = context.settings, context.moments.raw
-    seeds = [(given.seed + run) % 2**32 for run in range(runs if context.starts_differ else 1)]
-    return [start_weights(given.start, raw.inputs, raw.outputs, seed) for seed in seeds]

@@ -1,5 +1,8 @@
 """The figures of the live page, in Bokeh: made once, then told what to show."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# Bokeh's properties take lists, numbers and words that its types do not know.
+
 import math
 from typing import Any
 

@@ -32,7 +32,8 @@ class Page:
     """One person's page of a study."""
 
     def __init__(self, study: Study):
-        self._study, self._doc = study, pn.state.curdoc
+        self._study = study
+        self._doc: Any = pn.state.curdoc
         self._given: View = study.view(study.given)
         self._findings = self._earlier = tuple[Finding, ...]()
         self._waiting, self._asking, self._turn = False, False, 0

@@ -57,7 +57,7 @@ def first_steps(
     rows: EmpiricalRows,
     rule: MomentumRule,
     judge: Judge,
-    start: Float[Array, "*r n q"],
+    start: Float[Array, "n q"],
     level: float | Float[Array, ""],
     most: float | Float[Array, ""],
     seed: int | Int[Array, ""],
@@ -67,10 +67,10 @@ def first_steps(
 ) -> Float[Array, " r"]:
     """The first step after which each run's loss is at most `level`; inf if it diverges, or not within `most` steps.
 
-    Epochs are shuffled, and the last batch of one holds the rows that are left. Runs differ by the orders of the rows,
-    and by their starts where there is one for each. A step costs 2 r B n q products.
+    Epochs are shuffled, and the last batch of one holds the rows that are left. Runs differ by the orders of the rows
+    alone. A step costs 2 r B n q products.
     """
-    count, (n, q) = len(rows.inputs), start.shape[-2:]
+    count, (n, q) = len(rows.inputs), start.shape
     steps = -(-count // batch_size)
 
     def shuffled(key: Array) -> Array:
