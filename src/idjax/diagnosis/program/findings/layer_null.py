@@ -5,7 +5,7 @@ channel that is 0 everywhere (a dead unit, a border) has weights that never get 
 they are few.
 
 Formula: smallest = largest number of a channel over all rows and positions: other than 0 in any channel, or 0 in at
-    least half of them; docs/models.md (M7).
+    least two thirds of them; docs/models.md (M7).
 Source: LeCun, Kanter and Solla 1991; Lu et al. 2019 on dead ReLU units
 Example: idjax diagnose --model mypackage.models:factory
 Fix: Drop the constant channels; for dead units a smaller learning rate, leaky ReLU, or the cause before them.
@@ -18,8 +18,8 @@ from idjax.diagnosis.program.cures import effect, without
 from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, LayerFinding
 
-MOSTLY = 0.5
-"""Share of a layer's channels that may be 0 everywhere: of more, half of its weights are never learned."""
+MOSTLY = 2 / 3
+"""Share of a layer's channels that may be 0 everywhere: half are by any start where few inputs are all positive."""
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
