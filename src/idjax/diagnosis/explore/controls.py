@@ -26,7 +26,7 @@ def choices(given: Settings, moments: Moments) -> dict[str, dict[str, Any]]:
 
     Example:
       >>> import numpy as np
-      >>> square = Moments(np.zeros(2), np.zeros(2), np.eye(2), np.eye(2), np.eye(2), 100, autoencoder=True)
+      >>> square = Moments.of_pair(100, 1.0, (np.zeros(2), np.eye(2)), None)
       >>> list(choices(Settings(), square)["batch_size"])
       ['1', '2', '4', '8', '16', '32', '64', 'all 100']
     """

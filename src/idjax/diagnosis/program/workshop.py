@@ -8,7 +8,7 @@ from idjax.diagnosis.program.cured import CuredLoss
 from idjax.diagnosis.program.curvature import curvature
 from idjax.diagnosis.program.descents import Batches, Descents, width_for
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.race import HORIZON, LEARNED, race, rate_by_curvature, reached_now, steps_to
+from idjax.diagnosis.program.race import HORIZON, race, rate_by_curvature, reached_now, steps_to
 from idjax.diagnosis.program.rewriting import RATES, Rewriting, rewriting
 from idjax.diagnosis.program.walk import Edits
 from idjax.report.formatting import number
@@ -19,6 +19,10 @@ CURE_STEPS = 128
 """Steps that a cure is measured over."""
 MOST_NEEDED = 0.8
 """Share of the steps as given that a cure may need; of one that needed 110 in place of 115 no gain was left later."""
+LOWER = 0.5
+"""Share of the loss as given at which one counts as much lower."""
+COMMON = 1.01
+"""Times the higher of both losses at the end that both are asked for."""
 TOLD_PRODUCTS = 32
 """Products of Lanczos's method for curvatures that are told; with 12 one of 11 was 6% off."""
 
@@ -69,13 +73,14 @@ class Workshop:
         return self._races[key]
 
     def measured(self, cured: CuredLoss) -> MeasuredCure:
-        """Measures a cured loss, and whether that is a gain: fewer steps to one loss."""
+        """Measures a cured loss, and whether that is a gain: fewer steps to one loss, or a much lower one."""
         own = set(cured.codes) <= RATES
         before = self.at_own_rate() if own else self.raced(self.as_given, CURE_STEPS).losses
         after = self.raced(cured, CURE_STEPS)
         steps = min(len(before), len(after.losses))
         ends = [float(reached_now(losses[None, :steps])[0]) for losses in (before, after.losses)]
-        level = max(ends[0], LEARNED * float(before[0])) if math.isfinite(ends[0]) else max(float(before[0]), ends[1])
+        # Not a share of the first loss: a mean of the inputs makes that as large as it likes.
+        level = COMMON * max(ends[0] if math.isfinite(ends[0]) else float(before[0]), ends[1])
         needed = [steps_to(losses[:steps], level) for losses in (before, after.losses)]
         cured.learning_rate = after.rate
         told = "" if own else f"{self._curvature(cured)}, "
@@ -84,7 +89,9 @@ class Workshop:
             f"{told}loss after {steps} steps {at}: {number(ends[0])} before, {number(ends[1])} after; "
             f"steps to {number(level)}: {number(needed[0])} before, {number(needed[1])} after"
         )
-        gains = needed[1] <= MOST_NEEDED * needed[0] and math.isfinite(needed[1])
+        # A program as given may be quick to where it stays: to end much lower, no later there, is a gain too.
+        further = needed[1] <= needed[0] and ends[1] <= LOWER * ends[0]
+        gains = math.isfinite(needed[1]) and (needed[1] <= MOST_NEEDED * needed[0] or further)
         return MeasuredCure(cured, gains, needed[1], ends[1])
 
     def at_own_rate(self) -> Any:
