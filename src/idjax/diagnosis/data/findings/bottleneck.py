@@ -5,6 +5,7 @@ principal parts of what the best layer answers, whatever the optimizer, and the 
 
 Formula: the sum of the r largest eigenvalues of Σ_yx Σ_xx⁺ Σ_xy over the trace of Σ_yy; deep.md.
 Source: Baldi and Hornik 1989, "Neural networks and principal component analysis"
+Example: idjax diagnose digits.npy --hidden 2
 Fix: A wider layer, or a smaller share that counts as learned.
 Apart: For layers with activations this is no bound but a note.
 """
