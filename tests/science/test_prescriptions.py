@@ -82,7 +82,7 @@ def test_prescriptions_of_many_take_as_long_as_predicted():
 
 @pytest.mark.slow
 def test_the_expected_loss_of_gaussian_rows_does_not_tell_what_heavy_tails_take(monkeypatch):
-    """The control of the test above: what is predicted if no runs are drawn. Drawn ones are 13% early on this set, too."""
+    """The control of the test above: what is predicted if no runs are drawn. Drawn ones are 13% early on this set."""
     data = planted(("heavy-tails",), 212)
     found = idjax.diagnose(data.x, data.settings, target=data.y, budget=data.budget)
     drawn = found.prescriptions[0]
