@@ -7,7 +7,7 @@ import jax
 
 from idjax.diagnosis.program.given import GivenLoss, explained
 from idjax.diagnosis.program.inlining import graph_of
-from idjax.diagnosis.program.rewriting import Rewriting, moved
+from idjax.diagnosis.program.rewriting import Rewriting, carried_over
 from idjax.diagnosis.program.traced import Traced
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.types import IdjaxError
@@ -66,7 +66,7 @@ class CuredLoss:
             closed, shape = jax.make_jaxpr(given.whole, return_shape=True)(params, args)
         holds = self._traced.holds if len(self._traced.holds) == len(args) else (True,) * len(args)
         graph = graph_of(closed, len(params), holds)
-        here = moved(edits, self._traced.graph, graph)
+        here = carried_over(edits, self._traced.graph, graph)
         if here is None:
             raise IdjaxError("the cured loss: it is another program for these arguments; diagnose it with these")
         return evaluate(graph, [*params, *args], edits=here)[0], jax.tree.structure(shape)

@@ -44,11 +44,11 @@ def _lanczos(loss: Callable[[Any, Any], Any], products: int, params: Any, args: 
 
     def step(carry: Any, _: None) -> Any:
         before, vector, size = carry
-        product = jax.jvp(lambda params: jax.grad(loss)(params, args), (params,), (vector,))[1]
+        product = hessian_product(loss, params, args, vector)
         made = jax.tree.map(lambda a, b: a - size * b, product, before)
-        along = _dot(made, vector)
+        along = dot(made, vector)
         made = jax.tree.map(lambda a, b: a - along * b, made, vector)
-        left = jnp.sqrt(_dot(made, made))
+        left = jnp.sqrt(dot(made, made))
         shortened = jax.tree.map(lambda leaf, old: (leaf / jnp.maximum(left, 1e-30)).astype(old.dtype), made, vector)
         return (vector, shortened, left), (along, left)
 
@@ -56,13 +56,18 @@ def _lanczos(loss: Callable[[Any, Any], Any], products: int, params: Any, args: 
     keys = jax.random.split(jax.random.key(0), len(leaves))
     drawn = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
     start = jax.tree.unflatten(tree, drawn)
-    length = jnp.sqrt(_dot(start, start))
+    length = jnp.sqrt(dot(start, start))
     start = jax.tree.map(lambda leaf: leaf / length.astype(leaf.dtype), start)
     count = min(products, sum(np.size(leaf) for leaf in leaves))
     return jax.lax.scan(step, (jax.tree.map(jnp.zeros_like, start), start, jnp.float32(0)), None, count)[1]
 
 
-def _dot(a: Any, b: Any) -> Any:
+def hessian_product(loss: Callable[[Any, Any], Any], params: Any, args: Any, vector: Any) -> Any:
+    """The product of the Hessian of a loss at its parameters with a vector, nested as these are."""
+    return jax.jvp(lambda params: jax.grad(loss)(params, args), (params,), (vector,))[1]
+
+
+def dot(a: Any, b: Any) -> Any:
     """The product of two nests of arrays, in single precision at least."""
     parts = jax.tree.map(lambda x, y: jnp.vdot(x.astype(jnp.float32), y.astype(jnp.float32)), a, b)
     return sum(jax.tree.leaves(parts))

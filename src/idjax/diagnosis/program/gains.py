@@ -18,6 +18,7 @@ import numpy as np
 
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.curvature import curvature
+from idjax.diagnosis.program.findings.layer_scale import is_around_mean
 from idjax.diagnosis.program.findings.saturated_units import FLAT
 from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
@@ -164,7 +165,7 @@ class Gains:
         variance = np.diagonal(moments.covariance) if layer.kind == "dense" else moments.channels.second
         mean = moments.mean if layer.kind == "dense" else moments.channels.mean
         single = finding.code == "layer-outliers"
-        apart = finding.code != "layer-scale" or "around their mean" in finding.message
+        apart = finding.code != "layer-scale" or is_around_mean(finding)
         size = np.sqrt(variance) if single else np.full_like(variance, np.sqrt(variance.mean()))
         if not apart:
             size = np.full_like(variance, np.sqrt((variance + mean**2).mean()))

@@ -53,7 +53,7 @@ def _explained(context: LossContext, found: tuple[LayerFinding, ...], codes: Set
     kept = [f for f in found if "dead-units" not in codes or f.code != "layer-null" or "are 0" not in f.message]
     if "vanishing-gradient" not in codes:
         return tuple(kept)
-    inner = {layer.name for layer in context.layers if context.graph.is_learned(layer.node.ins[layer.rows])}
+    inner = {layer.name for layer in context.inner}
     vanished = [f.code == "layer-scale" and "small" in f.message and f.layers[0] in inner for f in kept]
     follows = {"kind": "consequence", "causes": ("vanishing-gradient",)}
     return tuple(dataclasses.replace(f, **follows) if v else f for f, v in zip(kept, vanished, strict=True))

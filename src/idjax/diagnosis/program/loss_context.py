@@ -53,6 +53,11 @@ class LossContext:
         return tuple(dict.fromkeys(leaf for layer in self.layers for leaf in layer.leaves))
 
     @functools.cached_property
+    def inner(self) -> tuple[Layer, ...]:
+        """The layers that take what others give out."""
+        return tuple(layer for layer in self.layers if self.graph.is_learned(layer.node.ins[layer.rows]))
+
+    @functools.cached_property
     def finite(self) -> bool:
         """Whether loss and gradient are."""
         slopes = [np.asarray(slope) for slope in self.measured.gradient]

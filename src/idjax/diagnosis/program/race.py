@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.diagnosis.program.cured import Flat
+from idjax.diagnosis.program.curvature import dot, hessian_product
 from idjax.diagnosis.program.descents import STRIDE, Descending, Descents, joined
 from idjax.diagnosis.program.rule import UpdateRule
 from idjax.results.program import RateRace
@@ -70,11 +71,11 @@ def _widened(descents: Descents, running: Descending) -> Descending:
     while len(running.rates) < MOST_RATES:
         order = np.argsort(running.rates)
         place = int(np.argmin(_score(running)[order]))
-        if 1 < place < len(order) - 2:
+        above = place >= len(order) - 2
+        if place > 1 and not above:
             break
-        edge = running.rates[order[-1 if place >= len(order) - 2 else 0]]
-        factors = 2.0 ** np.arange(1, MORE + 1) * 1.0
-        more = edge * factors if place >= len(order) - 2 else edge / factors
+        factors = 2.0 ** np.arange(1, MORE + 1)
+        more = running.rates[order[-1]] * factors if above else running.rates[order[0]] / factors
         running = joined([running, descents.advance(descents.start(more), running.steps)])
     return running
 
@@ -129,10 +130,7 @@ def rate_by_curvature(loss: Flat, params: list[Any], args: Any, rule: UpdateRule
         slope = jax.grad(loss)(params, args)
         update, _ = optimizer.update(slope, optimizer.init(params), params)
         update = [change.astype(leaf.dtype) for change, leaf in zip(update, params, strict=True)]
-        turned = jax.jvp(lambda params: jax.grad(loss)(params, args), (params,), (update,))[1]
-        fall = -sum(jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)) for a, b in zip(slope, update, strict=True))
-        bend = sum(jnp.vdot(a.astype(jnp.float32), b.astype(jnp.float32)) for a, b in zip(turned, update, strict=True))
-        return fall / jnp.abs(bend)
+        return -dot(slope, update) / jnp.abs(dot(hessian_product(loss, params, args, update), update))
 
     rate = float(run(params, args))
     return rate if np.isfinite(rate) and rate > 0 else 1e-3

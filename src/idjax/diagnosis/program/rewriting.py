@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.program.findings.layer_mean import DOMINANT
-from idjax.diagnosis.program.findings.layer_scale import LARGE, SMALL
+from idjax.diagnosis.program.findings.layer_scale import LARGE, SMALL, is_around_mean
 from idjax.diagnosis.program.graph import Graph, Node
 from idjax.diagnosis.program.layer_facts import by_name
 from idjax.diagnosis.program.layers import Layer, input_rows
@@ -103,7 +103,7 @@ def rewriting(context: LossContext, findings: Sequence[ProgramFinding]) -> Rewri
     return Rewriting(edits, judged, params)
 
 
-def moved(edits: Edits, graph: Graph, other: Graph) -> Edits | None:
+def carried_over(edits: Edits, graph: Graph, other: Graph) -> Edits | None:
     """The edits for another trace of one program, by the places of the nodes; None where it is another program."""
     places = {node: place for place, node in enumerate(graph.program.every())}
     nodes = list(other.program.every())
@@ -125,7 +125,7 @@ def _of_inputs(context: LossContext, findings: Sequence[ProgramFinding]) -> list
     for finding in findings:
         if finding.code not in CURES:
             continue
-        apart = finding.code != "layer-scale" or "around their mean" in finding.message
+        apart = finding.code != "layer-scale" or is_around_mean(finding)
         for name in finding.layers:
             layer = by_name(context, name)
             step = frozenset([_step(name) if layer.steps else 0])

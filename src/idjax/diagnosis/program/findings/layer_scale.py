@@ -20,6 +20,7 @@ from idjax.diagnosis.program.context import ProgramContext, named
 from idjax.diagnosis.program.cures import centred_and_divided, divided, effect
 from idjax.diagnosis.program.findings.layer_mean import DOMINANT
 from idjax.report.formatting import count, listed
+from idjax.results.diagnosis import Finding
 from idjax.results.program import LayerFacts, LayerFinding
 
 LARGE = 5.0
@@ -27,7 +28,14 @@ LARGE = 5.0
 SMALL = 0.01
 """And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
 
+DEVIATION = "root mean square deviation"
+
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+
+
+def is_around_mean(finding: Finding) -> bool:
+    """Whether a finding is of what varies around a mean that outweighs it, so that the mean goes first."""
+    return DEVIATION in finding.evidence
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:
@@ -62,7 +70,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
         message=f"{names}: the inputs {'vary around their mean by' if apart else 'are of size'} {size:.3g}, which is "
         f"{'large' if size > 1 else 'small'}: {count(size**2)} times the curvature of inputs of size 1",
         evidence={
-            "root mean square deviation" if apart else "root mean square input": size,
+            DEVIATION if apart else "root mean square input": size,
             "condition number": first.condition_number,
             "largest eigenvalue of the inputs' second moment": first.top,
         },

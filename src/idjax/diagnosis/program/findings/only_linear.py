@@ -42,7 +42,7 @@ LARGE = 2**20
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """A linear program that is better with activations."""
-    inner = [layer for layer in context.layers if context.graph.is_learned(layer.node.ins[layer.rows])]
+    inner = context.inner
     if not inner or not context.finite or context.traced.rows < 2 * FOLDS or not _is_linear(context):
         return []
     given = held_out(context, NO_EDITS)
@@ -158,7 +158,7 @@ def _explained(context: LossContext) -> float:
     compared = [comparison for comparison in context.end.comparisons if comparison.kind == "difference"]
     raw = all(
         origin(graph.program, layer.node.ins[layer.rows]) is None
-        for layer in context.layers if not graph.is_learned(layer.node.ins[layer.rows])
+        for layer in context.layers if layer not in context.inner
     )  # fmt: skip
     if not compared or not raw:
         return math.nan
