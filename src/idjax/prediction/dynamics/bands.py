@@ -1,7 +1,7 @@
 """95% bands of the losses of a run: over the random starts of the weights and, for SGD, over the orders of the rows."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import scipy.special
@@ -120,7 +120,7 @@ def _layers(spec: RunSpec, count: int) -> list[Layers]:
     return [start_layers(settings.start, sizes, int(seed)) for seed in seeds]
 
 
-class _Kernels(Sequence[Weights]):
+class _Kernels:
     """Random starts of one layer, of Glorot and Bengio (2010), drawn as they are asked for: wide ones fill memories."""
 
     def __init__(self, spec: RunSpec, count: int):
@@ -129,13 +129,11 @@ class _Kernels(Sequence[Weights]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < self._count:
-            raise IndexError(index)
+    def __iter__(self) -> Iterator[Weights]:
         shape = inputs, outputs = self._problem.train.inputs, self._problem.train.outputs
         draws, limit = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs))
-        draws.bit_generator.advance(index * inputs * outputs)  # type: ignore[attr-defined]
-        return self._problem.enter(Weights(draws.uniform(-limit, limit, shape), np.zeros(outputs)))
+        for _ in range(self._count):
+            yield self._problem.enter(Weights(draws.uniform(-limit, limit, shape), np.zeros(outputs)))
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

@@ -1,7 +1,5 @@
 """Minibatch SGD and momentum on given rows: the expected loss with the rows' own fourth moment, shuffles included."""
 
-from collections.abc import Sequence
-
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -12,7 +10,7 @@ from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory, Starts
 from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Status
@@ -102,7 +100,7 @@ class EmpiricalRowsTrajectory(SampledTrajectory):
         super().__init__(spec, record, weights)
         self._rows = rows
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
         means, own = MinibatchTrajectory(self._spec).means, self.losses(self._spec.epochs)
         return from_other_starts(self._spec, starts, means, own, lambda spec: build(spec).losses(spec.epochs))

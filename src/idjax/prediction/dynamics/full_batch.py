@@ -1,7 +1,5 @@
 """Full-batch descent with a constant learning rate, with or without momentum: exact, in closed form."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Float
 
@@ -9,7 +7,7 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory, evaluate
 from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic
 from idjax.types import Weights
@@ -46,7 +44,7 @@ class FullBatchTrajectory(Trajectory):
         train = np.sum(self._power * before**2, axis=(-2, -1))
         return Losses(train, validation, evaluate(self._judged, after))
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts."""
 
         def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,6 @@
 """Minibatch SGD with a constant learning rate, with or without momentum: the expected loss at any step."""
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
 from idjax.theory.sgd import minibatch
 from idjax.theory.sgd.horizons import Expectation, moments_at
 from idjax.types import Weights
@@ -87,7 +86,7 @@ class MinibatchTrajectory(Trajectory):
         """The losses of every epoch of the run."""
         return self.losses(self._spec.epochs)
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
         return from_other_starts(
             self._spec, starts, self.means, self._own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)

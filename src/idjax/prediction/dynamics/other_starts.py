@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, evaluate
 from idjax.prediction.problem import QuadraticProblem
 from idjax.theory.quadratic import Projected, quadratic_form
 from idjax.types import Weights
@@ -19,7 +19,7 @@ Means = Callable[[Float[np.ndarray, " E"]], tuple[Float[np.ndarray, "E g n"], Fl
 
 def from_other_starts(
     spec: RunSpec,
-    starts: Sequence[Weights],
+    starts: Starts,
     means: Means,
     own: Losses | None = None,
     losses_of: Callable[[RunSpec], Losses] | None = None,
@@ -68,7 +68,8 @@ def _of_means(
     squares: Float[np.ndarray, "E g n"],
 ) -> list[tuple[Losses, Losses]]:
     """The part of the losses that the mean of the weights makes, from each start: constant with linear, and square."""
-    coefficients = np.stack([problem.coefficients(start) for start in starts])
+    errors = np.stack([start.stacked for start in starts]) - problem.reference.stacked
+    coefficients = problem.spectrum.eigenvectors.T @ errors
     powers = problem.spectrum.eigenvalues[:, None] * coefficients**2 * problem.output_shares
     powers = powers.sum(axis=2) if problem.groups == 1 else powers.swapaxes(1, 2)
     train = powers.reshape(len(starts), -1) @ squares.reshape(len(squares), -1).T

@@ -1,7 +1,5 @@
 """SGD with rounded weights: where a full batch stalls, and how rounding slows noisy batches."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -10,7 +8,7 @@ from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
 from idjax.results.curve import Stall, Status
 from idjax.theory import finite_precision
 from idjax.types import Weights
@@ -142,7 +140,7 @@ class SlowedTrajectory(Trajectory):
         still = after.train >= STANDS * self.unrounded.at(self._clock(np.array([self._valid]))).train
         return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses from these starts: rounding slows others as it slows this one."""
         found = self.unrounded.ensemble(starts)
         if isinstance(found, NoEnsemble):

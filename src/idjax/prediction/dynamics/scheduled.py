@@ -1,7 +1,6 @@
 """Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
 
 import functools
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,12 +18,12 @@ from idjax.prediction.dynamics.trajectory import (
     Losses,
     NoEnsemble,
     SampledTrajectory,
+    Starts,
     Trajectory,
     undefined_by_rounding,
 )
 from idjax.prediction.precision import in_float64
 from idjax.theory.sgd import horizons, minibatch, order_spread
-from idjax.types import Weights
 
 CHANGE = 0.05
 """Change of the learning rate within a piece."""
@@ -107,7 +106,7 @@ class ScheduledTrajectory(SampledTrajectory):
         super().__init__(spec, record, spec.weights_at(factors[-1]))
         self._factors, self._squares, self._groups = factors, squares, groups
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
 
         def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,8 +2,8 @@
 
 import abc
 import enum
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +24,15 @@ class Losses(NamedTuple):
     train: Float[np.ndarray, " E"]
     validation: Float[np.ndarray, " E"]
     error: Float[np.ndarray, " E"]
+
+
+@runtime_checkable
+class Starts(Protocol):
+    """Starts of the weights, so many, which may be drawn as they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Weights]: ...
 
 
 class NoEnsemble(enum.Enum):
@@ -71,7 +80,7 @@ class Trajectory(abc.ABC):
     def weights(self, step: float) -> Weights | None:
         """The expected weights after so many updates, if they are known."""
 
-    def ensemble(self, starts: Sequence[Weights]) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch of the run from each of these starts, where they are known in closed form."""
         return NoEnsemble.FOLLOWED
 

@@ -12,18 +12,21 @@ what S itself fluctuates by does. See docs/theory.md, section 16.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from idjax.theory.sgd.minibatch import Updates
 
 
 class Epoch(NamedTuple):
-    """Steps of an epoch that stand for others (c,), for how many each, steps in all; own: its own loss is asked for."""
+    """Steps of an epoch that stand for others (c,), for how many each, and steps in all.
+
+    own: whether the loss that is asked for is its own or that of a later epoch, for r of them.
+    """
 
     cells: Float[np.ndarray, " c"]
     lengths: Float[np.ndarray, " c"]
     steps: float
-    own: bool
+    own: Bool[np.ndarray, " r"]
 
 
 class GroupInEpoch(NamedTuple):
@@ -33,8 +36,8 @@ class GroupInEpoch(NamedTuple):
     noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².  second: S, Σ_j s_j E[e_j e_jᵀ] before the cells'
     updates.  chance: what its entries vary by.  twice: tr(M S M S).
     rates: ρ of the cells' updates, sooner and later: its mean over those of the epoch before and after each, (c,).
-    Sums of log |1 - ρλ| (n,): before: over the epochs before.  to_epoch, to_end: from the epoch's end to the beginning
-    and the end of the epoch whose loss is asked for.  there: the mean over that epoch's updates.
+    Sums of log |1 - ρλ|: before (n,): over the epochs before.  to_epoch, to_end (r, n): from the epoch's end to the
+    beginning and the end of each epoch whose loss is asked for.  there (r, n): the mean over that epoch's updates.
     """
 
     rule: Updates
@@ -48,41 +51,42 @@ class GroupInEpoch(NamedTuple):
     sooner: Float[np.ndarray, " c"]
     later: Float[np.ndarray, " c"]
     before: Float[np.ndarray, " n"]
-    to_epoch: Float[np.ndarray, " n"]
-    to_end: Float[np.ndarray, " n"]
-    there: Float[np.ndarray, " n"]
+    to_epoch: Float[np.ndarray, "r n"]
+    to_end: Float[np.ndarray, "r n"]
+    there: Float[np.ndarray, "r n"]
 
 
 def variances(
     parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: Float[np.ndarray, "N n"] | None
-) -> Float[np.ndarray, "2"]:
-    """The variances that an epoch's updates add to the asked epoch's mean loss, and to the loss at its end."""
+) -> Float[np.ndarray, "2 r"]:
+    """The variances that an epoch's updates add to each asked epoch's mean loss, and to the loss at its end."""
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
     alone = 2 * np.outer(modes, modes) - np.outer(mean, mean) ** 2 * (4 - 2 * np.eye(len(modes)))
-    paths, variance = np.zeros((2, *parts[0].second.shape)), np.zeros(2)
+    paths, variance = np.zeros((2, len(at.own), *parts[0].second.shape)), np.zeros((2, len(at.own)))
     for part in parts:
         pull = part.rates[:, None] * modes
         form, here = _pulled_back(part, at)
         through = form * (1 - pull)
-        pair = here[:, :, None, None] - through[..., :, None] - through[..., None, :]
+        pair = here[..., None, None] - through[..., :, None] - through[..., None, :]
         paths += part.second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
         fresh = part.rule.batch_noise * np.maximum(alone, 0.0)
-        variance += np.sum(pair**2 * (part.chance * fresh), axis=(2, 3)) @ at.lengths
+        variance += np.sum(pair**2 * (part.chance * fresh), axis=(3, 4)) @ at.lengths
         # Two of the Δ of one update: what matters of fast modes.
-        variance += (2 * np.sum((form * pull) ** 2, axis=2) * part.twice) @ at.lengths / batch_size**2
-        label = _label_noise(part, here[:, :, None] - through, at) @ modes
+        variance += (2 * np.sum((form * pull) ** 2, axis=3) * part.twice) @ at.lengths / batch_size**2
+        label = _label_noise(part, here[..., None] - through, at) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
     paths = _uncancelled(paths, at)
     if rows is None:
         power = 2 * (paths**2 @ modes) @ modes - 2 * ((paths @ mean) @ mean) ** 2
     else:
-        power = np.array([[np.var(np.sum((rows @ path) * rows, axis=1)) for path in each] for each in paths])
+        flat = paths.reshape(-1, *paths.shape[-2:])
+        power = np.array([np.var(np.sum((rows @ path) * rows, axis=1)) for path in flat]).reshape(paths.shape[:-2])
     return variance + power @ at.lengths / batch_size
 
 
-def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 c n"], at: Epoch) -> Float[np.ndarray, "2 n"]:
+def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 r c n"], at: Epoch) -> Float[np.ndarray, "2 r n"]:
     """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
 
     It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
@@ -98,9 +102,9 @@ def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 c n"], at: Epoc
     return part.sure * (at.lengths @ path**2) + at.lengths @ (squares * chance)
 
 
-def _uncancelled(values: Float[np.ndarray, "2 c ..."], at: Epoch) -> Float[np.ndarray, "2 c ..."]:
+def _uncancelled(values: Float[np.ndarray, "2 r c ..."], at: Epoch) -> Float[np.ndarray, "2 r c ..."]:
     """The departure of values from their mean over an epoch, which noise that adds up to nothing meets."""
-    return values - np.tensordot(at.lengths, values, (0, 1))[:, None] / at.steps
+    return values - np.tensordot(at.lengths, values, (0, 2))[:, :, None] / at.steps
 
 
 def log_kept(pull: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -115,19 +119,18 @@ def _sum_of_powers(log: np.ndarray, count: np.ndarray | float) -> np.ndarray:
     return np.where(moves, np.expm1(count * safe) / np.expm1(safe), count)
 
 
-def _pulled_back(part: GroupInEpoch, at: Epoch) -> tuple[Float[np.ndarray, "2 c n"], Float[np.ndarray, "2 c"]]:
+def _pulled_back(part: GroupInEpoch, at: Epoch) -> tuple[Float[np.ndarray, "2 r c n"], Float[np.ndarray, "2 r c"]]:
     """ρ times what the square of an error after each update counts in the loss; and u, what one before it counts.
 
     λ Π (1 - ρλ)² over the updates in between: in any loss before the asked epoch's updates, and in that at its end.
     """
     modes, after = part.rule.eigenvalues, (at.steps - 1 - at.cells)[:, None]
     pull, log = part.rates[:, None] * modes, log_kept(part.later[:, None] * modes)
-    end = np.exp(2 * (after * log + part.to_end))
-    if at.own:
-        counted = _sum_of_powers(2 * log, after)
-    else:
-        counted = np.exp(2 * (after * log + part.to_epoch)) * _sum_of_powers(2 * part.there, at.steps)
-    own = np.full_like(at.cells, (1.0 if at.own else 0.0) / at.steps)
+    to_epoch, to_end, there = part.to_epoch[:, None], part.to_end[:, None], part.there[:, None]
+    own = np.repeat(at.own[:, None] / at.steps, len(at.cells), axis=1)
+    later = np.exp(2 * (after * log + to_epoch)) * _sum_of_powers(2 * there, at.steps)
+    counted = np.where(at.own[:, None, None], _sum_of_powers(2 * log, after), later)
+    end = np.exp(2 * (after * log + to_end))
     return pull * np.stack([counted / at.steps, end]), np.stack([own, np.zeros_like(own)])
 
 

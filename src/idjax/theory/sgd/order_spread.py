@@ -61,17 +61,19 @@ def spread_over_batches(
     """
     records = _records(epochs)
     cells, lengths = _cells(steps)
-    variances = np.zeros((len(records), 2))
+    variances = np.zeros((2, len(records)))
+    together = max(1, NUMBERS_AT_ONCE // (len(cells) * len(parts[0].start) ** 2))
     known = [_Known(part, cells, steps) for part in parts]
     for epoch, counts in _epochs_read(records).items():
         for one in known:
             one.read(epoch)
-        for index, count in counts.items():
-            asked = int(records[index]) - 1
-            place = fluctuation.Epoch(cells, lengths, float(steps), epoch == asked)
-            here = [one.at(epoch, asked) for one in known]
-            variances[index] += count * fluctuation.variances(tuple(here), place, batch_size, rows)
-    return Spread(records, *np.sqrt(np.maximum(variances.T, 0.0)))
+        for first in range(0, len(counts), together):
+            index, count = np.array(list(counts.items())[first : first + together]).T
+            asked = records[index := index.astype(int)] - 1
+            place = fluctuation.Epoch(cells, lengths, float(steps), asked == epoch)
+            here = tuple(one.at(epoch, asked) for one in known)
+            variances[:, index] += count * fluctuation.variances(here, place, batch_size, rows)
+    return Spread(records, *np.sqrt(np.maximum(variances, 0.0)))
 
 
 def epochs_read(epochs: int) -> list[int]:
@@ -94,7 +96,7 @@ class _Known:
         for begin, end in itertools.pairwise(sorted({0, *read, *(epoch + 1 for epoch in read)})):
             self._left[end] = self._left[begin] + steps * self._logs(slice(begin, end)).sum(axis=0)
 
-    def _logs(self, epochs: slice) -> Float[np.ndarray, "e n"]:
+    def _logs(self, epochs: slice | Int[np.ndarray, " e"]) -> Float[np.ndarray, "e n"]:
         return fluctuation.log_kept(self._sum * self._means[epochs, None] * self._modes)
 
     def read(self, epoch: int) -> None:
@@ -110,8 +112,8 @@ class _Known:
         chance = fluctuation.chance_of(rule, rates[self._cells], second)
         self._read = second, chance, fluctuation.twice_of(rule, second), rates
 
-    def at(self, epoch: int, asked: int) -> fluctuation.GroupInEpoch:
-        """In the epoch that was read last, for the loss of a later one or its own."""
+    def at(self, epoch: int, asked: Int[np.ndarray, " r"]) -> fluctuation.GroupInEpoch:
+        """In the epoch that was read last, for the losses of later ones or its own."""
         outputs, cells, left = self._outputs, self._cells, self._left
         second, chance, twice, rates = self._read
         sums = np.append(0.0, np.cumsum(rates))
@@ -127,9 +129,9 @@ class _Known:
             sums[cells] / np.maximum(cells, 1),
             (sums[-1] - sums[cells + 1]) / np.maximum(self._steps - 1 - cells, 1),
             left[epoch],
-            left[max(asked, epoch + 1)] - left[epoch + 1],
-            left[asked + 1] - left[epoch + 1],
-            self._logs(slice(asked, asked + 1))[0],
+            np.stack([left[max(one, epoch + 1)] for one in asked.tolist()]) - left[epoch + 1],
+            np.stack([left[one + 1] for one in asked.tolist()]) - left[epoch + 1],
+            self._logs(asked),
         )
 
     def _rule(self, epoch: int) -> Updates:
