@@ -40,7 +40,6 @@ def outcome(name="narrow_normal", label="run", value=0.5, runs=1, **changes) -> 
         run=Run(label, Settings(), (Claim("explained_variance", 0.0, 1.0),), note=f"note of {label}"),
         settings=Settings(),
         predicted=curve(band=True),
-        no_prediction="",
         trained=curve(),
         checks=(Checked(Claim("explained_variance", 0.0, 1.0), value, "explained variance at the end"),),
         verdict=f"verdict of {label}",

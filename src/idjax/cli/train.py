@@ -4,15 +4,14 @@ import contextlib
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import idjax
-from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, sayer, told_in_flags
+from idjax.cli.flags import DEFAULTS, Data, Json, Target, TrainingFlags, told_in_flags
 from idjax.settings import Settings
-from idjax.types import IdjaxError
+from idjax.types import IdjaxError, Progress
 
 if TYPE_CHECKING:
-    from idjax.data import Dataset
     from idjax.results.curve import Curve
 
 
@@ -28,7 +27,7 @@ def train(
     json: Json = False,
     quiet: bool = False,
 ) -> int:
-    """Train the layer, with the predicted losses beside the measured ones where a prediction exists.
+    """Train the layer, with the predicted losses beside the measured ones.
 
     Parameters
     ----------
@@ -53,54 +52,48 @@ def train(
         raise IdjaxError(f"--checkpoint-every is {checkpoint_every}: give seconds, zero or more")
     folder = store.check_folder(out) if out else None
     dataset = idjax.load(data, target, settings.data_dtype, labels=labels)
-    say = sayer(quiet)
-    predicted, reason = _predicted(dataset, settings)
-    if reason:
-        say(reason)
+    # Training waits for bands that take a moment, no longer.
+    band = settings.optimizer == "sgd" and settings.epochs <= 10_000
+    predicted = told_in_flags(idjax.predict(dataset, settings, band=band))
+
+    def say(news: Progress) -> None:
+        if not quiet:
+            print(progress_line(news, predicted), file=sys.stderr, flush=True)
+
     kept = CheckpointFolder(folder / "checkpoint", dataset, settings, checkpoint_every, resume) if folder else None
     try:
         with kept or contextlib.nullcontext():
-            trained = told_in_flags(
-                idjax.train(
-                    dataset, settings, on_epoch=lambda news: say(progress_line(news, predicted)), checkpointer=kept
-                )
-            )
+            trained = told_in_flags(idjax.train(dataset, settings, on_epoch=say, checkpointer=kept))
     except KeyboardInterrupt:
         if kept is None:
             raise
         print(f"\nidjax: interrupted; the training is kept in {out}: add --resume to go on", file=sys.stderr)
         return 130
-    about = {"data": dataset.source, "settings": settings, "no_prediction": reason}
-    _show(about, predicted, trained, folder, json)
+    _show(dataset.source, settings, predicted, trained, folder, json)
     if kept:
         kept.clear()
     return 0
 
 
-def _predicted(dataset: "Dataset", settings: Settings) -> "tuple[Curve | None, str | None]":
-    """The predicted curve, or the reason why there is none."""
-    from idjax.prediction.predict import NoTheoryError
-
-    try:
-        # Training waits for bands that take a moment, no longer.
-        band = settings.optimizer == "sgd" and settings.epochs <= 10_000
-        return told_in_flags(idjax.predict(dataset, settings, band=band)), None
-    except NoTheoryError as error:
-        return None, str(error)
-
-
-def _show(about: dict[str, Any], predicted: "Curve | None", trained: "Curve", folder: Path | None, json: bool) -> None:
+def _show(
+    source: str, settings: Settings, predicted: "Curve", trained: "Curve", folder: Path | None, json: bool
+) -> None:
     """Writes the weights, the figure and the JSON, and prints the verdict or the JSON."""
     from idjax.report.comparison import prediction_error, verdict
     from idjax.results import store
 
-    settings: Settings = about["settings"]
     outcome = verdict(trained, predicted, settings.learned_at)
-    curves = {
-        "measured": store.curve_object(trained),
-        "predicted": store.curve_object(predicted) if predicted else None,
-    }
-    text = store.to_json({**about, **curves, "verdict": outcome, "provenance": store.provenance()})
+    text = store.to_json(
+        {
+            "data": source,
+            "settings": settings,
+            "no_prediction": None,
+            "measured": store.curve_object(trained),
+            "predicted": store.curve_object(predicted),
+            "verdict": outcome,
+            "provenance": store.provenance(),
+        }
+    )
     if folder:
         from idjax.nn.model import to_bytes
         from idjax.report.curves import curve_figure
@@ -115,5 +108,5 @@ def _show(about: dict[str, Any], predicted: "Curve | None", trained: "Curve", fo
     print(outcome)
     for note in trained.notes:
         print(f"note: {note}")
-    if predicted and math.isfinite(error := prediction_error(trained, predicted)):
+    if math.isfinite(error := prediction_error(trained, predicted)):
         print(f"trained against predicted loss: within {error:.2%} at every epoch ({predicted.how})")

@@ -13,10 +13,10 @@ from idjax.results.curve import Curve
 
 
 class Evidence(NamedTuple):
-    """A trained run, its prediction if there is one, what was published of it, and a prediction for longer."""
+    """A trained run, its prediction, what was published of it, and a prediction for longer."""
 
     trained: Curve
-    predicted: Curve | None
+    predicted: Curve
     published: tuple[PublishedLoss, ...] = ()
     long_run: Curve | None = None
 
@@ -35,8 +35,8 @@ def _published_in_band(seen: Evidence, decimals: int | None = 4) -> list[tuple[f
     found = []
     for line in seen.published:
         for loss, band in (
-            (line.train, seen.predicted and seen.predicted.train_band),
-            (line.validation, seen.predicted and seen.predicted.validation_band),
+            (line.train, seen.predicted.train_band),
+            (line.validation, seen.predicted.validation_band),
         ):
             if band is None:
                 found.append((loss, math.nan, math.nan, math.nan))
@@ -62,11 +62,11 @@ METRICS: dict[str, tuple[str, Callable[[Evidence], float]]] = {
     "shape_correlation": ("shape correlation at the end", lambda seen: seen.trained.shape_correlation),
     "prediction_error": (
         "largest relative difference of trained and predicted losses",
-        lambda seen: math.nan if seen.predicted is None else prediction_error(seen.trained, seen.predicted),
+        lambda seen: prediction_error(seen.trained, seen.predicted),
     ),
     "training_error": (
         "largest relative difference of trained and predicted training losses",
-        lambda seen: math.nan if seen.predicted is None else training_error(seen.trained, seen.predicted),
+        lambda seen: training_error(seen.trained, seen.predicted),
     ),
     "long_run_loss": (
         "training loss predicted for the long run",

@@ -38,12 +38,11 @@ class Checked:
 
 @dataclasses.dataclass(frozen=True)
 class RunOutcome:
-    """One run: predicted before training (or the reason why not), trained, held against its claims."""
+    """One run: predicted before training, trained, held against its claims."""
 
     run: Run
     settings: Settings
-    predicted: Curve | None
-    no_prediction: str
+    predicted: Curve
     trained: Curve
     checks: tuple[Checked, ...]
     verdict: str

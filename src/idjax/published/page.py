@@ -66,7 +66,6 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         "lines": _published_lines(outcome),
         "shared": _shared(outcome),
         "foretold": any(run.long_run is not None for run in outcome.runs),
-        "reasons": sorted({run.no_prediction for run in outcome.runs if run.predicted is None and run.no_prediction}),
     }  # fmt: skip
 
 
@@ -124,15 +123,13 @@ def _samples_caption(run: RunOutcome) -> str:
 def _loss_caption(outcome: ExperimentOutcome, run: RunOutcome) -> str:
     trained, predicted = run.trained, run.predicted
     told = ["The line was predicted before training, the circles are the training."]
-    if predicted is None:
-        told = ["The circles are the training; there is no theory for this run yet."]
-    if predicted is not None and predicted.train_band is not None:
+    if predicted.train_band is not None:
         told.append("The shade holds 95% of random starts; where it is not seen, it is as narrow as the line.")
     if outcome.experiment.published:
         told.append("Crosses are the published log, which began at another random start.")
     if trained.explained_variance[-1] < 0 and figures.loss_of_mean(run) is not None:
         told.append("The loss stays above the dashed line: always answering the mean would do better.")
-    if predicted is not None and formatting.final_loss(trained) > 10 * formatting.final_loss(predicted):
+    if formatting.final_loss(trained) > 10 * formatting.final_loss(predicted):
         told.append(f"The circles leave the line where {run.settings.dtype} rounds: exact arithmetic would go on.")
     return " ".join(told)
 
@@ -155,13 +152,13 @@ def _published_lines(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
     lines = []
     for line in outcome.experiment.published:
         for name, field in (("training", "train"), ("validation", "validation")):
-            band = run.predicted and getattr(run.predicted, f"{field}_band")
+            band = getattr(run.predicted, f"{field}_band")
             lines.append(
                 {
                     "epoch": line.epoch,
                     "name": name,
                     "published": getattr(line, field),
-                    "predicted": at(run.predicted and getattr(run.predicted, field), line.epoch),
+                    "predicted": at(getattr(run.predicted, field), line.epoch),
                     "low": at(band and band.low, line.epoch),
                     "high": at(band and band.high, line.epoch),
                     "trained": at(getattr(run.trained, field), line.epoch),

@@ -11,7 +11,7 @@ import numpy as np
 from idjax.data import Dataset, keras_split, load
 from idjax.data.config_files import configs_folder, run_config
 from idjax.nn.model import DenseModel, to_params
-from idjax.prediction.predict import NoTheoryError, predict
+from idjax.prediction.predict import predict
 from idjax.published.claims import Evidence, check_claim
 from idjax.published.experiments import Experiment, Run, VarianceScan
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
@@ -129,25 +129,20 @@ def _outcome(experiment: Experiment | VarianceScan, results: list) -> Outcome:
 def _run(experiment: Experiment, run: Run, data: Dataset, progress: OnProgress) -> RunOutcome:
     settings = run.settings
     data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
-    predicted, long_run, reason = None, None, ""
     title = f"{experiment.name} · {run.label}"
     progress(Progress(0, 1, title))
-    try:
+    predicted, long_run = predict(data, settings, band=settings.optimizer == "sgd"), None
+    if run.best_learning_rate and predicted.learning_rates:
+        settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
         predicted = predict(data, settings, band=settings.optimizer == "sgd")
-        if run.best_learning_rate and predicted.learning_rates:
-            settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
-            predicted = predict(data, settings, band=settings.optimizer == "sgd")
-        if run.long_run:
-            long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
-    except NoTheoryError as error:
-        reason = str(error)
+    if run.long_run:
+        long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
     trained = train(data, settings, on_epoch=lambda event: progress(event._replace(what=title)))
     seen = Evidence(trained, predicted, experiment.published, long_run)
     return RunOutcome(
         run=run,
         settings=settings,
         predicted=predicted,
-        no_prediction=reason,
         trained=trained,
         checks=tuple(check_claim(claim, seen) for claim in run.claims),
         verdict=verdict(trained, predicted, settings.learned_at),
@@ -192,8 +187,8 @@ def outcome_object(outcome: Outcome) -> Mapping[str, object]:
             {
                 "label": run.run.label,
                 "settings": run.settings,
-                "predicted": curve_object(run.predicted) if run.predicted else None,
-                "no_prediction": run.no_prediction or None,
+                "predicted": curve_object(run.predicted),
+                "no_prediction": None,
                 "long_run": curve_object(run.long_run) if run.long_run else None,
                 "measured": curve_object(run.trained),
                 "claims": [

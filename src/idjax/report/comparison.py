@@ -4,21 +4,18 @@ import math
 
 import numpy as np
 
+from idjax.nn.learned import level
 from idjax.report.formatting import level_words
 from idjax.results.curve import Curve, Status
 from idjax.types import Progress
 
 
-def progress_line(progress: Progress, predicted: Curve | None) -> str:
+def progress_line(progress: Progress, predicted: Curve) -> str:
     """An epoch as Keras users know it, with the predicted losses beside the measured ones."""
     index = progress.done - 1
-    parts = [f"loss: {progress.train:.4g}"]
-    if predicted is not None:
-        parts[-1] += f" (predicted {predicted.train[index]:.4g})"
+    parts = [f"loss: {progress.train:.4g} (predicted {predicted.train[index]:.4g})"]
     if not math.isnan(progress.validation):
-        parts.append(f"val_loss: {progress.validation:.4g}")
-        if predicted is not None:
-            parts[-1] += f" (predicted {predicted.validation[index]:.4g})"
+        parts.append(f"val_loss: {progress.validation:.4g} (predicted {predicted.validation[index]:.4g})")
     if not math.isnan(progress.accuracy):
         parts.append(f"accuracy: {progress.accuracy:.4f}")
     explained = progress.explained_variance
@@ -48,7 +45,7 @@ def _relative(trained: np.ndarray, predicted: np.ndarray) -> float:
         return float(np.max(np.where(trained == predicted, 0.0, np.abs(trained / predicted - 1))))
 
 
-def verdict(trained: Curve, predicted: Curve | None, learned_at: float) -> str:
+def verdict(trained: Curve, predicted: Curve, learned_at: float) -> str:
     """The verdict on a run in words: learned or not, against the answer that knows only the mean."""
     explained = float(trained.explained_variance[-1])
     if trained.status is Status.DIVERGES:
@@ -59,7 +56,7 @@ def verdict(trained: Curve, predicted: Curve | None, learned_at: float) -> str:
         return "nothing to learn: the loss is exactly 0 from the start"
     reachable = trained.reachable
     share = f" of the {reachable:.3f} that a linear layer can explain" if 0 < reachable < 1 else ""
-    if explained >= learned_at * (reachable if reachable > 0 else 1):
+    if explained >= level(learned_at, reachable):
         epochs = trained.epochs_to_learn
         found = f", explained variance {explained:.3f}{share}" if share else ""
         found += "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
@@ -72,9 +69,9 @@ def verdict(trained: Curve, predicted: Curve | None, learned_at: float) -> str:
         if trained.accuracy is not None:
             always = "cross-entropy is", "the base rates"
         text = f"not learned: its {always[0]} {_figure(1 - explained)} times that of always answering {always[1]}"
-    if predicted is not None and math.isfinite(predicted.epochs_to_learn):
-        level = level_words(learned_at, reachable)
-        text += f"; an {level} would take {_figure(predicted.epochs_to_learn)} epochs"
+    if math.isfinite(predicted.epochs_to_learn):
+        words = level_words(learned_at, reachable)
+        text += f"; an {words} would take {_figure(predicted.epochs_to_learn)} epochs"
     return text
 
 

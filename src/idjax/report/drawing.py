@@ -16,11 +16,11 @@ BLUE, GREEN, RED, GREY = "#0072B2", "#009E73", "#D55E00", "#5f5f5f"
 MOST_MARKS = 24
 
 
-def draw_losses(ax: Axes, predicted: Curve | None, trained: Curve | None, name: str, color: str) -> bool:
+def draw_losses(ax: Axes, predicted: Curve, trained: Curve | None, name: str, color: str) -> bool:
     """Adds one loss of both curves on a logarithmic axis; says so and returns False where none is above 0."""
     tidy(ax)
     whole_epochs(ax)
-    curves = [curve for curve in (predicted, trained) if curve is not None]
+    curves = [predicted] if trained is None else [predicted, trained]
     values = np.concatenate([finite(getattr(curve, name)) for curve in curves])
     if not np.nanmax(values, initial=0) > 0:
         say(ax, "exactly 0 at every epoch" if np.isfinite(values).any() else "no finite loss")
@@ -28,13 +28,12 @@ def draw_losses(ax: Axes, predicted: Curve | None, trained: Curve | None, name: 
         ax.tick_params(left=False, labelleft=False)
         return False
     ax.set_yscale("log")
-    if predicted is not None:
-        band = getattr(predicted, f"{name}_band")
-        if band is not None:
-            ax.fill_between(predicted.epoch, band.low, band.high, color=color, alpha=0.2, lw=0,
-                            label="95% of random starts")  # fmt: skip
-        ax.plot(predicted.epoch, finite(getattr(predicted, name)), color=color, lw=1.6, label="predicted",
-                marker="_" if len(predicted.epoch) == 1 else None)  # fmt: skip
+    band = getattr(predicted, f"{name}_band")
+    if band is not None:
+        ax.fill_between(predicted.epoch, band.low, band.high, color=color, alpha=0.2, lw=0,
+                        label="95% of random starts")  # fmt: skip
+    ax.plot(predicted.epoch, finite(getattr(predicted, name)), color=color, lw=1.6, label="predicted",
+            marker="_" if len(predicted.epoch) == 1 else None)  # fmt: skip
     if trained is not None:
         ax.plot(trained.epoch, finite(getattr(trained, name)), color=color, label="trained", **marks(trained))
     return True

@@ -84,10 +84,8 @@ def final_loss(curve: Curve) -> float:
     return float(curve.train[-1]) if math.isnan(validation) else validation
 
 
-def ending(curve: Curve | None) -> str:
+def ending(curve: Curve) -> str:
     """A curve's end in a table cell: loss and explained variance."""
-    if curve is None:
-        return NO_NUMBER[Status.NO_THEORY]
     end = float(curve.explained_variance[-1])
     if not math.isfinite(end) and curve.status is not Status.VALID:
         return NO_NUMBER[curve.status]

@@ -130,7 +130,7 @@ def undefined_by_rounding(spec: RunSpec) -> UndefinedTrajectory | None:
 
 
 class SampledTrajectory(Trajectory):
-    """A trajectory recorded epoch by epoch: training loss above its floor, then what `RunSpec.watched` lists."""
+    """A trajectory recorded epoch by epoch: training loss above its floor, then what `watched_of` lists."""
 
     def __init__(self, spec: RunSpec, record: Float[np.ndarray, "k E"], weights: Weights | None):
         self._spec, self._record, self._weights = spec, record, weights

@@ -6,7 +6,7 @@ In the eigenbasis of M = V diag(λ) Vᵀ, and with η' = 2 η ω / q, an update 
 
 M̂ the second moment of a batch. The second moments E = E[e eᵀ], X = E[e vᵀ], V = E[v vᵀ] follow a linear map: 4 by 4
 in each pair of modes, and coupled through the two numbers tr(M E) and μᵀ E μ alone. `expected`
-iterates it and is the reference; `fast_forward` jumps to any step. SGD is β = 0. See docs/theory.md, sections 5, 10
+iterates it and is the reference; `horizons` jumps to any step. SGD is β = 0. See docs/theory.md, sections 5, 10
 and 11.
 """
 
