@@ -14,8 +14,6 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import numpy as np
 from jaxtyping import Float
 
-Vector = Float[np.ndarray, " n"]
-
 Value = bool | int | float | str | None
 """What an axis of a sweep sets."""
 
@@ -145,11 +143,6 @@ class Spectrum:
     def rank(self) -> int:
         """The number of modes that the data excite."""
         return int(np.count_nonzero(self.eigenvalues))
-
-    @property
-    def condition_number(self) -> float:
-        """λ_max / λ_min over the range of M (null modes left out)."""
-        return float(self.eigenvalues[0] / self.eigenvalues[self.rank - 1]) if self.rank else float("nan")
 
 
 class Limit(NamedTuple):

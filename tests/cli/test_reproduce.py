@@ -43,7 +43,7 @@ def test_every_config_is_sound():
 
 
 def test_unknown_names_get_a_suggestion():
-    with pytest.raises(IdjaxError, match="did you mean narrow_normal"):
+    with pytest.raises(IdjaxError, match="did you mean 'narrow_normal'"):
         reproduce.load_experiment("narow_normal")
 
 

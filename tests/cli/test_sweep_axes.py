@@ -39,7 +39,7 @@ def test_axes_have_the_values_that_they_say():
 @pytest.mark.parametrize(
     ("axis", "reason"),
     [
-        (Grid("lerning_rate", (0.1,)), "axis lerning_rate: there is no such setting; did you mean learning_rate"),
+        (Grid("lerning_rate", (0.1,)), "axis lerning_rate: there is no such setting; did you mean 'learning_rate'"),
         (Grid("learning_rate", ()), "axis learning_rate: it has no points"),
         (Grid("learning_rate", (0.1, -1.0)), "axis learning_rate: learning_rate is -1.0: give a positive number"),
         (Grid("batch_size", (8.5,)), "axis batch_size: 8.5 is not a whole number"),
@@ -103,7 +103,7 @@ def test_published_sweeps_are_sound():
     sweep, points = load_sweep("mean_and_rate")
     assert sweep.name == "mean_and_rate"
     assert len(points) == 63
-    with pytest.raises(IdjaxError, match="did you mean mean_and_rate"):
+    with pytest.raises(IdjaxError, match="did you mean 'mean_and_rate'"):
         load_sweep("mean_and_rates")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from idjax.data import from_arrays
+from idjax.data import load
 from idjax.nn.model import to_params
 from idjax.nn.starts import start_weights
 from idjax.nn.step import hyper_for
@@ -188,7 +188,7 @@ def test_where_auto_takes_blocks():
 
 
 def prepared(settings, x):
-    plan, fitted, training, judged, rows, *_ = prepare(from_arrays(x), settings)
+    plan, fitted, training, judged, rows, *_ = prepare(load(x), settings)
     hyper, params = hyper_for(settings), to_params(start_weights("glorot", *2 * x.shape[1:], 0))
     state = InBlocks().initial(plan, [hyper], [params], [0])
     order = jnp.asarray(np.random.default_rng(0).permutation(rows)[None], jnp.int32)

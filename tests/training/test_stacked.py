@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from idjax.data import from_arrays
+from idjax.data import load
 from idjax.nn.descent import Descent
 from idjax.nn.step import train_runs
 from idjax.settings import Settings
@@ -22,7 +22,7 @@ SINGLE = 2e-6
 
 @pytest.fixture
 def dataset():
-    return from_arrays(np.random.default_rng(0).normal(0.5, 1, (103, 5)), dtype="float32")
+    return load(np.random.default_rng(0).normal(0.5, 1, (103, 5)), dtype="float32")
 
 
 def settings_of(rates, **changes):
@@ -75,7 +75,7 @@ def test_whatever_their_seeds_momenta_epochs_and_numbers(dataset, changes):
 
 def test_float64_and_targets():
     rng = np.random.default_rng(1)
-    dataset = from_arrays(rng.normal(size=(90, 4)), rng.normal(size=(90, 2)), dtype="float64")
+    dataset = load(rng.normal(size=(90, 4)), rng.normal(size=(90, 2)), dtype="float64")
     together = settings_of([0.01, 0.1], dtype="float64", solver="blocks")
     assert_same(train_many(dataset, together), [train(dataset, each) for each in together], 1e-12)
 

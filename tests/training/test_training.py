@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import export
 
-from idjax.data import from_arrays
+from idjax.data import load
 from idjax.moments.moments import moments_of
 from idjax.moments.normalize import fit
 from idjax.nn.losses import BY_NAME, activity_penalty
@@ -144,7 +144,7 @@ def test_explained_variance_survives_squares_that_float32_cannot_hold(scale):
 
 def test_a_data_set_of_another_dtype_is_cast():
     settings = Settings(epochs=2, batch_size=8, dtype="float64")
-    single = from_arrays(data())
+    single = load(data())
     assert single.x.dtype == np.float32
     got = train(single, settings)
     np.testing.assert_array_equal(got.train, train(data().astype(np.float64), settings).train)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_files import one_line
 
-from idjax.data import BUILTINS, keras_split, load, load_builtin, prescribed
+from idjax.data import keras_split, load, prescribed
 from idjax.types import IdjaxError
 
 
@@ -20,11 +20,10 @@ from idjax.types import IdjaxError
     ],
 )
 def test_builtin(name, shape, mean, deviation):
-    data = load_builtin(name)
+    data = load(name)
     assert data.x.shape == shape
     assert data.x.dtype == np.float32
     assert (data.y, data.source) == (None, name)
-    assert "\n" not in BUILTINS[name].description
     count = math.prod(shape)
     kurtosis = 3.0 if name == "narrow-normal" else 1.8
     sample = data.x.astype(np.float64)
@@ -40,11 +39,11 @@ def test_builtin(name, shape, mean, deviation):
 
 def test_builtin_in_full():
     """unit-uniform-5: independent columns, rows in no order, the same numbers in either dtype every time."""
-    x = load_builtin("unit-uniform-5").x
-    wide = load_builtin("unit-uniform-5", "float64").x
+    x = load("unit-uniform-5").x
+    wide = load("unit-uniform-5", dtype="float64").x
     assert wide.dtype == np.float64
     np.testing.assert_array_equal(wide, x)
-    np.testing.assert_array_equal(load_builtin("unit-uniform-5").x, x)
+    np.testing.assert_array_equal(load("unit-uniform-5").x, x)
     rows = len(wide)
     correlation = np.corrcoef(wide.T) - np.eye(5)
     assert np.abs(correlation).max() < 5 / math.sqrt(rows)
@@ -53,12 +52,6 @@ def test_builtin_in_full():
     counts = np.histogram(wide, bins=20, range=(0, 1))[0]
     expected = wide.size / 20
     assert ((counts - expected) ** 2 / expected).sum() < 50  # chi² of 19 degrees of freedom
-
-
-def test_unknown_builtin():
-    with pytest.raises(IdjaxError) as caught:
-        load_builtin("unit-unifrom")
-    one_line(caught, "'unit-unifrom' is not a built-in data set; did you mean 'unit-uniform'?")
 
 
 def test_builtin_name_wins_over_a_file(tmp_path, monkeypatch):

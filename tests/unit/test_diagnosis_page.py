@@ -24,6 +24,7 @@ from made_diagnoses import (
 )
 from pages import Page
 
+from idjax.data.dataset import printable
 from idjax.report import formatting as words
 from idjax.report.diagnosis import notebook_html, render
 from idjax.report.notebook import Shown
@@ -112,8 +113,8 @@ def test_names_show_themselves_and_do_nothing():
     text = printed(hostile(), 400)
     assert SHOWN in text
     assert not any(c in text for c in "\u202e\x1b")
-    assert words.visible("שלום ünïcödé") == "שלום ünïcödé"
-    assert words.visible("a\nb\x00\ud800") == r"a\nb\x00\ud800"
+    assert printable("שלום ünïcödé") == "שלום ünïcödé"
+    assert printable("a\nb\x00\ud800") == r"a\nb\x00\ud800"
 
 
 def test_a_notebook_shows_it():

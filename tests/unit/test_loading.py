@@ -1,5 +1,6 @@
 """Data sets: what is read is what was written, whatever the dtype, the format and the target; arrays are checked."""
 
+import dataclasses
 from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
@@ -10,11 +11,11 @@ from data_files import GOOD, NAMES, RECORDS, ROWS, WITH_NAN, one_line
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from idjax.data import Dataset, as_dataset, from_arrays, load
+from idjax.data import Dataset, as_dataset, load
 from idjax.types import IdjaxError
 
 BAD_ARRAYS = {
-    "a line": (np.zeros(3), "speed: it has 1 dimension and needs 2, rows by columns; give x[:, None]"),
+    "a line": (np.zeros(3), "x: it has 1 dimension and needs 2, rows by columns; give x[:, None]"),
     "a list": ([1.0, 2.0], "x[:, None]"),
     "a number": (1.0, "no dimensions"),
     "a cube": (np.zeros((2, 2, 2)), "x.reshape(len(x), -1)"),
@@ -35,26 +36,26 @@ BAD_ARRAYS = {
 def test_bad_array(case):
     values, said = BAD_ARRAYS[case]
     with pytest.raises(IdjaxError) as caught:
-        from_arrays(values, source="speed")
-    one_line(caught, "speed", said)
+        load(values)
+    one_line(caught, "x", said)
     with pytest.raises(IdjaxError) as caught:
-        from_arrays(GOOD, values)
+        load(GOOD, values)
     one_line(
         caught,
         "target: ",
-        said.replace("speed: ", "").replace("x[", "target[").replace("x.", "target.").replace("(x)", "(target)"),
+        said.replace("x: ", "").replace("x[", "target[").replace("x.", "target.").replace("(x)", "(target)"),
     )
 
 
 def test_row_counts_differ():
     with pytest.raises(IdjaxError, match=r"^target: the target has 2 rows and x has 3"):
-        from_arrays(GOOD, GOOD[:2])
+        load(GOOD, GOOD[:2])
 
 
 @pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(float).max, reason="long double is double here")
 def test_overflow_of_float64():
     with pytest.raises(IdjaxError, match=r"too large for float64.*divide"):
-        from_arrays(np.full((2, 2), 10, np.longdouble) ** 400, dtype="float64")
+        load(np.full((2, 2), 10, np.longdouble) ** 400, dtype="float64")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -66,7 +67,7 @@ def test_any_real_dtype(stored, suffix, dtype, tmp_path):
         np.save(tmp_path / "x.npy", values)
     else:
         np.savez_compressed(tmp_path / "x.npz", values)
-    data = from_arrays(values, dtype=dtype) if suffix == "array" else load(tmp_path / f"x.{suffix}", dtype=dtype)
+    data = load(values if suffix == "array" else tmp_path / f"x.{suffix}", dtype=dtype)
     assert data.x.dtype == dtype
     assert data.x.flags.c_contiguous
     assert data.x.flags.writeable
@@ -76,19 +77,19 @@ def test_any_real_dtype(stored, suffix, dtype, tmp_path):
 
 def test_array_is_copied():
     x = GOOD.copy()
-    data = from_arrays(x, dtype="float64")
+    data = load(x, dtype="float64")
     x[0, 0] = np.nan
     assert data.x[0, 0] == 0
     assert data.y is None
     assert data.target is data.x
     assert data.feature_names == data.target_names == ("x1", "x2")
     assert data.source == "x"
-    assert from_arrays(GOOD, GOOD).target_names == ("y1", "y2")
-    assert from_arrays([[2**24 + 1], [0]]).x[0, 0] == 2**24
+    assert load(GOOD, GOOD).target_names == ("y1", "y2")
+    assert load([[2**24 + 1], [0]]).x[0, 0] == 2**24
 
 
 def test_a_data_set_is_cast_or_taken_as_it_is():
-    data = from_arrays(GOOD, GOOD[:, :1], "rows")
+    data = dataclasses.replace(load(GOOD, GOOD[:, :1]), source="rows")
     assert as_dataset(data, None, "float32") is data
     wide = as_dataset(data, None, "float64")
     assert (wide.x.dtype, wide.y.dtype) == (np.float64, np.float64)
@@ -173,7 +174,7 @@ def test_frames_keep_their_names():
     frame = pl.DataFrame(ROWS, schema=list(NAMES))
     got = load(frame, "b,a")
     assert (got.feature_names, got.target_names) == (("c", "d", "e"), ("b", "a"))
-    assert from_arrays(frame).feature_names == NAMES
+    assert load(frame).feature_names == NAMES
     assert load(ROWS, ROWS[:, :1]).y is not None
     assert load(ROWS, "x2").target_names == ("x2",)
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from data_files import NAMES, ROWS, SPECIES, refused, rows_of, table
 
-from idjax.data import Dataset, from_arrays, load, load_builtin, stream
+from idjax.data import Dataset, load, stream
 from idjax.types import IdjaxError
 
 
@@ -60,7 +60,7 @@ IN_MEMORY = {
     "pandas with nulls": pd.DataFrame(ROWS, columns=list(NAMES)).astype({"a": "Float64"}),
     "polars": pl.DataFrame(ROWS, schema=list(NAMES)),
     "arrow": table(),
-    "dataset": from_arrays(ROWS, dtype="float64"),
+    "dataset": load(ROWS, dtype="float64"),
 }
 FILES = ("x.parquet", "many", "x.feather", "x.arrow", "x.h5", "only.hdf5", "c.npy", "f.npy", "c.npz", "f.npz", "x.tsv")
 
@@ -179,7 +179,7 @@ def test_dtypes_are_those_of_the_file(tmp_path):
         np.testing.assert_array_equal(rows_of(s)[0], np.arange(6).reshape(3, 2).astype(dtype))
     assert stream(jnp.ones((3, 2))).feature_dtypes == (np.float32,) * 2
     assert stream("unit-uniform-5").feature_dtypes == (np.float32,) * 5
-    np.testing.assert_array_equal(rows_of(stream("unit-uniform-5"))[0], load_builtin("unit-uniform-5").x)
+    np.testing.assert_array_equal(rows_of(stream("unit-uniform-5"))[0], load("unit-uniform-5").x)
 
 
 def test_numbers_as_they_are_stored(tmp_path):

@@ -73,15 +73,11 @@ def _replay(names: Sequence[str], full: bool, quiet: bool) -> "list[Outcome]":
 
     try:
         with progress_bar(quiet) as progress:
-            return run(names, full=full, progress=progress, on_result=_ignore if quiet else _print_result)
+            return run(names, full=full, progress=progress, **({} if quiet else {"on_result": _print_result}))
     except KeyboardInterrupt:
         # A thread in a compiled program or a prediction hears nothing: the process ends without waiting for it.
         print("\nidjax: interrupted; nothing was written", file=sys.stderr, flush=True)
         os._exit(130)
-
-
-def _ignore(_name: str, _result: object) -> None:
-    pass
 
 
 def _print_result(name: str, result: object) -> None:

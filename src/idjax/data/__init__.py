@@ -2,7 +2,7 @@
 
 from idjax.data.builtin import BUILTINS, prescribed
 from idjax.data.dataset import Dataset
-from idjax.data.loading import as_dataset, from_arrays, load, load_builtin
+from idjax.data.loading import as_dataset, load
 from idjax.data.split import keras_split, notes_on, within
 from idjax.data.streaming import Stream, stream
 
@@ -11,10 +11,8 @@ __all__ = [
     "Dataset",
     "Stream",
     "as_dataset",
-    "from_arrays",
     "keras_split",
     "load",
-    "load_builtin",
     "notes_on",
     "prescribed",
     "stream",

@@ -38,11 +38,10 @@ def choose_columns(
     target: Any,
     columns: str | Sequence[str] | None = None,
     *,
-    name: str = "x",
     whole: bool = False,
 ) -> tuple[ChosenColumns, ChosenColumns | None]:
-    """Which columns of which sources are x and the target; an array in memory goes by the name, see `Request.whole`."""
-    x, y, wanted = _sources(data, target, name, whole)
+    """Which columns of which sources are x and the target; `whole` is as `Request` has it."""
+    x, y, wanted = _sources(data, target, whole)
     targets = find_columns(x.labels, wanted, x.name, "the target") if wanted is not None and y is None else []
     if columns is None:
         chosen = [i for i in range(len(x.dtypes)) if i not in targets]
@@ -58,13 +57,13 @@ def choose_columns(
     return ChosenColumns(x, tuple(chosen)), ChosenColumns(x, tuple(targets)) if targets else None
 
 
-def _sources(data: Any, target: Any, name: str, whole: bool) -> tuple[Source, Source | None, str | None]:
+def _sources(data: Any, target: Any, whole: bool) -> tuple[Source, Source | None, str | None]:
     """The sources of x and of the target if it has one of its own, and the target where it is given in words."""
     wanted = os.fspath(target) if isinstance(target, str | os.PathLike) else None
     path = os.fspath(data) if isinstance(data, str | os.PathLike) else None
     kind, y = None if path is None else kind_of(path), None
     if wanted is None:
-        y = None if target is None else in_memory(target, "target", "target", target=not whole)
+        y = None if target is None else in_memory(target, "target", line=not whole)
     elif means_file(wanted) or kind in UNNAMED:
         y = open_source(wanted, "y", whole=whole)
     elif path is not None and kind in OF_ARRAYS:
@@ -73,7 +72,7 @@ def _sources(data: Any, target: Any, name: str, whole: bool) -> tuple[Source, So
         leave_out = wanted if kind in OF_ARRAYS and not means_file(wanted or "") else None
         return open_source(path, leave_out=leave_out, whole=whole), y, wanted
     if not isinstance(data, Dataset):
-        return in_memory(data, name, "x"), y, wanted
+        return in_memory(data, "x"), y, wanted
     if data.y is not None and target is None:
         y = of_array(data.y, data.target_names, f"{data.source}: target")
     return of_array(data.x, data.feature_names, data.source), y, wanted

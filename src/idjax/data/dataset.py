@@ -116,7 +116,10 @@ def numbered(letter: str, columns: int) -> tuple[str, ...]:
 
 
 def printable(text: str) -> str:
-    """The text on one line: control characters, line ends and the like are written as escapes."""
+    """Text on one line, with characters that are not seen, or turn the direction of others, as escapes: \\x1b, \\u202e.
+
+    Names come from the data: on a terminal or a page they may show themselves, and do nothing else.
+    """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 

@@ -14,10 +14,10 @@ from idjax.types import IdjaxError
 FRAME_REMEDY = "it is no data frame of plain columns; give an array of numbers, as its to_numpy() makes"
 
 
-def in_memory(values: Any, name: str, letter: str, target: bool = False) -> Source:
-    """A data frame or anything array-like as a source; the letter is what remedies call it.
+def in_memory(values: Any, name: str, line: bool = False) -> Source:
+    """A data frame or anything array-like as a source; the name is what messages call it.
 
-    With `target`, one dimension is one column, of words too.
+    With `line`, one dimension is one column, of words too.
 
     Raises:
       IdjaxError: if it is ragged or masked, or as `check_form`.
@@ -30,9 +30,9 @@ def in_memory(values: Any, name: str, letter: str, target: bool = False) -> Sour
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise IdjaxError(f"{name}: it is not an array of numbers; give rows of equal length") from error
-    if target and array.ndim == 1 and array.dtype.kind in "OUT":
+    if line and array.ndim == 1 and array.dtype.kind in "OUT":
         return _of_words(array, name)
-    return of_array(array.reshape(check_form(array.dtype, array.shape, name, letter, target)), None, name)
+    return of_array(array.reshape(check_form(array.dtype, array.shape, name, name, line)), None, name)
 
 
 def _of_words(values: np.ndarray, name: str) -> Source:

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.builtin import check_builtin
 from idjax.data.columns import ChosenColumns, choose_columns, names_of_target
-from idjax.data.dataset import Dataset, count_of, printable
+from idjax.data.dataset import Dataset, count_of
 from idjax.data.side_by_side import ColumnValues, side_by_side
 from idjax.data.source import TEXT, block_rows_for, check_numbers
 from idjax.data.streaming import Stream, stream
@@ -40,18 +39,11 @@ def load(data: Any, target: Any = None, dtype: Dtype = "float32", *, labels: boo
       >>> data.x.shape, data.target.shape, data.target_names
       ((2, 2), (2, 1), ('x3',))
     """
-    return from_arrays(data, target, "x", dtype, labels=labels)
-
-
-def from_arrays(
-    x: Any, target: Any = None, source: str = "x", dtype: Dtype = "float32", *, labels: bool = False
-) -> Dataset:
-    """The data set that `load` gives, with `source` for the name that messages call an array by."""
     if target is not None:
-        learned = choose_columns(x, target, name=printable(source))[1]
+        learned = choose_columns(data, target)[1]
         if labels or (learned is not None and TEXT in learned.dtypes):
-            return _of_labels(stream(x, target, labels=True), dtype)
-    chosen, learned = choose_columns(x, target, whole=True, name=printable(source))
+            return _of_labels(stream(data, target, labels=True), dtype)
+    chosen, learned = choose_columns(data, target, whole=True)
     columns = [chosen] if learned is None else [chosen, learned]
     for each in columns:
         check_numbers(each.source, each.columns)
@@ -79,22 +71,6 @@ def _of_labels(rows: Stream, dtype: Dtype) -> Dataset:
     if not np.isfinite(held).all():
         raise IdjaxError(f"{rows.source}: it holds values too large for {dtype}; divide that column by a constant")
     return Dataset(held, y.astype(dtype), rows.feature_names, rows.target_names, rows.source)
-
-
-def load_builtin(name: str, dtype: Dtype = "float32") -> Dataset:
-    """A named set: narrow-normal (139336, 84), unit-uniform (99999, 84) or unit-uniform-5 (99999, 5).
-
-    The float32 numbers come from NumPy's default generator with seed 0; float64 holds the same numbers.
-
-    Raises:
-      IdjaxError: if there is no set of that name, with the closest one.
-
-    Example:
-      >>> load_builtin("unit-uniform-5").x.shape
-      (99999, 5)
-    """
-    check_builtin(name)
-    return load(name, None, dtype)
 
 
 class _Collected:

@@ -65,7 +65,7 @@ def open_source(
       IdjaxError: if there is no such file, if it can be none of data, or is damaged.
     """
     if name in BUILTINS:
-        return of_array(BUILTINS[name].draw(), None, name)
+        return of_array(BUILTINS[name](), None, name)
     source = printable(name)[-200:] or "''"
     reader, remedy = READERS[_checked_kind(name, source)]
     with reading_errors(source, remedy):

@@ -1,7 +1,6 @@
 """The published experiments: predicted, trained, held against what was published and against their claims."""
 
 import dataclasses
-import difflib
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ import numpy as np
 
 from idjax.data import Dataset, keras_split, load
 from idjax.data.config_files import configs_folder, run_config
+from idjax.data.dataset import quote, suggestion
 from idjax.nn.model import DenseModel, to_params
 from idjax.prediction.predict import predict
 from idjax.published.claims import Evidence, check_claim
@@ -52,9 +52,7 @@ def load_experiment(name: str) -> Experiment | VarianceScan:
       IdjaxError: for a name that is none of `ORDER`, with the closest one.
     """
     if name not in ORDER:
-        close = difflib.get_close_matches(name, ORDER, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(ORDER)}"
-        raise IdjaxError(f"{name!r} is not an experiment; {hint}")
+        raise IdjaxError(f"{quote(name)} is not an experiment; {suggestion(name, ORDER)}")
     return run_config(configs_folder() / f"{name}.py", "experiment")
 
 

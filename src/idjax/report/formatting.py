@@ -145,14 +145,6 @@ def stopped(text: str) -> str:
     return f"{text.rstrip('.')}." if text else ""
 
 
-def visible(text: str) -> str:
-    """Text with characters that are not seen, or turn the direction of others, written as escapes: \\x1b, \\u202e.
-
-    Names come from the data: on a terminal or a page they may show themselves, and do nothing else.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def epochs_words(epochs: float) -> str:
     """A time in epochs."""
     return "never" if math.isinf(epochs) else "1 epoch" if epochs == 1 else f"{number(epochs)} epochs"
@@ -167,8 +159,7 @@ def followed_words(diagnosis: Diagnosis) -> str:
 def evidence_words(value: float | int | str | list[str], most: int = 12) -> str:
     """A number, a name, or the first of many names."""
     if isinstance(value, list):
-        more = f" and {len(value) - most:,} more" if len(value) > most else ""
-        return ", ".join(value[:most]) + more
+        return listed(value, most)
     if isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -9,7 +9,7 @@ import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from idjax.report.formatting import visible
+from idjax.data.dataset import printable
 from idjax.types import OnProgress, Progress, silent
 
 SECONDS_BEFORE_BAR = 0.5
@@ -52,7 +52,7 @@ class _Bar:
         if _is_other_work(event, self._last):
             self._bar.reset(self._task)
         end = event.total if event.total > 1 else None
-        self._bar.update(self._task, completed=event.done, total=end, description=visible(event.what))
+        self._bar.update(self._task, completed=event.done, total=end, description=printable(event.what))
         self._last = event
 
 
@@ -71,7 +71,7 @@ class _Lines:
         self._last = event
         if now - self._said < SECONDS_BETWEEN_LINES:
             return
-        self._said, line = now, f"idjax: {visible(event.what)}"
+        self._said, line = now, f"idjax: {printable(event.what)}"
         if event.total > 1:
             line += f", {event.done / event.total:.0%}"
             if event.done > self._first:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jinja2
 import markupsafe
 
+from idjax.data.dataset import printable
 from idjax.report import formatting, prescriptions
 
 
@@ -19,7 +20,7 @@ def templates(pictures: Mapping[str, bytes] | None = None) -> jinja2.Environment
         trim_blocks=True,
         lstrip_blocks=True,
         # Names of data and layers are in messages and tables: whatever is put in shows itself and does nothing else.
-        finalize=lambda value: formatting.visible(value) if type(value) is str else value,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     environment.tests["finite"] = math.isfinite
     environment.filters.update(

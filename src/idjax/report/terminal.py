@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from idjax.data.dataset import printable
 from idjax.report import formatting, prescriptions, program_proof
 from idjax.report.probe import HEADER, probe_rows, probe_words
 from idjax.results.diagnosis import Diagnosis, Finding, Probe
@@ -137,4 +138,4 @@ def _probe(probe: Probe) -> Iterator[RenderableType]:
 
 def _text(text: str, style: str = "") -> Text:
     """Text that is taken as it is: no markup, no control characters."""
-    return Text(formatting.visible(text), style)
+    return Text(printable(text), style)

@@ -115,10 +115,9 @@ def diagnosis_object(diagnosis: Diagnosis) -> dict[str, Any]:
     """
     before = diagnosis.before
     return {
-        **_fields(diagnosis, "source rows inputs outputs autoencoder settings notes budget level reachable verdict"),
         **_fields(
             diagnosis,
-            "source rows inputs outputs autoencoder settings budget level reachable outputs_explained verdict",
+            "source rows inputs outputs autoencoder settings notes budget level reachable verdict outputs_explained",
         ),
         "labels": diagnosis.labels or None,
         "probe": diagnosis.probe,

@@ -6,7 +6,6 @@ order; the points of a sweep are the product of its axes, the last one fastest. 
 
 import contextlib
 import dataclasses
-import difflib
 import itertools
 import math
 import typing
@@ -14,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from idjax.data.dataset import suggestion
 from idjax.settings import Schedule, Settings, plain_value
 from idjax.types import IdjaxError, Value
 
@@ -266,9 +266,7 @@ def _check_field(field: str, fields: tuple[str, ...], types: dict[str, typing.An
         return
     if field in _GAUSSIAN:
         raise IdjaxError(f"axis {field}: the data are {data!r}, which has none; sweep it over Gaussian(...) data")
-    close = difflib.get_close_matches(field, types, 1)
-    hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(types)}"
-    raise IdjaxError(f"axis {field}: there is no such setting; {hint}")
+    raise IdjaxError(f"axis {field}: there is no such setting; {suggestion(field, types)}")
 
 
 def _cast(field: str, value: Given, kind: typing.Any) -> Given:

@@ -1,11 +1,11 @@
 """A sweep by its name or file, refused before any work if one of its points could not be run."""
 
 import dataclasses
-import difflib
 import pathlib
 
 from idjax.data import keras_split, load, within
 from idjax.data.config_files import configs_folder, run_config
+from idjax.data.dataset import quote, suggestion
 from idjax.sweeps.axes import Gaussian, Point, Sweep
 from idjax.types import IdjaxError
 
@@ -65,7 +65,5 @@ def _published(name: str) -> pathlib.Path:
     folder = configs_folder() / "sweeps"
     names = sorted(file.stem for file in folder.glob("*.py"))
     if name not in names:
-        close = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}, or give a FILE.py"
-        raise IdjaxError(f"{name!r} is not a sweep; {hint}")
+        raise IdjaxError(f"{quote(name)} is not a sweep, nor a FILE.py of one; {suggestion(name, names)}")
     return folder / f"{name}.py"
