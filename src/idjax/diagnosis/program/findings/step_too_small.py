@@ -5,7 +5,7 @@ Within thousands of steps nothing is learned. The loss falls in proportion to th
 
 Formula: 30 steps of the optimizer on one block lower the loss by less than 3 parts in 10,000, which is less than 1% in
     1,000 steps, and at 100 times the rate by 30 times as much or more. Of descent also where they lower it by less than
-    a tenth, and 100 times the rate lowers it 5 times as much, 1,000 times the rate further still.
+    a tenth, and 100 times the rate by more than half, 1,000 times the rate further still.
 Source: Goodfellow, Bengio and Courville 2016, section 11.4.1
 Example: optax.adam(1e-6)
 Fix: The larger rate that the message names, or more.
@@ -19,7 +19,7 @@ from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 LITTLE, TIMES, MORE = 3e-4, 100.0, 30.0
-SLOW, FARTHER = 0.1, 5.0
+SLOW, FAR = 0.1, 0.5
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
@@ -46,6 +46,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 def _is_far_below(context: LossContext, fall: float, larger: float) -> bool:
     """Whether a rate of descent is more than 1,000 times below one that is stable and better."""
-    if context.rule.adaptive or not 0 <= fall < SLOW * abs(context.trial_start) or larger < FARTHER * fall:
+    start = abs(context.trial_start)
+    if context.rule.adaptive or not 0 <= fall < SLOW * start or larger < FAR * start:
         return False
     return context.trial(10 * TIMES) < context.trial(TIMES)
