@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from idjax.diagnosis.program.cured import Flat
 from idjax.diagnosis.program.graph import Graph
-from idjax.diagnosis.program.rule import UpdateRule, moved
+from idjax.diagnosis.program.rule import UpdateRule, stepping
 from idjax.diagnosis.program.traced import Traced
 from idjax.types import IdjaxError
 
@@ -133,16 +133,12 @@ class Descents:
         return [jax.tree.map(lambda leaf, run=run: leaf[run], made) for run in range(len(rates))], losses
 
     def _one(self, rate: Any, state: Any, args: Any, many: Any) -> Any:
-        optimizer = self.rule.at(rate)
+        further = stepping(self.rule.at(rate), self._loss)
 
         def step(carry: Any, own: Any) -> Any:
-            params, state = carry
             batch = args if own is None else own
-            value, slope = jax.value_and_grad(self._loss)(params, batch)
-            shown = value if self._judged is self._loss else self._judged(params, batch)
-            updates, new = optimizer.update(slope, state, params)
-            new = jax.tree.map(lambda made, old: jnp.asarray(made, jnp.asarray(old).dtype), new, state)
-            return (moved(params, updates), new), shown
+            new, value = further(carry, batch)
+            return new, value if self._judged is self._loss else self._judged(carry[0], batch)
 
         return jax.lax.scan(step, state, many, STRIDE)
 

@@ -61,9 +61,9 @@ def diagnose_model(
       >>> [(finding.code, finding.layers) for finding in found.causes]
       [('layer-mean', ('kernel',))]
     """
-    rule = _rule(settings or DiagnosisSettings())
+    optimizer = None
     if hasattr(params, "apply_gradients"):
-        rule = update_rule(params.tx, None)
+        optimizer = params.tx
         params = {"params": params.params, "batch_stats": getattr(params, "batch_stats", {})}
     inputs, targets = _arrays(batch)
     held, call = _called(model, params, dict(kwargs or {}), rngs)
@@ -74,6 +74,7 @@ def diagnose_model(
         return loss(outputs, targets)
 
     given = given_loss(whole, held, (inputs, targets))
+    rule = _rule(settings or DiagnosisSettings()) if optimizer is None else update_rule(optimizer, None, given)
     found = diagnosed(given, rule, codes, source or type(model).__name__, progress)
     return found.proven() if prove else found
 

@@ -105,7 +105,7 @@ def diagnose_loss(
     if hasattr(params, "tx") and optimizer == "sgd" and learning_rate is None:
         optimizer = params.tx
     name = source or getattr(loss, "__name__", "loss")
-    found = diagnosed(given, update_rule(optimizer, learning_rate), codes, name, progress, batches)
+    found = diagnosed(given, update_rule(optimizer, learning_rate, given), codes, name, progress, batches)
     return found.proven() if prove else found
 
 

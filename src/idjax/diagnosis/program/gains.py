@@ -24,7 +24,7 @@ from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.rewriting import CURES, standardised, target_edits
-from idjax.diagnosis.program.rule import STEPS, best, first_rate, reached, trials
+from idjax.diagnosis.program.trials import STEPS, best, first_rate, reached, trials
 from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding

@@ -24,7 +24,7 @@ class GivenLoss:
 
     whole:      the same, all that the loss returns, with aux where it has one.
     names:      paths of the parameters; arg_names of the arrays in the arguments, as x or batch/image.
-    nested:     parameters from the list, as the user nests them.
+    nested:     parameters from the list, as the user nests them; bare: without what is not learned, for optimizers.
     again:      the loss called with other parameters and arguments, which may have no values yet.
     """
 
@@ -35,6 +35,7 @@ class GivenLoss:
     args: list[Any]
     arg_names: tuple[str, ...]
     nested: Callable[[list[Any]], Any]
+    bare: Callable[[list[Any]], Any]
     again: Callable[..., "GivenLoss"]
 
 
@@ -89,6 +90,7 @@ def given_loss(
         args=[arg_leaves[index] for index in arrays],
         arg_names=tuple(_arg_name(loss, given[index][0]) for index in arrays),
         nested=nested,
+        bare=lambda values: jax.tree.unflatten(tree, _put([None] * len(leaves), learned, values)),
         again=lambda params, *args: given_loss(loss, params, args, has_aux, traced=True),
     )
 

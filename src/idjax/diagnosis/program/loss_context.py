@@ -12,8 +12,9 @@ from idjax.diagnosis.program.graph import Atom, Graph, Node, number
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.measure import MeasuredLoss, Runner
 from idjax.diagnosis.program.outputs import Comparison, Ending
-from idjax.diagnosis.program.rule import UpdateRule, reached, trials
+from idjax.diagnosis.program.rule import UpdateRule
 from idjax.diagnosis.program.traced import Traced
+from idjax.diagnosis.program.trials import reached, trials
 from idjax.diagnosis.program.units import Unit
 
 NO_GRADIENT = 1e-14

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from idjax.diagnosis.program.cured import Flat
 from idjax.diagnosis.program.curvature import dot, hessian_product
 from idjax.diagnosis.program.descents import STRIDE, Descending, Descents, joined
-from idjax.diagnosis.program.rule import UpdateRule
+from idjax.diagnosis.program.rule import UpdateRule, updated
 from idjax.results.program import RateRace
 from idjax.types import OnProgress, Progress, silent
 
@@ -127,8 +127,7 @@ def rate_by_curvature(loss: Flat, params: list[Any], args: Any, rule: UpdateRule
     @jax.jit
     def run(params: list[Any], args: Any) -> Any:
         optimizer = rule.at(1.0)
-        slope = jax.grad(loss)(params, args)
-        update, _ = optimizer.update(slope, optimizer.init(params), params)
+        _, slope, update, _ = updated(optimizer, loss, params, optimizer.init(params), args)
         update = [change.astype(leaf.dtype) for change, leaf in zip(update, params, strict=True)]
         return -dot(slope, update) / jnp.abs(dot(hessian_product(loss, params, args, update), update))
 
