@@ -1,18 +1,10 @@
 """Explained variance that least squares has of a target that is noise; docs/theory.md (139)."""
 
-import math
-from typing import NamedTuple
+import scipy.special
 
 
-class Chance(NamedTuple):
-    """Mean and standard deviation of an explained variance."""
-
-    mean: float
-    deviation: float
-
-
-def explained_by_chance(columns: int, rows: int) -> Chance:
-    """R² of least squares on columns of noise: Beta(p/2, (N - 1 - p)/2), of mean p/(N - 1).
+def explained_by_chance(columns: int, rows: int) -> float:
+    """The mean R² of least squares on columns of noise: p/(N - 1).
 
     Args:
       columns: that are independent of each other, the constant apart.
@@ -22,10 +14,24 @@ def explained_by_chance(columns: int, rows: int) -> Chance:
       Fisher 1924, "The influence of rainfall on the yield of wheat at Rothamsted".
 
     Example:
-      >>> explained_by_chance(5, 1001).mean
+      >>> explained_by_chance(5, 1001)
       0.005
     """
-    free = rows - 1
-    if columns >= free:
-        return Chance(1.0, 0.0)
-    return Chance(columns / free, math.sqrt(2 * columns * (free - columns) / (free**2 * (free + 2))))
+    return min(1.0, columns / (rows - 1))
+
+
+def chance_to_explain(share: float, columns: int, rows: int) -> float:
+    """The probability that columns of noise explain this share or more: R² is Beta(p/2, (N - 1 - p)/2).
+
+    Args:
+      share: R², at most 1, of one target.
+      columns, rows: as for `explained_by_chance`.
+
+    Example:
+      >>> chance_to_explain(1.0, 1, 4)
+      0.0
+      >>> round(chance_to_explain(0.95, 1, 4), 3)
+      0.025
+    """
+    free = rows - 1 - columns
+    return 1.0 if free <= 0 else float(scipy.special.betainc(free / 2, columns / 2, 1 - max(0.0, min(1.0, share))))

@@ -20,12 +20,12 @@ from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import covariance_factor
 from idjax.report.formatting import count, percent
 from idjax.results.diagnosis import Finding
-from idjax.theory.chance import explained_by_chance
+from idjax.theory.chance import chance_to_explain, explained_by_chance
 
 LITTLE = 0.1
 """Explained variance that is little, whatever chance gives."""
-DEVIATIONS = 3.0
-"""Standard deviations above what chance explains, within which it may be chance."""
+PLAUSIBLE, MUCH = 1e-3, 0.5
+"""Chance explains as much with this probability or more, and less than half of the target: it may be chance."""
 WIDEST = 24
 """Columns of which squares and products are tried."""
 ROWS = 4000
@@ -39,17 +39,17 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         return None
     rows, columns = context.rows, covariance_factor(context.moments.raw.covariance_xx).shape[1]
     ceiling, chance = context.reachable, explained_by_chance(columns, rows)
-    by_chance = chance.mean < 0.5 and ceiling < chance.mean + DEVIATIONS * chance.deviation
+    by_chance = max(chance, ceiling) < MUCH and chance_to_explain(ceiling, columns, rows) > PLAUSIBLE
     if not by_chance and not (ceiling < LITTLE and not context.labels):
         return None
-    like = f", where {count(float(columns))} columns of noise would explain {percent(chance.mean)}" if by_chance else ""
+    like = f", where {count(float(columns))} columns of noise would explain {percent(chance)}" if by_chance else ""
     bent = _with_products(context)
     return EXPLANATION.finding(
         message=f"a linear layer can explain {percent(ceiling)} of this target{like}: no rate and no number of epochs "
         "explains more",
         evidence={
             "explained variance of the best linear layer": ceiling,
-            "explained by chance": chance.mean,
+            "explained by chance": chance,
             **({} if math.isnan(bent) else {"with squares and products of the inputs": bent}),
         },
         cost=math.inf,
