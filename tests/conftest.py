@@ -7,6 +7,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
+from compiled import forget_programs
 
 from idjax.data import prescribed
 
@@ -19,6 +20,14 @@ COMPILED = {
 os.environ.setdefault("KERAS_BACKEND", "jax")
 for _name, _value in COMPILED.items():
     jax.config.update(_name, type(_value)(os.environ.setdefault(_name.upper(), str(_value))))
+
+
+@pytest.fixture(autouse=True)
+def _compiled(request: pytest.FixtureRequest):
+    """Slow tests compile thousands of programs in one process."""
+    yield
+    if request.node.get_closest_marker("slow"):
+        forget_programs()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from any_numbers import case, check
+from compiled import forget_programs
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ def anything(draw, quick=False):
     for command in ("predict", "diagnose"):
         with contextlib.suppress(IdjaxError):
             check(command, drawn)
+    if not quick:
+        forget_programs()
 
 
 UNHURRIED = {

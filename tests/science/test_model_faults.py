@@ -22,14 +22,6 @@ QUICK = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _memory(request):
-    """Forgets what was compiled for large models, each of which is compiled for itself."""
-    yield
-    if request.node.get_closest_marker("slow"):
-        jax.clear_caches()
-
-
 def diagnosed(planted: PlantedModel):
     return diagnose_model(
         planted.model, planted.params, planted.batch, planted.loss, planted.settings, kwargs=planted.kwargs
