@@ -61,7 +61,7 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
         # The noise falls with the loss, most of it close to the end.
         late = [*np.linspace(last / 4, 2 * last, 8), 3 * last, 6 * last]
         steps = np.unique(np.round([0.0, *early, *late]))
-        rounded = SlowedTrajectory(spec, trajectory, steps, _passed(spec, trajectory, steps))
+        rounded = SlowedTrajectory(spec, trajectory, steps, _passed(spec, trajectory, steps), learned)
     _warn(rounded, warning)
     return rounded
 
@@ -100,6 +100,7 @@ class SlowedTrajectory(Trajectory):
       trajectory: the run without rounding.
       steps: some of its steps τ, from 0 on.
       passed: p at these.
+      learned: steps of it until all is learned; what stalls later is no stall.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class SlowedTrajectory(Trajectory):
         trajectory: MinibatchTrajectory,
         steps: Float[np.ndarray, " k"],
         passed: Float[np.ndarray, " k"],
+        learned: float,
     ):
         self.unrounded, self._steps, self._unrounded_steps = trajectory, spec.steps, steps
         self._epochs, self.status = spec.epochs, trajectory.status
@@ -125,9 +127,10 @@ class SlowedTrajectory(Trajectory):
                 f"; outside its range from step {self._valid:,.0f} on: rounding loses a tenth of the mean update"
             )
         self.stall: Stall | None = None
-        if (passed < STALLED).any():
-            loss = trajectory.excess(float(steps[np.argmax(passed < STALLED)])) + floor_of(spec.problem)
-            self.stall = Stall(dtype, self._first(passed < STALLED), loss)
+        stalls = (passed < STALLED) & (steps < learned)
+        if stalls.any():
+            loss = trajectory.excess(float(steps[np.argmax(stalls)])) + floor_of(spec.problem)
+            self.stall = Stall(dtype, self._first(stalls), loss)
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
         """The losses of these epochs, NaN from where weights differ too much in what passes and still move."""
