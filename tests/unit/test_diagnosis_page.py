@@ -102,6 +102,9 @@ def test_a_cause_without_a_cure_is_said():
     bad = diagnosis(prescriptions=())
     assert "No settings were found that learn these data" in said(bad)
     assert "No settings were found that learn these data" in printed(bad)
+    data = dataclasses.replace(bad, findings=(dataclasses.replace(bad.findings[0], code="null-modes", kind="cause"),))
+    for told in (said(data), printed(data)):
+        assert "No settings change that: it is in the data." in told
 
 
 def test_names_show_themselves_and_do_nothing():

@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterable
 
 from idjax.report.formatting import NORMALIZERS, batch_words, explained, number, optimizer_words, units
-from idjax.results.diagnosis import Prescription
+from idjax.results.diagnosis import Finding, Prescription
+
+IN_THE_DATA = frozenset({"null-modes", "target-not-linear"})
+"""Causes that no settings cure."""
 
 
 def prescription_words(prescription: Prescription) -> str:
@@ -52,6 +55,13 @@ def predicted_words(prescriptions: Iterable[Prescription]) -> str:
     runs = min(runs for _, runs in drawn)
     how = "runs followed on rows of the data" if runs == 1 else f"the mean of {runs} runs drawn on rows of the data"
     return f"Predicted epochs of {ranks}: {how}; of any others {theory}."
+
+
+def none_words(causes: Iterable[Finding]) -> str:
+    """Why there are no prescriptions: what is wrong is in the data, or nothing that was tried learns them."""
+    if all(cause.code in IN_THE_DATA for cause in causes):
+        return "No settings change that: it is in the data."
+    return "No settings were found that learn these data within the budget."
 
 
 def measured_words(prescription: Prescription) -> str:

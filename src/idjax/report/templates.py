@@ -34,6 +34,7 @@ def templates(pictures: Mapping[str, bytes] | None = None) -> jinja2.Environment
         settings_parts=formatting.settings_parts,
         prescription=prescriptions.prescription_words,
         prescription_rows=prescriptions.prescription_rows,
+        no_prescription=prescriptions.none_words,
         predicted=prescriptions.predicted_words,
         followed=formatting.followed_words,
         evidence=formatting.evidence_words,

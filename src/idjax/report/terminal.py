@@ -40,7 +40,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> RenderableType:
         if diagnosis.left_out:
             parts.append(_text(formatting.stopped(diagnosis.left_out[:1].upper() + diagnosis.left_out[1:])))
     elif diagnosis.causes:
-        parts += ["", _text("No settings were found that learn these data within the budget.")]
+        parts += ["", _text(prescriptions.none_words(diagnosis.causes))]
     return Group(*parts)
 
 
