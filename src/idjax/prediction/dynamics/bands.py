@@ -54,7 +54,7 @@ def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
     def band(field: str, constant: float, least: float = 0.0) -> Band:
         values = np.stack([getattr(one, field) for one in found]) - least
         ends = _quantiles(values, None if spread is None else getattr(spread, field)) + constant + least
-        return Band(*ends, over=over)
+        return Band(*np.maximum(ends, 0.0), over=over)  # no less than 0, which rounding leaves
 
     # No floor bounds what the batches of one run can do: its losses are whole.
     train = band("train", floor, -floor if runs else trajectory.least)

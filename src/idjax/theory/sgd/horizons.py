@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float, Int
 
+from idjax.theory.sgd import powers
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
 from idjax.theory.sgd.minibatch import (
     Matrices,
@@ -27,6 +28,8 @@ from idjax.theory.sgd.resolvent import SeenPairs, TransformOfForms, transform_of
 
 STEPS_AT_ONCE = 10_000
 """Horizons read at once."""
+MANY_DIRECT = 500
+"""Steps from which few modes are iterated by powers of their matrix."""
 MOST_DIRECT = 100_000
 """Steps that are iterated where the transform's path would meet oscillating modes; momentum 0.9995 needs as many."""
 
@@ -122,8 +125,12 @@ class Expectation:
         del parts
         moments = np.zeros((len(starts), 4, starts.shape[1]))
         moments[:, 0] = starts
-        each = zip(moments, self._noise, strict=True)
-        self._direct = np.stack([iterated(self._rule, pairs, *one, forms, count, last=False)[1].T for one in each])
+        each = list(zip(moments, self._noise, strict=True))
+        if count > MANY_DIRECT and moments[0].size <= powers.LARGEST:
+            values = [powers.by_powers(self._rule, pairs, *one, forms, count) for one in each]
+        else:
+            values = [iterated(self._rule, pairs, *one, forms, count, last=False)[1] for one in each]
+        self._direct = np.stack(values).swapaxes(1, 2)
         return self._direct
 
     def _parts(self) -> Iterator[SeenPairs]:
