@@ -1,4 +1,4 @@
-"""Very many steps of minibatch SGD with momentum, by powers of the one matrix that few modes' second moments move by."""
+"""Very many steps of minibatch SGD with momentum, by powers of the matrix that few second moments move by."""
 
 import math
 
@@ -21,8 +21,8 @@ def by_powers(
 ) -> Float[np.ndarray, "steps k"]:
     """tr(Q E) before each of so many updates, as `minibatch.iterated` has it.
 
-    With s_t the second moments and a 1, s_{t+1} = B s_t: of t = i m + j, Q B^j is made by j products, and B^(m i) s_0 by
-    i of them with B^m, where m² ≈ steps. Rounding B is felt at every step: to within steps · 2e-16 of the start's.
+    With s_t the second moments and a 1, s_{t+1} = B s_t: of t = i m + j, Q B^j is made by j products, and B^(m i) s_0
+    by i of them with B^m, where m² ≈ steps. Rounding B is felt at every step: to within steps · 2e-16 of the start's.
     """
     matrix = _matrix(rule, pairs, noise)
     length = math.isqrt(steps - 1) + 1
