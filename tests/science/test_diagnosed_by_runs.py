@@ -1,5 +1,7 @@
 """Diagnosis of classes and of hidden layers, by runs followed on the rows: public cases, and healthy neighbours."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -70,6 +72,24 @@ def test_a_square_by_linear_layers():  # y = x² + 3
     assert codes(found) == ["only-linear"]
     assert found.prescriptions == ()
     assert "relu" in found.causes[0].fix
+
+
+def test_a_square_of_a_hundred_rows_in_order_by_linear_layers():  # small numbers of rows and units, large targets
+    x = np.arange(-5, 5, 0.1)[:, None]
+    found = idjax.diagnose(x, DiagnosisSettings(hidden=(8,), epochs=20), target=x**2 + 3)
+    assert codes(found) == ["only-linear"]
+    assert found.causes[0].evidence["explained variance of the best linear program"] < 0.01
+
+
+@pytest.mark.slow
+def test_one_large_input_is_no_matter_of_unequal_scales():  # a sine over 0 to 999
+    x = np.arange(1000.0)[:, None]
+    run = DiagnosisSettings(hidden=(32,), hidden_activation="tanh", optimizer="adam", epochs=300)
+    found = idjax.diagnose(x, run, target=np.sin(x / 50))
+    assert codes(found) == ["layer-scale"]
+    cured = dataclasses.replace(run, **found.causes[0].changes, loss_space="normalized")
+    assert cured.normalize == "feature"
+    assert train(x, cured, target=np.sin(x / 50)).explained_variance[-1] > 0.99
 
 
 def test_the_floor_of_a_bottleneck_is_that_of_principal_axes():

@@ -230,7 +230,7 @@ def count(value: float) -> str:
 
 def times_words(epochs: float) -> str:
     """A number of epochs to learn, or that there is none."""
-    return f"{count(epochs)} epochs" if math.isfinite(epochs) else "not learned"
+    return f"{count(epochs)} epoch{'' if epochs == 1 else 's'}" if math.isfinite(epochs) else "not learned"
 
 
 def listed(names: Sequence[str], most: int = 4) -> str:

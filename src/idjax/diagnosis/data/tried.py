@@ -24,7 +24,7 @@ from idjax.diagnosis.data.findings import (
 )
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.prediction.dynamics import followed_rates
-from idjax.report.formatting import count, explained, settings_parts
+from idjax.report.formatting import count, explained, number, settings_parts
 from idjax.results.diagnosis import Finding, Prescription
 from idjax.settings import Settings
 from idjax.types import OnProgress, Progress
@@ -35,6 +35,8 @@ CURED_BY = {
     "pca": (collinear.EXPLANATION, "the inputs nearly depend on each other"),
 }
 """Causes by the normaliser that takes them away."""
+ALIKE = 3.0
+"""Times the smallest deviation of a column that the largest may be, of inputs that are told to be of one scale."""
 HALF = 0.5
 """Share of what was left unexplained that a change has to leave at most to count, where the level is not reached."""
 
@@ -100,7 +102,7 @@ def findings_of(context: Context, table: Table, known: tuple[Finding, ...]) -> t
             explanation = (step_too_small if larger else step_too_large).EXPLANATION
             words = f"the learning rate {given.settings.step_size:g} is too {'small' if larger else 'large'}"
         else:
-            explanation, words = CURED_BY[normalize]
+            explanation, words = _cured_by(context, normalize)
         found.append(_finding(context, explanation, words, best, run))
         best = run
     if not any(each.kind == "cause" for each in (*found, *known)):
@@ -108,7 +110,19 @@ def findings_of(context: Context, table: Table, known: tuple[Finding, ...]) -> t
         message += f"{explained(1 - given.left)}, and {explained(1 - min(run.left for run in table.values()))} in the "
         message += f"best of {len(table) * len(LADDER)} runs, under {len(table)} optimizers and normalisers"
         known = (over_budget.EXPLANATION.finding(message, {}, math.inf, None, kind="cause"),)
-    return (*found, *known)
+    named = {each.code for each in found}
+    return (*found, *(each for each in known if each.code not in named))
+
+
+def _cured_by(context: Context, normalize: str) -> tuple[Explanation, str]:
+    """The cause that a normaliser takes away. Columns of one scale are standardised for their size."""
+    from idjax.diagnosis.program.findings import layer_scale
+
+    deviations = np.sqrt(np.diagonal(context.moments.raw.covariance_xx))
+    least, most = (float(end) for end in np.quantile(deviations[deviations > 0], [0, 1]))
+    if normalize == "feature" and most < ALIKE * least:
+        return layer_scale.EXPLANATION, f"the inputs vary by {number(most)}, far from 1"
+    return CURED_BY[normalize]
 
 
 def prescriptions_of(context: Context, table: Table) -> tuple[Prescription, ...]:

@@ -18,7 +18,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import covariance_factor
-from idjax.report.formatting import count, percent
+from idjax.report.formatting import percent
 from idjax.results.diagnosis import Finding
 from idjax.theory.chance import chance_to_explain, explained_by_chance
 
@@ -42,7 +42,11 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     by_chance = max(chance, ceiling) < MUCH and chance_to_explain(ceiling, columns, rows) > PLAUSIBLE
     if not by_chance and not (ceiling < LITTLE and not context.labels):
         return None
-    like = f", where {count(float(columns))} columns of noise would explain {percent(chance)}" if by_chance else ""
+    like = (
+        f", where {columns} column{'' if columns == 1 else 's'} of noise would explain {percent(chance)}"
+        if by_chance
+        else ""
+    )
     bent = _with_products(context)
     return EXPLANATION.finding(
         message=f"a linear layer can explain {percent(ceiling)} of this target{like}: no rate and no number of epochs "
