@@ -1,5 +1,7 @@
 """Public cases of programs that train badly, P7 to P17: what is found first, and what is to be done."""
 
+import time
+
 import flax.training.train_state
 import jax
 import jax.numpy as jnp
@@ -117,6 +119,33 @@ def test_tokens_past_the_table_are_told_with_layer_and_line(look_up, tokens):
     if told.causes:
         assert "words: tokens go up to 69" in told.verdict
         assert told.causes[0].where.startswith("test_program_cases.py:")
+
+
+class Pooled(nn.Module):
+    """A convolutional network of .6 million parameters."""
+
+    @nn.compact
+    def __call__(self, x):
+        for features in (32, 64):
+            x = nn.max_pool(nn.relu(nn.Conv(features, (3, 3))(x)), (2, 2), (2, 2))
+        return nn.Dense(10)(nn.relu(nn.Dense(256)(x.reshape(len(x), -1))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", optax.adam(1e-3)])
+def test_p15_a_large_cnn_is_silent_within_15_seconds_of_two_cores(optimizer):
+    labels = np.arange(1024) % 10
+    x = RNG.uniform(size=(10, 24, 24, 1))[labels] + 0.3 * RNG.normal(size=(1024, 24, 24, 1))
+
+    def loss(params, x, y):
+        return optax.softmax_cross_entropy_with_integer_labels(Pooled().apply(params, x), y).mean()
+
+    params = Pooled().init(KEY, x[:2])
+    begin = time.process_time()
+    told = diagnose_loss(loss, params, x.astype(np.float32), labels, optimizer=optimizer)
+    assert time.process_time() - begin <= 2 * 15
+    assert (told.parameters, told.rows) == (611_466, 1024)
+    assert told.findings == (), told.verdict
 
 
 def of_batch(params, batch):

@@ -37,12 +37,14 @@ from idjax.diagnosis.program.graph import BOXES
 from idjax.diagnosis.program.layer_facts import layer_context
 from idjax.diagnosis.program.layer_findings import layer_findings
 from idjax.diagnosis.program.layers import find_layers
+from idjax.diagnosis.program.learning import LEARNED
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.measure import measure, runner, watchers_of
 from idjax.diagnosis.program.outputs import ending
 from idjax.diagnosis.program.rule import UpdateRule, update_rule
 from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.units import find_units
+from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, ProgramFinding
 from idjax.settings import DiagnosisSettings
 from idjax.types import OnProgress, Progress, silent
@@ -164,16 +166,25 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
     fatal = tuple(finding.code for finding in found if finding.code in _FATAL_CODES)[:1]
     if fatal:
         return layer_context(context, DiagnosisSettings()).layers, found
-    before = target_scale.find(context, found)
+    before = _of_targets(context, found)
     after = [finding for module in SCALES for finding in module.find(context, found)]
     layers, in_layers = layer_findings(context, {finding.code for finding in (*before, *after)})
     spreading = tuple(dict.fromkeys(f.code for f in in_layers if f.kind == "cause" and f.code in SPREADING))
-    after = [_following(finding, spreading) for finding in after]
+    after = [_following(finding, spreading) for finding in after if spreading or not context.learns]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
     linear = () if earlier else only_linear.find(context, found)
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
     told = (*found, *before, *in_layers, *linear, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
+
+
+def _of_targets(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
+    """Targets of another size, but where they are learned at the given rate, or at one that is not too large."""
+    told = target_scale.find(context, found)
+    if not told or context.learns:
+        return []
+    smaller = [step_too_large.factor(large) for large in step_too_large.find(context, found)]
+    return [] if any(context.learned_at(factor) >= LEARNED for factor in smaller) else told
 
 
 def _is_overflow(found: tuple[ProgramFinding, ...]) -> bool:
@@ -209,10 +220,15 @@ def _looked_at(context: LossContext) -> tuple[str, ...]:
 
 
 def _unseen(context: LossContext) -> tuple[str, ...]:
-    """Parameters in no layer, and control flow that was not looked into."""
+    """Control flow that was not looked into, with the parameters in it, and others that are in no layer."""
     used = {leaf for layer in context.layers for leaf in (*layer.leaves, *layer.bias)}
-    told = [name for index, name in enumerate(context.given.names) if index not in used]
-    told += [f"{node.primitive} ({node.where})" for node in context.graph.program.every() if node.primitive in BOXES]
+    told, graph, names = [], context.graph, context.given.names
+    for box in (node for node in graph.program.every() if node.primitive in BOXES):
+        given = dict.fromkeys(leaf for atom in box.ins if graph.is_parameter(atom) for leaf in graph.leaves(atom))
+        inside = [names[leaf] for leaf in given if leaf not in used]
+        used.update(given)
+        told.append(f"{box.primitive} ({box.where})" + (f" with {listed(inside)}" if inside else ""))
+    told += [name for index, name in enumerate(names) if index not in used]
     told += [] if context.traced.rows else ["which axes are rows"]
     told += [] if context.end.comparisons else ["targets: none are compared with outputs"]
     return tuple(told)

@@ -18,12 +18,11 @@ import numpy as np
 
 from idjax.diagnosis.program.context import ProgramContext
 from idjax.diagnosis.program.curvature import curvature
-from idjax.diagnosis.program.findings.layer_scale import is_around_mean
 from idjax.diagnosis.program.findings.saturated_units import FLAT
 from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rewriting import CURES, standardised, target_edits
+from idjax.diagnosis.program.rewriting import Inputs, standardised, target_edits
 from idjax.diagnosis.program.trials import STEPS, best, first_rate, reached, trials
 from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
@@ -37,6 +36,8 @@ curvature there says little.
 """
 LEAST_STEPS = 2.0
 """Times as many steps that a program has to take as given."""
+LARGE = 10.0
+"""Times by either that are a gain where the program learns well at the rate that was given."""
 Cures = dict[Node, tuple[Any, ...]]
 
 
@@ -54,6 +55,11 @@ class Gain(NamedTuple):
     def holds(self) -> bool:
         """Whether the cure is worth it."""
         return self.fall >= LEAST_FALL or self.steps >= LEAST_STEPS or self.frees
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is so much that a program which learns well as given is slow all the same."""
+        return self.fall >= LARGE or self.steps >= LARGE or self.frees
 
 
 class Gains:
@@ -161,17 +167,11 @@ class Gains:
         if finding.code == "layer-init":
             (gain,) = (fact.gain for fact in self._facts.layers if fact.path == name)
             return zero, one, np.float32(gain)
-        moments, (centred, divided) = self._facts.moments[name], CURES[finding.code]
+        moments = self._facts.moments[name]
         variance = np.diagonal(moments.covariance) if layer.kind == "dense" else moments.channels.second
         mean = moments.mean if layer.kind == "dense" else moments.channels.mean
-        single = finding.code == "layer-outliers"
-        apart = finding.code != "layer-scale" or is_around_mean(finding)
-        size = np.sqrt(variance) if single else np.full_like(variance, np.sqrt(variance.mean()))
-        if not apart:
-            size = np.full_like(variance, np.sqrt((variance + mean**2).mean()))
-        size = np.where(size > 0, size, 1.0)
-        mean, size = (mean if centred and apart else zero), (size if divided else one)
-        return mean.astype(np.float32), size.astype(np.float32), np.float32(1)
+        mean, size = Inputs.of(finding, name, layer).numbers(mean, variance)
+        return np.asarray(mean, np.float32), np.asarray(size, np.float32), np.float32(1)
 
 
 def _edit(layer: Layer) -> Any:

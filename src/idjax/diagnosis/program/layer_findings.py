@@ -9,7 +9,7 @@ from idjax.diagnosis.program.findings import MODULES, with_causes
 from idjax.diagnosis.program.gains import Gain, Gains
 from idjax.diagnosis.program.layer_facts import by_name, layer_context
 from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rewriting import CURES
+from idjax.diagnosis.program.rewriting import CURABLE, CURES
 from idjax.results.program import LayerFacts, LayerFinding
 from idjax.settings import DiagnosisSettings
 
@@ -32,7 +32,7 @@ def layer_findings(context: LossContext, codes: Set[str]) -> tuple[tuple[LayerFa
         found = (*found, *(finding for finding in new if not _is_meant(context, finding, facts.layers)))
     found = _explained(context, found, codes)
     order = {layer.path: index for index, layer in enumerate(facts.layers)}
-    cured = dict.fromkeys(by_name(context, name) for f in found if _is_measured(f, context) for name in f.layers)
+    cured = dict.fromkeys(by_name(context, name) for f in found if f.code in CURABLE for name in f.layers)
     gains, kept = Gains(context, facts, tuple(cured), "target-scale" in codes), dict[Key, Gain]()
     while True:
         told = [with_causes(finding, found, order) for finding in found]
@@ -40,7 +40,7 @@ def layer_findings(context: LossContext, codes: Set[str]) -> tuple[tuple[LayerFa
         if asked is None:
             break
         gain = gains.measured(asked)
-        if gain.holds:
+        if gain.is_large or (gain.holds and not context.learns):
             kept[_key(asked)] = gain
         else:
             found = tuple(finding for finding in found if _key(finding) != _key(asked))
@@ -64,7 +64,8 @@ def _key(finding: LayerFinding) -> Key:
 
 
 def _is_measured(finding: LayerFinding, context: LossContext) -> bool:
-    return finding.code in CURES or not context.finite
+    """Whether a finding is kept by what its cure gains: another start only of a program that learns without it."""
+    return finding.code in CURES or not context.finite or (finding.code == "layer-init" and context.learns)
 
 
 def _holds(finding: LayerFinding, facts: ProgramContext, context: LossContext) -> bool:

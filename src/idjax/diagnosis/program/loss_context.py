@@ -10,6 +10,7 @@ import numpy as np
 from idjax.diagnosis.program.given import GivenLoss
 from idjax.diagnosis.program.graph import Atom, Graph, Node, number
 from idjax.diagnosis.program.layers import Layer
+from idjax.diagnosis.program.learning import LEARNED, learned
 from idjax.diagnosis.program.measure import MeasuredLoss, Runner
 from idjax.diagnosis.program.outputs import Comparison, Ending
 from idjax.diagnosis.program.rule import UpdateRule
@@ -83,6 +84,16 @@ class LossContext:
     def trial(self, factor: float) -> float:
         """The loss that they end at."""
         return reached(self.losses(factor))
+
+    @functools.cached_property
+    def learns(self) -> bool:
+        """Whether the program learns well at the rate that was given; False where that is not known."""
+        return self.learned_at(1.0) >= LEARNED
+
+    def learned_at(self, factor: float) -> float:
+        """The share of what is to be learned that it learns at this multiple of the rate; 0 if not known."""
+        rate = self.rule.rate
+        return 0.0 if rate is None else learned(self.traced, self.end.comparisons, self.rule, rate * factor)
 
     def is_still(self, leaf: int) -> bool:
         """Whether a parameter has no gradient in any row."""

@@ -22,11 +22,11 @@ from idjax.diagnosis.program.traced import Traced
 from idjax.diagnosis.program.walk import Edit, Edits, evaluate
 from idjax.results.program import ProgramFinding
 
-CURES = {"layer-mean": (True, False), "layer-scale": (True, True), "layer-outliers": (True, True)}
-"""Of findings about a layer's inputs, whether the mean is subtracted, and whether the rest is divided by its size."""
+CURES = frozenset({"layer-mean", "layer-scale", "layer-outliers"})
+"""Findings about a layer's inputs: the mean is subtracted, the rest divided by its size, or both."""
 RATES = frozenset({"step-too-large", "step-too-small"})
 """Findings that another rate cures; the rest of CURABLE begins elsewhere, or has other targets."""
-CURABLE = frozenset(CURES) | RATES | {"layer-init", "symmetric-start", "target-scale"}
+CURABLE = CURES | RATES | {"layer-init", "symmetric-start", "target-scale"}
 
 
 class Rewriting(NamedTuple):
@@ -50,7 +50,7 @@ class Standardised(NamedTuple):
     scale: Any = None
 
 
-class _Inputs(NamedTuple):
+class Inputs(NamedTuple):
     """A change of a layer's inputs: whether the mean goes, whether they are divided by one number or one each.
 
     sure, maybe: the steps that a cause names, and those that only a consequence does, which are cured if it is still
@@ -64,10 +64,18 @@ class _Inputs(NamedTuple):
     divided: bool
     each: bool
 
-    def with_(self, other: "_Inputs") -> "_Inputs":
+    @classmethod
+    def of(cls, finding: ProgramFinding, name: str, layer: Layer) -> "Inputs":
+        """The change that a finding asks of a layer that it names."""
+        step, nothing = frozenset([_step(name) if layer.steps else 0]), frozenset[int]()
+        sure, maybe = (step, nothing) if finding.kind == "cause" else (nothing, step)
+        apart = finding.code != "layer-scale" or is_around_mean(finding)
+        return cls(layer, sure, maybe, apart, finding.code != "layer-mean", finding.code == "layer-outliers")
+
+    def with_(self, other: "Inputs") -> "Inputs":
         """Both changes of one layer."""
         asked = self.centred or other.centred, self.divided or other.divided, self.each or other.each
-        return _Inputs(self.layer, self.sure | other.sure, self.maybe | other.maybe, *asked)
+        return Inputs(self.layer, self.sure | other.sure, self.maybe | other.maybe, *asked)
 
     def on(self, mean: Any, second: Any, step: Any = None) -> Any:
         """Whether channels with this mean and this variance are cured."""
@@ -119,19 +127,13 @@ def _with(edits: Edits, node: Node, edit: Edit) -> Edits:
     return Edits({**edits.edits, node: edit}, edits.given)
 
 
-def _of_inputs(context: LossContext, findings: Sequence[ProgramFinding]) -> list[_Inputs]:
+def _of_inputs(context: LossContext, findings: Sequence[ProgramFinding]) -> list[Inputs]:
     """The changes that findings ask of each layer, in the order of the program."""
-    asked: dict[Layer, _Inputs] = {}
+    asked: dict[Layer, Inputs] = {}
     for finding in findings:
-        if finding.code not in CURES:
-            continue
-        apart = finding.code != "layer-scale" or is_around_mean(finding)
-        for name in finding.layers:
+        for name in finding.layers if finding.code in CURES else ():
             layer = by_name(context, name)
-            step = frozenset([_step(name) if layer.steps else 0])
-            sure, maybe = (step, frozenset()) if finding.kind == "cause" else (frozenset(), step)
-            divided, each = finding.code != "layer-mean", finding.code == "layer-outliers"
-            now = _Inputs(layer, sure, maybe, apart, divided, each)
+            now = Inputs.of(finding, name, layer)
             asked[layer] = now.with_(asked.get(layer, now))
     return [asked[layer] for layer in context.layers if layer in asked]
 
@@ -149,7 +151,7 @@ def standardised(layer: Layer, x: Any, mean: Any, scale: Any) -> Any:
     return ((x - shaped(mean)) / shaped(scale)).astype(x.dtype)
 
 
-def _edit(inputs: _Inputs) -> Edit:
+def _edit(inputs: Inputs) -> Edit:
     """(a - mean)/scale in front of a layer, fitted here and told where it is not given."""
     layer = inputs.layer
 
@@ -167,7 +169,7 @@ def _edit(inputs: _Inputs) -> Edit:
     return edit
 
 
-def _fitted(traced: Traced, params: list[Any], asked: Sequence[_Inputs]) -> Edits:
+def _fitted(traced: Traced, params: list[Any], asked: Sequence[Inputs]) -> Edits:
     """The edits with statistics of all blocks: one pass, and one more for each layer that a scan calls again.
 
     Of a layer whose steps share their kernel the statistics are of all steps, so that it is left as it is while these

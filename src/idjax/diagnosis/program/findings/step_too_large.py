@@ -27,6 +27,12 @@ FALL = 0.05
 """Of the loss: what it falls by at a rate that learns."""
 UP, ABOVE = 2.0, 0.1
 """Of that fall: what the loss goes up by on the way, and ends above, at a rate that throws the weights about."""
+RATE, BETTER = "learning rate", "one at which the loss falls"
+
+
+def factor(finding: ProgramFinding) -> float:
+    """The rate at which the loss falls over the one that was given."""
+    return float(str(finding.evidence[BETTER])) / float(str(finding.evidence[RATE]))
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
@@ -45,7 +51,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
                 EXPLANATION.program_finding(
                     message=f"at a learning rate of {mine:.3g} the loss {_said(context)} in 30 steps, from "
                     f"{number(start)} to {number(context.trial(1.0))}; at {better:.3g} it falls to {number(end)}",
-                    evidence={"learning rate": mine, "one at which the loss falls": better},
+                    evidence={RATE: mine, BETTER: better},
                     cost=math.inf,
                     fix=f"a learning rate of {better:.2g}",
                 )
