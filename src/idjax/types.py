@@ -128,6 +128,10 @@ class Rows(NamedTuple):
         """The targets, (N, q): y, or x for an autoencoder."""
         return self.x if self.y is None else self.y
 
+    def part(self, chosen: slice) -> "Rows":
+        """Some of the rows."""
+        return Rows(self.x[chosen], None if self.y is None else self.y[chosen])
+
 
 @dataclasses.dataclass(frozen=True)
 class Spectrum:

@@ -81,6 +81,11 @@ class Explanation:
         return LayerFinding(code=self.code, kind=self.kind, **fields)
 
 
+def slowing(found: Iterable[Finding]) -> tuple[str, ...]:
+    """Codes of the causes that lengthen training."""
+    return tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+
+
 def known_codes(codes: Iterable[str] | None, known: Mapping[str, Explanation], unknown: str) -> frozenset[str]:
     """The codes of the findings to look for: all that are known if none are given.
 

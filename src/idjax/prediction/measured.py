@@ -57,8 +57,8 @@ def measured_rows(
         except IdjaxError:  # what is wrong with all rows in memory is said with its place
             rows = as_dataset(data, target, settings.data_dtype)
     cut = keras_split(len(rows.x), settings.validation_split)
-    parts = [Rows(rows.x[part], None if rows.y is None else rows.y[part]) for part in (slice(cut), slice(cut, None))]
-    sample, held_out = parts if cut < len(rows.x) else (parts[0], None)
+    whole = Rows(rows.x, rows.y)
+    sample, held_out = whole.part(slice(cut)), whole.part(slice(cut, None)) if cut < len(rows.x) else None
     validation = held_out and measure(held_out.x, held_out.y, samples)
     return MeasuredRows(measure(sample.x, sample.y, samples), validation, sample, held_out, rows.y)
 

@@ -48,6 +48,11 @@ class QuadraticProblem:
     separable: bool = False
     _known: dict[bytes, tuple[Weights, np.ndarray]] = dataclasses.field(default_factory=dict, repr=False)
 
+    @property
+    def normalizer(self) -> Normalizer:
+        """The statistics that the model normalises with: none where each row brings its own."""
+        return self.fold_with or fit("none", self.shape_moments)
+
     def left_at(self, level: float) -> float:
         """The judged squared error, above what is lost, at this explained variance."""
         return (1 - level) * self.variance - self.lost

@@ -110,7 +110,7 @@ def prepare(dataset: Dataset, settings: Settings, runs: int = 1) -> PreparedData
     rows = keras_split(len(x), settings.validation_split)
     if settings.solver == "blocks" and rows == settings.batch_size:
         raise IdjaxError(f"solver is blocks: a batch of all {rows} rows leaves nothing to solve; use auto or steps")
-    training, held_out = (Rows(x[part], None if y is None else y[part]) for part in (slice(0, rows), slice(rows, None)))
+    training, held_out = (Rows(x, y).part(part) for part in (slice(rows), slice(rows, None)))
     in_blocks = goes_in_blocks(settings, rows, x.shape[1] * dataset.target.shape[1], runs)
     judged = held_out if rows < len(x) else training
     updates = InBlocks() if in_blocks else ONE_BY_ONE

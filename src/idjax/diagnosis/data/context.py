@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -25,11 +26,17 @@ TUNED = 0.2
 """Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
 TUNED_FULL = 0.5
 """The same of the full batch, which draws nothing: every mode falls without turning about."""
-PLAIN: dict[str, object] = {
-    "optimizer": "sgd", "beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None, "momentum": 0.0,
-    "nesterov": False, "solver": "auto", "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0,
+USUAL: dict[str, Any] = {
+    "beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None, "momentum": 0.0, "nesterov": False,
 }  # fmt: skip
-"""A linear layer under the squared error by plain SGD: what theory knows best."""
+"""The numbers of an optimizer that is not the one given."""
+LINEAR: dict[str, Any] = {
+    "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "schedule": Schedule(),
+    "solver": "auto",
+}  # fmt: skip
+"""A linear layer under the squared error, at a rate that does not change."""
+PLAIN: dict[str, Any] = {"optimizer": "sgd", **USUAL, **LINEAR}
+"""The same by plain SGD: what theory knows best."""
 LADDER = np.linspace(-3, 3, 13)
 """Powers of ten times the given rate at which runs are followed."""
 STARTS = 16
@@ -160,7 +167,7 @@ class Context:
 
     def epochs(self, **changes: object) -> float:
         """Predicted epochs to the level with these changes to the settings; inf if not, NaN without a theory."""
-        return self.epochs_of(dataclasses.replace(self.settings, **changes))  # type: ignore[arg-type]
+        return self.epochs_of(self.changed(changes))
 
     def epochs_of(self, settings: Settings) -> float:
         """Predicted epochs to the level with these settings; inf if never or not known, NaN without a theory."""
@@ -275,7 +282,7 @@ class Context:
         batch = changes.get("batch_size", self.settings.batch_size)
         share = TUNED_FULL if batch >= self.rows else TUNED  # type: ignore[operator]
         rate = min(max(share * self.max_rate(**changes), float(held.tiny)), float(held.max))
-        return {**changes, "learning_rate": two_digits(rate), "schedule": Schedule()}
+        return {**changes, "learning_rate": two_digits(rate)}
 
     def tails(self, settings: Settings) -> float:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""

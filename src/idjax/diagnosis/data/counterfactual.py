@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from idjax.diagnosis.data.context import BOUNCES, Context, two_digits
@@ -41,7 +41,7 @@ def tuned(context: Context, **changes: object) -> Candidate:
     given = context.tuned(**changes)
     for share in SLOWER:
         rate = two_digits(share * float(given["learning_rate"]))  # type: ignore[arg-type]
-        settings = dataclasses.replace(context.settings, **(given | {"learning_rate": rate}))  # type: ignore[arg-type]
+        settings = context.changed(given | {"learning_rate": rate})
         found = Candidate(settings, context.epochs_of(settings))
         if not math.isinf(found.epochs):
             break
@@ -87,10 +87,10 @@ def fix(context: Context, options: Iterable[dict[str, object]]) -> Fix | None:
     """The first of these changes that learns within the budget, else the one that comes closest, if any is a gain."""
     closest = None
     for changes in options:
-        settings = dataclasses.replace(context.settings, **changes)  # type: ignore[arg-type]
+        settings = context.changed(changes)
         epochs = predicted(context, settings)
         if epochs < context.takes and (closest is None or epochs < closest.epochs):
-            closest = _fix(context.settings, settings, epochs, context.budget)
+            closest = _fix(context, settings, epochs)
             if epochs <= context.budget:
                 return closest
     return closest
@@ -128,16 +128,17 @@ def fastest_in_time(context: Context) -> tuple[float, Fix] | None:
     return rate, Fix(words, {"learning_rate": rate}, epochs)
 
 
-def fastest_finding(
-    context: Context, explanation: Explanation, larger: bool, message: Callable[[float, Fix], str]
-) -> Finding | None:
-    """A finding that only another learning rate, larger or smaller than the one given, learns within the budget."""
+def fastest_finding(context: Context, explanation: Explanation, trouble: str, *, larger: bool) -> Finding | None:
+    """A finding that only another learning rate, larger or smaller than the one given, learns within the budget.
+
+    trouble: what is wrong with the one given, in words.
+    """
     given, faster = context.settings.step_size, fastest_in_time(context)
     if faster is None or faster[0] == given or (faster[0] > given) != larger:
         return None
     rate, cure = faster
     return explanation.finding(
-        message=message(rate, cure),
+        message=f"the learning rate {given:.3g} {trouble}: at {rate:.2g} it learns in {count(cure.epochs)} epochs",
         evidence={"learning rate": given, "fastest learning rate": rate, "epochs at that rate": cure.epochs},
         cost=times_slower(context, context.takes, cure.epochs),
         fix=cure,
@@ -160,14 +161,13 @@ def changed(context: Context, settings: Settings) -> dict[str, object]:
     return {name: getattr(settings, name) for name in fields if getattr(settings, name) != getattr(given, name)}
 
 
-def _fix(given: Settings, settings: Settings, epochs: float, budget: float) -> Fix:
-    names = [field.name for field in dataclasses.fields(settings)]
-    different = [name for name in names if getattr(settings, name) != getattr(given, name) and name != "solver"]
-    changes = {name: plain_value(name, getattr(settings, name)) for name in different}
+def _fix(context: Context, settings: Settings, epochs: float) -> Fix:
+    different = changed(context, settings)
+    changes = {name: plain_value(name, value) for name, value in different.items() if name != "solver"}
     # A loss in the normaliser's units is what a normaliser brings by itself.
-    told = [name for name in different if name != "loss_space" or settings.normalize == given.normalize]
+    told = [name for name in changes if name != "loss_space" or "normalize" not in changes]
     words = " ".join(_flag(name, changes[name]) for name in told if changes[name] is not None)
-    late = "" if epochs <= budget else ", which is not yet within the budget"
+    late = "" if epochs <= context.budget else ", which is not yet within the budget"
     return Fix(f"{words}: {count(epochs)} epochs predicted{late}", changes, epochs)
 
 

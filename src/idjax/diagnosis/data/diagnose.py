@@ -93,10 +93,16 @@ def diagnose(
         recommended = found.prescriptions
     train = proven and context.varies
     proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
-    facts = _facts(context, settings, len(rows.classes or ()), progress)
-    facts |= {"notes": (*notes, *found.notes), "findings": found.findings, "left_out": found.left_out}
-    facts |= {"prescriptions": recommended, "proof": proof, "verdict": found.verdict}
-    return Shown(**facts, seconds=time.perf_counter() - begin)
+    return Shown(
+        **_facts(context, settings, len(rows.classes or ()), progress),
+        notes=(*notes, *found.notes),
+        findings=found.findings,
+        left_out=found.left_out,
+        prescriptions=recommended,
+        proof=proof,
+        verdict=found.verdict,
+        seconds=time.perf_counter() - begin,
+    )
 
 
 class _Looked(NamedTuple):

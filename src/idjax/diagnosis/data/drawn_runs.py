@@ -61,7 +61,7 @@ def _long_run(context: Context, settings: Settings, expected: float) -> RunSpec:
 def _followed(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
     """Of trainings side by side: optimizers that have no recursion of moments."""
     run = _long_run(context, settings, expected)
-    found = followed.side_by_side(run, followed.numbered(run, runs), [followed.layers_at(run)] * runs)
+    found = followed.side_by_side(run, followed.numbered(run, runs))
     return np.array([crossing(found.steps, error - run.problem.lost, run.left) for error in found.error])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from idjax.data import Stream, within
+from idjax.data import Stream, keras_split, within
 from idjax.data.thinned import Thinned
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.tails import SampleTails
@@ -55,7 +55,7 @@ def _training_blocks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Blocks of the rows before the validation rows; a sample of them is taken in passing."""
     total, done = rows.rows, 0
-    most = math.inf if total is None or not validation_split else total - math.floor(total * validation_split)
+    most = math.inf if total is None or not validation_split else keras_split(total, validation_split)
     for x, y in rows.blocks(as_stored=True, unchecked=True):
         if done >= most:
             return

@@ -6,18 +6,18 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.context import LINEAR, Context, two_digits
 from idjax.diagnosis.data.counterfactual import Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
 from idjax.results.diagnosis import Prescription, Role
-from idjax.settings import Schedule, Settings
+from idjax.settings import Normalize, Settings
 from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
 
@@ -28,13 +28,6 @@ MOST_COUPLED = 512
 MOMENTUM = 0.9
 RECIPES = ("sgd", "adam")
 """Optimizers of which prescriptions have code."""
-LINEAR: dict[str, Any] = {
-    "activation": "linear",
-    "loss": "mse",
-    "activity_l1": 0.0,
-    "activity_l2": 0.0,
-    "schedule": Schedule(),
-}
 WELL = 0.5
 """Share of the budget that is well inside it."""
 LONGER = 1.25
@@ -156,7 +149,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Candidate]:
         for normalize, space in places:
             for rate in (given.step_size, two_digits(10 * given.step_size)):
                 settings = dataclasses.replace(
-                    given, **LINEAR, **full, solver="auto", normalize=normalize, loss_space=space, learning_rate=rate
+                    given, **LINEAR, **full, normalize=normalize, loss_space=space, learning_rate=rate
                 )
                 steps = context.budget * context.steps_per_epoch
                 raw = context.moments.raw
@@ -245,10 +238,10 @@ def _ranked(tried: list[_Ranked], context: Context) -> list[_Ranked]:
 
 def _complexity(settings: Settings, context: Context) -> tuple[int, ...]:
     """Sort key of how much is changed, what a person would least like to change first."""
-    normalizers, given = ("none", "center", "feature", "sample", "pca", "zca"), context.settings
+    given = context.settings
     kept = settings.normalize == given.normalize
     return (
-        0 if kept else 1 + normalizers.index(settings.normalize),
+        0 if kept else 1 + get_args(Normalize).index(settings.normalize),
         int(settings.optimizer != given.optimizer),
         int(settings.loss_space == "original" and not kept),
         int(settings.momentum != given.momentum),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.diagnosis.data.context import LADDER, Context, two_digits
-from idjax.diagnosis.data.counterfactual import CLEARLY, MUCH, ORDER
+from idjax.diagnosis.data.context import LADDER, USUAL, Context, two_digits
+from idjax.diagnosis.data.counterfactual import CLEARLY, MUCH, ORDER, times_slower
 from idjax.diagnosis.data.findings import (
     bottleneck,
     collinear,
@@ -74,10 +74,7 @@ def table_of(context: Context, progress: OnProgress) -> Table:
 
 def _at_rates(context: Context, optimizer: str, normalize: str) -> Iterator[Tried]:
     given = context.settings
-    own = {} if optimizer == given.optimizer else {
-        "optimizer": optimizer, "learning_rate": None, "momentum": 0.0, "nesterov": False, "beta_1": None,
-        "beta_2": None, "epsilon": None, "weight_decay": None,
-    }  # fmt: skip
+    own = {} if optimizer == given.optimizer else {"optimizer": optimizer, "learning_rate": None, **USUAL}
     base = dataclasses.replace(given, **own, normalize=normalize, loss_space="normalized", solver="auto")
     runs = [dataclasses.replace(base, learning_rate=two_digits(base.step_size * 10**power)) for power in LADDER]
     left, steps = followed_rates(context.run_of(base, follow=True), runs)
@@ -92,7 +89,7 @@ def findings_of(context: Context, table: Table, known: tuple[Finding, ...]) -> t
     found = [] if floor is None else [floor]
     if context.learned:
         return (*found, *known)
-    given = Tried(context.settings, context.takes, 1 - float(context.before.explained_variance[-1]))
+    given = _as_given(context)
     best, optimizer = given, context.settings.optimizer
     for (kind, normalize), run in table.items():
         if kind != optimizer or not run.beats(best, context.budget):
@@ -127,7 +124,7 @@ def _cured_by(context: Context, normalize: str) -> tuple[Explanation, str]:
 
 def prescriptions_of(context: Context, table: Table) -> tuple[Prescription, ...]:
     """The runs of the table that are learned in time, the simplest first."""
-    given = Tried(context.settings, context.takes, 1 - float(context.before.explained_variance[-1]))
+    given = _as_given(context)
     chosen = [run for run in table.values() if run.epochs <= context.budget and run.beats(given, context.budget)]
     return tuple(
         Prescription(
@@ -152,6 +149,10 @@ def best_words(context: Context, table: Table) -> tuple[str, ...]:
     return (f"of {len(table) * len(LADDER)} runs followed the closest explains {explained(1 - run.left)}: {words}",)
 
 
+def _as_given(context: Context) -> Tried:
+    return Tried(context.settings, context.takes, 1 - float(context.before.explained_variance[-1]))
+
+
 def _finding(context: Context, explanation: Explanation, words: str, before: Tried, after: Tried) -> Finding:
     changes = {name: getattr(after.settings, name) for name in ("normalize", "learning_rate")}
     changes = {name: value for name, value in changes.items() if value != getattr(context.settings, name)}
@@ -166,6 +167,6 @@ def _finding(context: Context, explanation: Explanation, words: str, before: Tri
     return explanation.finding(
         message=f"{words}: followed on the rows, {reached(before)} at the best that is simpler, then {reached(after)}",
         evidence={"explained variance before": 1 - before.left, "explained variance after": 1 - after.left},
-        cost=before.epochs / max(after.epochs, 1 / context.rows) if math.isfinite(after.epochs) else math.inf,
+        cost=times_slower(context, before.epochs, after.epochs) if math.isfinite(after.epochs) else math.inf,
         fix=Fix(f"{told}: {then}", changes, after.epochs),
     )

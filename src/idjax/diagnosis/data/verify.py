@@ -64,9 +64,8 @@ def prove(
 
 def _prepared(dataset: Dataset, moments: Moments, settings: Settings, rows: int) -> PreparedData:
     training = Rows(dataset.x, dataset.y)
-    judged, every = training, -(-len(dataset.x) // JUDGED_ROWS)
-    if every > 1:
-        judged = Rows(dataset.x[::every], None if dataset.y is None else dataset.y[::every])
+    every = -(-len(dataset.x) // JUDGED_ROWS)
+    judged = training.part(slice(None, None, every)) if every > 1 else training
     return put_on_device(settings, training, fit(settings.normalize, moments), judged, rows=rows)
 
 

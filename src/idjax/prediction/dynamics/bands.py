@@ -43,8 +43,6 @@ def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
         return Bands(notes=("no 95% band, left out for its cost: it takes the losses from other starts",))
     if spread is None and len(found) == 1:
         return Bands()
-    if trajectory.followed and not runs:
-        return Bands()
     if runs and (lost := sum(not np.isfinite(run.train).all() for run in runs)):
         return Bands(notes=(f"{lost} of {len(runs)} runs followed on the rows diverge, so that there is no band",))
     over = " and ".join(["starts"] * drawn + ["orders of the rows"] * bool(spread or (runs and not spec.full_batch)))
@@ -77,10 +75,9 @@ def _on_rows(spec: RunSpec, trajectory: Trajectory, drawn: bool) -> list[Losses]
     """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget, if
     a theory has the run by itself, and if nothing is random.
     """
-    own = spec.layers or (spec.problem.leave(spec.start),)
     if trajectory.followed:
         random = drawn or not spec.full_batch or spec.settings.rounding == "stochastic"
-        return trajectory.other_runs(_layers(spec, FEW) if drawn else [own] * FEW) if random else None
+        return trajectory.other_runs(_layers(spec, FEW) if drawn else [spec.all_layers] * FEW) if random else None
     if not spec.layers or spec.full_batch:
         return None
     from idjax.prediction.dynamics import simulate
@@ -88,7 +85,7 @@ def _on_rows(spec: RunSpec, trajectory: Trajectory, drawn: bool) -> list[Losses]
     if simulate.products(spec, FEW) > budget.FOLLOWED:
         return None
     spec.progress(Progress(0, 1, f"the band, from {FEW} runs on the rows"))
-    return simulate.on_rows(spec, _layers(spec, FEW) if drawn else [own] * FEW)
+    return simulate.on_rows(spec, _layers(spec, FEW) if drawn else [spec.all_layers] * FEW)
 
 
 def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:

@@ -71,7 +71,7 @@ def followed_rates(spec: RunSpec, runs: Sequence[Settings]) -> tuple[Float[np.nd
     """
     from idjax.prediction.dynamics import followed
 
-    found = followed.side_by_side(spec, runs, [followed.layers_at(spec)] * len(runs))
+    found = followed.side_by_side(spec, runs)
     errors = found.error - spec.problem.lost
     times = np.array([crossing(found.steps, error, spec.left) for error in errors])
     return found.error[:, -1] / spec.problem.variance, times

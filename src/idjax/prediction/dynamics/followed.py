@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from idjax.moments.normalize import fit, pca_to_zca
+from idjax.moments.normalize import pca_to_zca
 from idjax.nn.descent import Descent, PreparedData, Shuffle, put_on_device
 from idjax.nn.learned import crossing
 from idjax.nn.model import layers_of
@@ -24,7 +24,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import Losses, Trajectory
 from idjax.results.curve import Status
 from idjax.settings import Settings
-from idjax.types import Layers, Progress, Rows, Weights, end_to_end
+from idjax.types import Layers, Progress, Weights, end_to_end
 
 RUNS = 8
 """Orders of the rows that a run is followed in, where so many are cheap."""
@@ -64,17 +64,21 @@ def applies(spec: RunSpec) -> str | None:
 def build(spec: RunSpec) -> "FollowedTrajectory":
     """The run from its own start, in several orders of the rows where these are drawn."""
     runs = numbered(spec, _runs(spec))
-    return FollowedTrajectory(spec, side_by_side(spec, runs, [layers_at(spec)] * len(runs)))
+    return FollowedTrajectory(spec, side_by_side(spec, runs))
 
 
-def side_by_side(spec: RunSpec, runs: Sequence[Settings], starts: Sequence[Layers], draws: int = 0) -> FollowedRuns:
+def side_by_side(
+    spec: RunSpec, runs: Sequence[Settings], starts: Sequence[Layers] | None = None, draws: int = 0
+) -> FollowedRuns:
     """Trainings on the rows of the spec, side by side, for its epochs or as many updates as the budget allows.
 
     Args:
       runs: settings that differ in the learning rate or the seed of rounding alone.
+      starts: of each run; all from that of the spec if None.
       draws: which of the endless orders of the rows: each run has its own.
     """
     steps = min(spec.settings.epochs * spec.steps, affordable(spec, len(runs)))
+    starts = starts or [spec.all_layers] * len(runs)
     part = _part(spec, steps)
     whole, parts = part == spec.steps, max(1, -(-steps // part))
     prepared = _prepared(spec, spec.rows if whole else part * min(spec.settings.batch_size, spec.rows))
@@ -126,7 +130,7 @@ def _descend(prepared: PreparedData, descent: Descent, parts: int, runs: int) ->
 
 def _update(spec: RunSpec) -> float:
     """Products that the time of an update of one run is worth: rows are gathered, and layers go forth and back."""
-    layers = layers_at(spec)
+    layers = spec.all_layers
     rows = min(spec.settings.batch_size, spec.rows if spec.sample is None else len(spec.sample.x))
     weights = sum(layer.stacked.size for layer in layers)
     return budget.UPDATE + rows * (budget.ROW + (2 if len(layers) == 1 else 3) * weights)
@@ -152,20 +156,14 @@ def _drawn(spec: RunSpec) -> bool:
     return not spec.full_batch or spec.settings.rounding == "stochastic"
 
 
-def layers_at(spec: RunSpec) -> Layers:
-    """The layers at the start."""
-    return spec.layers or (spec.problem.leave(spec.start),)
-
-
 def _prepared(spec: RunSpec, rows: int) -> PreparedData:
     """The rows on the device, an epoch of so many, with some of the validation rows, or of the training rows."""
     settings, problem, sample = spec.settings, spec.problem, spec.sample
     assert sample is not None
     judged = spec.held_out or sample
     every = max(1, len(judged.x) // max(JUDGED, rows))
-    if every > 1:
-        judged = Rows(judged.x[::every], None if judged.y is None else judged.y[::every])
-    fitted = problem.fold_with or fit("none", problem.shape_moments)
+    judged = judged.part(slice(None, None, every)) if every > 1 else judged
+    fitted = problem.normalizer
     fitted = pca_to_zca(fitted) if problem.turned else fitted
     return put_on_device(settings, sample, fitted, judged, rows=rows)
 
@@ -259,7 +257,7 @@ def _units(spec: RunSpec, ends: Layers) -> tuple[str, ...]:
     assert spec.sample is not None
     rows = seen(spec, spec.sample)
     dead_then = dead(spec, rows, ends, "at the end of what was followed")
-    return (*unreachable(spec, rows), *dead(spec, rows, layers_at(spec), "at the start"), *dead_then)
+    return (*unreachable(spec, rows), *dead(spec, rows, spec.all_layers, "at the start"), *dead_then)
 
 
 def _how(spec: RunSpec, runs: FollowedRuns, steps: float) -> str:

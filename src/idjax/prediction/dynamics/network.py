@@ -9,7 +9,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from idjax.moments.normalize import encode, fit
+from idjax.moments.normalize import encode
 from idjax.nn.model import ACTIVATIONS, layers_of, to_params
 from idjax.nn.step import Plan
 from idjax.prediction.dynamics.run_spec import RunSpec
@@ -82,10 +82,8 @@ def _deep(plan: Plan, layers: Layers) -> Network:
 
 def seen(spec: RunSpec, sample: Rows) -> Seen:
     """The rows in the network's units."""
-    problem = spec.problem
-    fitted = problem.fold_with or fit("none", problem.shape_moments)
     x, y = (None if part is None else np.asarray(part, np.float64) for part in sample)
-    z, target, affine = encode(spec.settings.normalize, fitted, x, y)
+    z, target, affine = encode(spec.settings.normalize, spec.problem.normalizer, x, y)
     scale = np.broadcast_to(affine.scale, target.shape)
     return Seen(jnp.asarray(z), jnp.asarray(target), jnp.asarray(scale))
 

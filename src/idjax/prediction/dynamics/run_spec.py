@@ -34,6 +34,11 @@ class RunSpec(NamedTuple):
     progress: OnProgress = silent
 
     @property
+    def all_layers(self) -> Layers:
+        """The layers at the start, be there several or one, in the model's own coordinates."""
+        return self.layers or (self.problem.leave(self.start),)
+
+    @property
     def full_batch(self) -> bool:
         """Whether every update sees all rows."""
         return self.settings.batch_size >= self.rows

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from idjax.moments.normalize import fit
 from idjax.nn.descent import Descent, Shuffle, put_on_device
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
@@ -19,7 +18,7 @@ def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
     """The losses of the run from each of these starts, its rows shuffled anew in every epoch, as training has them."""
     settings, problem, sample = spec.settings, spec.problem, spec.sample
     assert sample is not None
-    prepared = put_on_device(settings, sample, problem.fold_with or fit("none", problem.shape_moments), spec.held_out)
+    prepared = put_on_device(settings, sample, problem.normalizer, spec.held_out)
     draws = np.random.default_rng([settings.seed, 4])
     runs = [dataclasses.replace(settings, seed=number) for number in range(len(starts))]
     shuffles = [Shuffle(draws, spec.rows, spec.rows) for _ in runs]

@@ -28,15 +28,6 @@ COVERED_LAYERS = (
 )
 
 
-def theory_for(spec: RunSpec) -> ModuleType:
-    """The first theory that applies to the run, the last of which follows it.
-
-    Raises:
-      NoTheoryError: with the reasons, for settings that cannot be predicted without the rows.
-    """
-    return _chosen(spec)[0]
-
-
 def trajectory_for(spec: RunSpec) -> Trajectory:
     """The run as its theory has it; followed on its rows, if these are at hand, where that has no numbers for it.
 
@@ -65,11 +56,11 @@ def trajectory_for(spec: RunSpec) -> Trajectory:
 
 def products_of(spec: RunSpec) -> float:
     """About the products that following the run costs; inf where its theory follows none."""
-    return getattr(theory_for(spec), "products", lambda _: float("inf"))(spec)
+    return getattr(_chosen(spec)[0], "products", lambda _: float("inf"))(spec)
 
 
 def _chosen(spec: RunSpec) -> tuple[ModuleType, str]:
-    """The theory, and why it is none of those before the last."""
+    """The first theory that applies to the run, the last of which follows it; and why it is none of those before."""
     reasons: list[str] = []
     for theory in map(_module, THEORIES):
         reason = theory.applies(spec)

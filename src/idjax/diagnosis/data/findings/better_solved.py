@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.explanation import Explanation, slowing
 from idjax.results.diagnosis import Finding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "note")
@@ -23,7 +23,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "note")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Beside a cause: how long the direct solution takes, measured."""
-    if context.before is None or not any(finding.kind == "cause" and finding.cost > 1 for finding in found):
+    if not slowing(found):
         return None
     begin = time.perf_counter()
     np.dot(np.linalg.pinv(context.moments.raw.covariance_xx, hermitian=True), context.moments.raw.covariance_xy)

@@ -12,7 +12,7 @@ Apart: Always because of what keeps the explained variance down.
 import math
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.explanation import Explanation, slowing
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 
@@ -26,7 +26,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """An error far below the targets' mean square at the end, and an explained variance under the target."""
-    causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+    causes = slowing(found)
     if context.learned or not causes:
         return None
     raw = context.moments.raw

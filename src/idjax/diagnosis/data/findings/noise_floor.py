@@ -17,7 +17,7 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context, two_digits
 from idjax.diagnosis.data.counterfactual import fix
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.explanation import Explanation, slowing
 from idjax.results.diagnosis import Finding
 
 FLAT = 1.2
@@ -28,7 +28,7 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Never reaches the target with these batches, and would with all rows at once."""
-    if context.learned or context.steps_per_epoch == 1 or any(f.kind == "cause" and f.cost > 1 for f in found):
+    if context.learned or context.steps_per_epoch == 1 or slowing(found):
         return None
     settings = context.settings
     floor = 1 - float(context.before.explained_variance[-1])

@@ -13,7 +13,7 @@ import math
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import ORDER, best, changed, fix
-from idjax.diagnosis.explanation import Explanation, Fix
+from idjax.diagnosis.explanation import Explanation, Fix, slowing
 from idjax.report.formatting import count, explained
 from idjax.results.diagnosis import Finding
 
@@ -28,7 +28,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.learned or context.tails_diverge:
         return None
     before, epochs = context.before, context.takes
-    causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+    causes = slowing(found)
     cure: Fix | None = None
     if math.isfinite(epochs):
         message = f"it takes {count(epochs)} epochs, of {count(context.budget)} that were given"

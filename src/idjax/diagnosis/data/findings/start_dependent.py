@@ -16,7 +16,7 @@ import dataclasses
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.explanation import Explanation, slowing
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 
@@ -28,7 +28,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     starts = context.from_other_starts
     if starts is None or not context.hangs_on_start:
         return None
-    causes = tuple(finding.code for finding in found if finding.kind == "cause" and finding.cost > 1)
+    causes = slowing(found)
     within = int(np.count_nonzero(starts <= context.budget))
     most = f"{count(float(np.max(starts)))}" if np.isfinite(np.max(starts)) else "more than ever arrives"
     return EXPLANATION.finding(

@@ -15,8 +15,8 @@ import math
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
-from idjax.diagnosis.explanation import Explanation, Fix
-from idjax.report.formatting import count, times_words
+from idjax.diagnosis.explanation import Explanation
+from idjax.report.formatting import times_words
 from idjax.results.diagnosis import Finding
 
 NEAR = 0.5
@@ -30,7 +30,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.learned or context.tails_diverge:
         return None
     if context.adaptive or context.followed:
-        return _at_the_fastest(context)
+        trouble = f"is so large that {context.settings.optimizer} does not settle"
+        return fastest_finding(context, EXPLANATION, trouble, larger=False)
     limit = context.max_rate() / context.tails(context.settings)
     rate = context.settings.step_size
     momentum = {"momentum": context.settings.momentum, "nesterov": context.settings.nesterov}
@@ -59,16 +60,3 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         cost=cost,
         fix=fix(context, ({"learning_rate": rate} for rate in (better, better / 4))),
     )
-
-
-def _at_the_fastest(context: Context) -> Finding | None:
-    """Within the budget at a smaller rate, all else as given."""
-    settings = context.settings
-
-    def message(rate: float, cure: Fix) -> str:
-        return (
-            f"the learning rate {settings.step_size:.3g} is so large that {settings.optimizer} does not settle: at "
-            f"{rate:.2g} it learns in {count(cure.epochs)} epochs"
-        )
-
-    return fastest_finding(context, EXPLANATION, False, message)

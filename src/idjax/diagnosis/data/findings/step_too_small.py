@@ -16,7 +16,7 @@ import math
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
-from idjax.diagnosis.explanation import Explanation, Fix
+from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
 
@@ -31,7 +31,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.learned:
         return None
     if context.adaptive or context.followed:
-        return _at_the_fastest(context)
+        trouble = f"takes {context.settings.optimizer} too little far in {count(context.budget)} epochs"
+        return fastest_finding(context, EXPLANATION, trouble, larger=True)
     settings = context.settings
     tuned = context.tuned(momentum=settings.momentum, nesterov=settings.nesterov)
     rate = float(tuned["learning_rate"])  # type: ignore[arg-type]
@@ -55,16 +56,3 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         cost=times_slower(context, now, then),
         fix=fix(context, ({"learning_rate": rate},)),
     )
-
-
-def _at_the_fastest(context: Context) -> Finding | None:
-    """Within the budget at a larger rate, all else as given."""
-    settings = context.settings
-
-    def message(rate: float, cure: Fix) -> str:
-        return (
-            f"{settings.optimizer} goes too little far in {count(context.budget)} epochs at the learning rate "
-            f"{settings.step_size:.3g}: at {rate:.2g} it learns in {count(cure.epochs)}"
-        )
-
-    return fastest_finding(context, EXPLANATION, True, message)
