@@ -15,7 +15,6 @@ from idjax.published import reproduce
 from idjax.published.claims import METRICS, Evidence, check_claim
 from idjax.published.experiments import Claim, Experiment, VarianceScan
 from idjax.published.outcomes import ScanOutcome
-from idjax.published.variance_scan import run_scan
 from idjax.published.workers import PARTS, Task, run_tasks
 from idjax.report import comparison as compare
 from idjax.report.formatting import ending
@@ -86,20 +85,20 @@ def shortened(name: str, **changes) -> Experiment:
 
 
 def test_identity_start_is_exactly_zero_on_the_failing_data():
-    outcome = reproduce.run_experiment(shortened("identity_start", epochs=2))
+    outcome = reproduce.replay([shortened("identity_start", epochs=2)])[0]
     assert outcome.holds
     assert all(check.value == 0 for check in outcome.runs[0].checks)
 
 
 def test_the_failure_and_the_fix():
     """Five epochs of each: the failing loss, and explained variance above 0.9999 where it is fixed."""
-    failing = reproduce.run_experiment(shortened("narrow_normal", epochs=5))
+    failing = reproduce.replay([shortened("narrow_normal", epochs=5)])[0]
     assert failing.holds
     assert failing.runs[0].samples is not None
     assert "times that of always answering the mean" in failing.runs[0].verdict
     whole = shortened("fixed", epochs=5)
     by_sgd = tuple(run for run in whole.runs if run.settings.optimizer == "sgd")
-    fixed = reproduce.run_experiment(dataclasses.replace(whole, runs=by_sgd))
+    fixed = reproduce.replay([dataclasses.replace(whole, runs=by_sgd)])[0]
     assert fixed.holds, [(run.run.label, run.checks) for run in fixed.runs if not run.holds]
     learned = [run.trained.explained_variance[-1] > 0.9999 for run in fixed.runs]
     assert learned == [True, False, True]
@@ -109,21 +108,21 @@ def test_the_failure_and_the_fix():
 def test_adam_stalls_whatever_the_variance():
     """Three epochs of Adam on the data, and on data that vary a tenth as much; the long run is only predicted."""
     whole = shortened("adam", epochs=3)
-    outcome = reproduce.run_experiment(dataclasses.replace(whole, runs=whole.runs[:2]))
+    outcome = reproduce.replay([dataclasses.replace(whole, runs=whole.runs[:2])])[0]
     assert outcome.holds, [run.checks for run in outcome.runs]
     first, narrow = (run.trained.train[-1] for run in outcome.runs)
     assert narrow > 0.3 * first
     # The control: at another learning rate the stall is not the one that is claimed.
     run = whole.runs[1]
     faster = dataclasses.replace(run, settings=dataclasses.replace(run.settings, learning_rate=2e-3))
-    (run,) = reproduce.run_experiment(dataclasses.replace(whole, runs=(faster,))).runs
+    [run] = reproduce.replay([dataclasses.replace(whole, runs=(faster,))])[0].runs
     assert [check.holds for check in run.checks] == [False, True, True]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "attempts", "fixed", "unit_uniform_5"])
 def test_the_other_experiments_hold(name):
-    outcome = reproduce.run_experiment(experiment(name))
+    outcome = reproduce.replay([experiment(name)])[0]
     assert outcome.holds, [(run.run.label, run.checks) for run in outcome.runs if not run.holds]
 
 
@@ -181,7 +180,7 @@ def test_where_one_fails_the_others_end(kind):
 def scan(**changes) -> ScanOutcome:
     found = reproduce.load_experiment("variance_scan")
     assert isinstance(found, VarianceScan)
-    return run_scan(dataclasses.replace(found, **changes))
+    return reproduce.replay([dataclasses.replace(found, **changes)])[0]
 
 
 def test_a_small_variance_scan_agrees():

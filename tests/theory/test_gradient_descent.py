@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from idjax.theory.full_batch import gradient_descent as gd
+from idjax.theory.full_batch import momentum
 
 RATES = np.array([[0.0, 1e-3, 0.3, 0.999999, 1.0, 1.5, 1.999, 2.0, 2.1]])
 
@@ -29,5 +30,5 @@ def test_tiny_rates_and_huge_times(scaled, steps):
 
 def test_learning_rates():
     rates = np.array([[4.0, 1.0, 0.0]])
-    assert gd.max_learning_rate(rates) == pytest.approx(0.5)
-    assert gd.best_learning_rate(rates) == pytest.approx(0.4)
+    assert momentum.max_learning_rate(rates, 0.0, False) == pytest.approx(0.5)
+    assert momentum.best_learning_rate(rates, 0.0, False) == pytest.approx(0.4)

@@ -19,7 +19,6 @@ import pytest
 
 from idjax import settings
 from idjax.nn import optimizers
-from idjax.types import IdjaxError
 
 STEPS = 200
 TOLERANCE = 1e-13  # of weights of order 1: roundings, no more
@@ -245,23 +244,3 @@ def test_build_in_float32_follows_keras(keras_weights, case):
     weights, _ = run(optimizers.build(name, default_rate(name), **options), "float32")
     assert distance(weights, keras_weights[case]) < 1e-4
     assert distance(start(), keras_weights[case]) > 1e-4
-
-
-def test_build_names_what_it_knows():
-    with pytest.raises(IdjaxError, match=r"^optimizer is lion: give one of .*$") as error:
-        optimizers.build("lion", 0.1)
-    assert all(name in str(error.value) for name in NAMES)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("adam", {"momentum": 0.9}),
-        ("sgd", {"nesterov": True}),
-        ("rmsprop", {"momentum": 0.9, "nesterov": True}),
-    ],
-)
-def test_build_refuses_what_an_optimizer_lacks(name, options):
-    with pytest.raises(IdjaxError, match=r"^(momentum|nesterov) is given"):
-        optimizers.build(name, 0.1, **options)

@@ -18,9 +18,6 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from idjax.settings import KERAS_NUMBERS
-from idjax.types import IdjaxError
-
 
 class SlotsState(NamedTuple):
     """Updates made so far, and trees of what is remembered for each parameter array."""
@@ -195,29 +192,14 @@ def build(
     *,
     momentum: ArrayLike | None = None,
     nesterov: bool = False,
-    beta_1: ArrayLike | None = None,
-    beta_2: ArrayLike | None = None,
-    epsilon: ArrayLike | None = None,
-    weight_decay: ArrayLike | None = None,
+    **numbers: ArrayLike,
 ) -> optax.GradientTransformation:
-    """The optimizer of that name; a number that is None (static) is Keras's default.
+    """The optimizer of that name; what is not given has Keras's default.
 
-    beta_2 is ρ for rmsprop and adadelta.
-
-    Raises:
-      IdjaxError: for a name that is not known, or one that has no such setting.
+    Args:
+      momentum, nesterov: of sgd, and momentum of rmsprop; what the others lack `Settings` has refused.
+      numbers: the optimizer's own of `KERAS_NUMBERS`, where beta_2 is ρ of rmsprop and adadelta.
     """
-    if name not in _OPTIMIZERS:
-        raise IdjaxError(f"optimizer is {name}: give one of {', '.join(_OPTIMIZERS)}")
-    if momentum is not None and name not in ("sgd", "rmsprop"):
-        raise IdjaxError(f"momentum is given, but {name} has no such setting; use it with sgd or rmsprop")
-    if nesterov and (name != "sgd" or momentum is None):
-        raise IdjaxError("nesterov is given: it needs sgd and a momentum")
-    given = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "weight_decay": weight_decay}
-    numbers: dict[str, ArrayLike] = {key: value for key, value in given.items() if value is not None}
-    for key in numbers:
-        if key not in KERAS_NUMBERS.get(name, {}):
-            raise IdjaxError(f"{key} is given, but {name} has no such setting")
     if name in ("rmsprop", "adadelta") and "beta_2" in numbers:
         numbers["rho"] = numbers.pop("beta_2")
     if name == "sgd":

@@ -175,7 +175,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
         explained_variance=learned.explained_variance(np.maximum(losses.error + problem.lost, 0.0), problem.variance),
         shape_correlation=_shape_correlation(problem, weights, settings.classifies),
         steps_per_epoch=spec.steps,
-        steps_to_learn=_steps_to_learn(spec, trajectory) if spec.beyond else np.nan,
+        steps_to_learn=trajectory.steps_to(spec.left) if spec.beyond else np.nan,
         known_until=trajectory.known_until,
         weights=_unknown(spec.start) if weights is None else problem.leave(weights),
         reachable=spec.reachable,
@@ -200,7 +200,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
 @np.errstate(over="ignore", invalid="ignore")
 def epochs_to_learn(spec: RunSpec) -> float:
     """The epochs to learn of `predict_run`, without the curve."""
-    return _steps_to_learn(spec, trajectory_for(spec)) / spec.steps
+    return trajectory_for(spec).steps_to(spec.left) / spec.steps
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -215,10 +215,6 @@ def steps_to_loss(problem: QuadraticProblem, start: Weights, settings: Settings,
     spec = RunSpec(problem, problem.enter(start), settings, problem.train.count)
     everything = np.ones((1, problem.spectrum.eigenvalues.size))
     return float(FullBatchTrajectory(spec).group_steps(everything, level / float(spec.power().sum()))[0])
-
-
-def _steps_to_learn(spec: RunSpec, trajectory: Trajectory) -> float:
-    return trajectory.steps_to(spec.left)
 
 
 def _learning_rates(spec: RunSpec) -> LearningRates:

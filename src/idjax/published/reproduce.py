@@ -75,7 +75,15 @@ def reproduce(
       >>> outcome.holds
       True
     """
-    experiments = [at_length(load_experiment(name), full) for name in names]
+    return replay([at_length(load_experiment(name), full) for name in names], progress, on_result)
+
+
+def replay(
+    experiments: Sequence[Experiment | VarianceScan],
+    progress: OnProgress = silent,
+    on_result: OnResult = lambda *_: None,
+) -> list[Outcome]:
+    """Outcomes of experiments: every run predicted and trained, every point of a scan predicted and measured."""
     tasks = [_tasks(experiment) for experiment in experiments]
     results = iter(run_tasks([task for group in tasks for task in group], progress, on_result))
     return [
@@ -95,11 +103,6 @@ def at_length(experiment: Experiment | VarianceScan, full: bool) -> Experiment |
         for run in experiment.runs
     )
     return dataclasses.replace(experiment, runs=runs)
-
-
-def run_experiment(experiment: Experiment, *, progress: OnProgress = silent) -> ExperimentOutcome:
-    """An experiment's outcome: every run predicted and trained."""
-    return ExperimentOutcome(experiment, tuple(run_tasks(_tasks(experiment), progress)))
 
 
 def _tasks(experiment: Experiment | VarianceScan) -> list[Task]:

@@ -21,9 +21,9 @@ from idjax.prediction.predict import steps_to_loss
 from idjax.prediction.problem import quadratic_problem
 from idjax.published.experiments import VarianceScan
 from idjax.published.outcomes import ScanOutcome, ScanPoint
-from idjax.published.workers import Task, run_tasks
+from idjax.published.workers import Task
 from idjax.settings import Normalize, Settings
-from idjax.types import OnProgress, Progress, Rows, Weights, silent
+from idjax.types import OnProgress, Progress, Rows, Weights
 
 CHUNK = 5000
 """Steps of one compiled call."""
@@ -31,11 +31,6 @@ SETTLED = 2000
 """Steps after which the mode of the mean, the only fast one, is gone."""
 POINT_COST = 3e4
 """What a point costs on average, in updates of a run on the published data."""
-
-
-def run_scan(scan: VarianceScan, progress: OnProgress = silent) -> ScanOutcome:
-    """Predicts and measures every point, side by side on the machine's cores."""
-    return scan_outcome(scan, run_tasks(scan_tasks(scan), progress))
 
 
 def scan_tasks(scan: VarianceScan) -> list[Task]:

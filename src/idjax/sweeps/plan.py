@@ -8,6 +8,7 @@ from typing import NamedTuple
 from idjax.results import store
 from idjax.settings import STACKED, Settings
 from idjax.sweeps.axes import Gaussian, Point, Sweep
+from idjax.training.many import program_of
 
 SHARD_POINTS = 32
 """Points of a shard at most: what a kill can lose, and what a stacked training holds in memory."""
@@ -27,7 +28,7 @@ def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
     """
     groups: dict[tuple[Gaussian | str, Settings], list[Point]] = {}
     for point in points:
-        groups.setdefault((point.data, _program(point.settings)), []).append(point)
+        groups.setdefault((point.data, program_of(point.settings)), []).append(point)
     parts = [
         tuple(group[start : start + SHARD_POINTS])
         for group in groups.values()
@@ -61,12 +62,6 @@ def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
 def _why(fields: Sequence[str]) -> str:
     of_data = {field.name for field in dataclasses.fields(Gaussian)} - {"rows", "inputs"}
     return "on data of its own" if set(fields) <= of_data else "with a compilation of its own"
-
-
-def _program(settings: Settings) -> Settings:
-    """The settings without what does not shape the compiled program; whether there is momentum does."""
-    blank = {name: getattr(Settings(), name) for name in STACKED}
-    return dataclasses.replace(settings, **{**blank, "momentum": 0.5 if settings.momentum else 0.0})
 
 
 def _digest(points: Sequence[Point], contents: str) -> str:

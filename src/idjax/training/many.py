@@ -5,7 +5,7 @@ import functools
 import math
 import os
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from idjax.data import Dataset, as_dataset, keras_split, within
@@ -53,9 +53,9 @@ def train_many(
       True
     """
     settings = [within(each, keras_split(len(dataset.x), each.validation_split)) for each in settings]
-    groups: dict[Hashable, list[int]] = {}
+    groups: dict[Settings, list[int]] = {}
     for index, each in enumerate(settings):
-        groups.setdefault(_program(each), []).append(index)
+        groups.setdefault(program_of(each), []).append(index)
     curves: dict[int, Curve] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for members in groups.values():
@@ -93,10 +93,10 @@ def _stacks(prepared: PreparedData, settings: Sequence[Settings], members: Seque
     return [alike[begin : begin + width] for alike in by_seed.values() for begin in range(0, len(alike), width)]
 
 
-def _program(settings: Settings) -> Hashable:
-    """The settings that the runs of a group have in common, as a key."""
-    fixed = [getattr(settings, field.name) for field in dataclasses.fields(Settings) if field.name not in STACKED]
-    return (*fixed, settings.momentum > 0)
+def program_of(settings: Settings) -> Settings:
+    """The settings without what does not shape the compiled program; whether there is momentum does."""
+    blank = {name: getattr(Settings(), name) for name in STACKED}
+    return dataclasses.replace(settings, **{**blank, "momentum": 0.5 if settings.momentum else 0.0})
 
 
 def most_runs(prepared: PreparedData) -> int:

@@ -22,19 +22,6 @@ def shrink_factors(
     return np.where((scaled > 1) & (np.mod(steps, 2) == 1), -size, size)
 
 
-def max_learning_rate(rates: Float[np.ndarray, "*n"]) -> float:
-    """2/h₁: beyond it full-batch gradient descent diverges."""
-    return float(2 / np.max(rates))
-
-
-def best_learning_rate(rates: Float[np.ndarray, "*n"]) -> float:
-    """2/(h₁ + h_n), h_n the smallest nonzero rate: the single rate that learns fastest.
-
-    Source: Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
-    """
-    return float(2 / (np.max(rates) + np.min(rates, where=rates > 0, initial=np.inf)))
-
-
 def _log_factor(scaled: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """log|1 - s|, accurate for s near 0 and near 2."""
     below = np.log1p(-np.minimum(scaled, 1.0))

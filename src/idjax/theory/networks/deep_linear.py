@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
@@ -57,10 +58,7 @@ def principal_angles(
     """
     spanned = np.linalg.svd(kernel)[2][:rank].T
     axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :rank]
-    across = spanned - axes @ (axes.T @ spanned)
-    sines = np.sort(np.linalg.svd(across, compute_uv=False))
-    cosines = np.sort(np.linalg.svd(axes.T @ spanned, compute_uv=False))[::-1]
-    return np.where(sines < 0.5, np.arcsin(np.minimum(sines, 1.0)), np.arccos(np.minimum(cosines, 1.0)))
+    return scipy.linalg.subspace_angles(axes, spanned)[::-1]
 
 
 def loss(problem: stepped.LinearLayer, penalties: tuple[Array, ...], layers: Layers) -> Float[Array, ""]:
