@@ -3,12 +3,14 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import pytest
 from compiled import forget_programs
 
+from idjax.cli.app import main
 from idjax.data import prescribed
 
 # Compiled programs are kept on disk: workers, the processes that tests start, and later runs share them. The plugin
@@ -73,3 +75,16 @@ PROBLEMS = [
 @pytest.fixture(params=PROBLEMS, ids=lambda problem: problem.name)
 def problem(request: pytest.FixtureRequest) -> Problem:
     return request.param
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command of idjax: its status, standard output and standard error."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(list(words))
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return run

@@ -16,22 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from idjax.cli import app as cli
 from idjax.nn.model import DenseModel
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Runs a command in a fresh folder: (status, standard output, standard error)."""
+def run(command, monkeypatch, tmp_path):
+    """Runs a command in a fresh folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as stop:
-            cli.main(list(words))
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return call
+    return command
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 from flax import linen as nn
 from planted_models import cross_entropy, planted_model
 
-from idjax.cli import app as cli
 from idjax.diagnosis.program.diagnose import diagnose_model
 from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS, MODULES
 from idjax.report.program import render_program
@@ -19,15 +18,8 @@ def factory():
     return planted.model, planted.params, planted.batch, planted.loss
 
 
-def run(capsys, *argv):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(list(argv))
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
-
-
-def test_the_command_line_and_the_page(capsys, tmp_path):
-    status, out, _ = run(capsys, "diagnose", "--model", f"{__name__}:factory", "--quiet", "--out", str(tmp_path))
+def test_the_command_line_and_the_page(command, tmp_path):
+    status, out, _ = command("diagnose", "--model", f"{__name__}:factory", "--quiet", "--out", str(tmp_path))
     assert status == 1
     assert out.startswith("planted_models.py:")
     assert "dense1: the inputs are of size" in out
@@ -52,18 +44,18 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
         (["diagnose", "--model", "os:getcwd"], "the factory returned a str"),
     ],
 )
-def test_bad_factories_are_told(capsys, argv, line):
-    status, _, err = run(capsys, *argv)
+def test_bad_factories_are_told(command, argv, line):
+    status, _, err = command(*argv)
     assert status == 2
     assert line in err
 
 
-def test_every_code_is_explained(capsys):
+def test_every_code_is_explained(command):
     assert [module.EXPLANATION.code for module in MODULES] == list(EXPLANATIONS)
-    status, out, _ = run(capsys, "explain", "layer-mean")
+    status, out, _ = command("explain", "layer-mean")
     assert status == 0
     assert "λ_max(M)" in out
-    assert "layer-init" in run(capsys, "explain")[1]
+    assert "layer-init" in command("explain")[1]
 
 
 def test_names_of_layers_show_themselves_and_do_nothing():

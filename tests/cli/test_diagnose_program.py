@@ -12,7 +12,6 @@ from loss_faults import LOSS_FAULTS
 from rich.console import Console
 
 from idjax import diagnose_loss
-from idjax.cli import app as cli
 from idjax.report.program import render_program
 from idjax.report.terminal import program_text
 
@@ -22,15 +21,8 @@ def factory():
     return made.loss, made.params, *made.args
 
 
-def run(capsys, *argv):
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(list(argv))
-    out, err = capsys.readouterr()
-    return exit_.value.code, out, err
-
-
-def test_the_command_line_and_the_page(capsys, tmp_path):
-    status, out, _ = run(capsys, "diagnose", "--program", f"{__name__}:factory", "--quiet", "--out", str(tmp_path))
+def test_the_command_line_and_the_page(command, tmp_path):
+    status, out, _ = command("diagnose", "--program", f"{__name__}:factory", "--quiet", "--out", str(tmp_path))
     assert status == 1
     assert out.startswith("loss_faults.py:")
     for part in ("broadcast-loss", "idjax explain broadcast-loss", "Looked at:", "(100, 100)"):
@@ -51,15 +43,15 @@ def test_the_command_line_and_the_page(capsys, tmp_path):
         (["--program", "not_there_at_all:factory"], "there is no module"),
     ],
 )
-def test_bad_factories_are_told(capsys, argv, line):
-    status, _, err = run(capsys, "diagnose", *argv)
+def test_bad_factories_are_told(command, argv, line):
+    status, _, err = command("diagnose", *argv)
     assert status == 2
     assert line in err
 
 
 @pytest.mark.parametrize("code", ["broadcast-loss", "softmax-twice", "no-gradient"])
-def test_codes_of_losses_are_explained(capsys, code):
-    status, out, _ = run(capsys, "explain", code)
+def test_codes_of_losses_are_explained(command, code):
+    status, out, _ = command("explain", code)
     assert status == 0
     for head in ("Decided by", "Fix", "Example"):
         assert head in out

@@ -36,15 +36,14 @@ def test_the_commands_parse(command):
     assert bound is not None
 
 
-def test_what_it_shows_of_a_stubborn_file_is_what_is_printed(tmp_path, monkeypatch, capsys):
+def test_what_it_shows_of_a_stubborn_file_is_what_is_printed(tmp_path, monkeypatch, command):
     sklearn_datasets = pytest.importorskip("sklearn.datasets")
     monkeypatch.chdir(tmp_path)
     sklearn_datasets.load_wine(as_frame=True).data.to_csv("wine.csv", index=False)
-    [(command, shown)] = re.findall(r"```console\n\$ idjax (.*?)\n(.*?)```", README, re.S)
-    with pytest.raises(SystemExit) as ended:
-        cli.main([*shlex.split(command), "--quiet"])
-    assert ended.value.code == 1
-    printed = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    [(words, shown)] = re.findall(r"```console\n\$ idjax (.*?)\n(.*?)```", README, re.S)
+    status, out, _ = command(*shlex.split(words), "--quiet")
+    assert status == 1
+    printed = [line.strip() for line in out.splitlines()]
     expected = [line.strip() for line in shown.splitlines() if line != "..."]
     assert [line for line in expected if line not in printed] == []
 

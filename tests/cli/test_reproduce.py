@@ -180,7 +180,9 @@ def test_where_one_fails_the_others_end(kind):
 def scan(**changes) -> ScanOutcome:
     found = reproduce.load_experiment("variance_scan")
     assert isinstance(found, VarianceScan)
-    return reproduce.replay([dataclasses.replace(found, **changes)])[0]
+    [outcome] = reproduce.replay([dataclasses.replace(found, **changes)])
+    assert isinstance(outcome, ScanOutcome)
+    return outcome
 
 
 def test_a_small_variance_scan_agrees():

@@ -12,7 +12,6 @@ import time
 import numpy as np
 import pytest
 
-from idjax.cli import app as cli
 from idjax.prediction.predict import predict
 from idjax.report import progress
 from idjax.settings import Settings
@@ -227,17 +226,10 @@ def test_two_processes_share_a_folder(through, tmp_path):
     assert (tmp_path / "results.parquet").read_bytes() == expected
 
 
-def call(capsys, *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(list(words))
-    out, err = capsys.readouterr()
-    return int(stop.value.code or 0), out, err
-
-
-def test_command_line(tmp_path, capsys, monkeypatch):
+def test_command_line(tmp_path, command, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     (tmp_path / "config.py").write_text(CONFIG)
-    status, out, err = call(capsys, "sweep", str(tmp_path / "config.py"), "--out", str(tmp_path / "out"))
+    status, out, err = command("sweep", str(tmp_path / "config.py"), "--out", str(tmp_path / "out"))
     assert status == 0
     assert "axis batch_size cannot be stacked" in err
     assert "12 of 12 points, 100%" in err
@@ -245,15 +237,15 @@ def test_command_line(tmp_path, capsys, monkeypatch):
     assert "small: 12 points: 12 agree" in out
     figures = {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()}
     assert set(figures) == {"curves.png", "epochs.png", "errors.png"}
-    status, again, _ = call(capsys, "sweep", "show", str(tmp_path / "out"))
+    status, again, _ = command("sweep", "show", str(tmp_path / "out"))
     assert (status, again) == (0, out)
     assert {file.name: file.read_bytes() for file in (tmp_path / "out" / "figures").iterdir()} == figures
-    status, out, err = call(capsys, "sweep", "show", str(tmp_path / "out"), "--json")
+    status, out, err = command("sweep", "show", str(tmp_path / "out"), "--json")
     assert len(json.loads(out)["points"]) == 12
-    status, out, err = call(capsys, "sweep", "show", str(tmp_path))
+    status, out, err = command("sweep", "show", str(tmp_path))
     assert (status, out) == (2, "")
     assert "it holds no sweep" in err
-    status, _, err = call(capsys, "sweep", "nothing", "--out", str(tmp_path / "out"))
+    status, _, err = command("sweep", "nothing", "--out", str(tmp_path / "out"))
     assert status == 2
     assert "is not a sweep" in err
 

@@ -9,8 +9,9 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 
 from idjax import Schedule, Settings, predict
 from idjax.moments.moments import measure
-from idjax.prediction.dynamics import bands, trajectory_for
+from idjax.prediction.dynamics import bands
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.predict import run_spec
 
 NOISE = np.random.default_rng(9).normal(size=(1000, 1))

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
 import sklearn.datasets
 from sklearn.linear_model import LogisticRegression
 
@@ -131,6 +132,19 @@ def test_every_epoch_is_that_of_plain_optax(name, standardised, rule, share):
     assert np.all(beyond(found.train, runs) <= 0)
     if rule == "sgd" and standardised:
         assert np.any(beyond(with_the_curvature_of_the_start(settings, x, y), runs) > 0)
+
+
+def test_the_least_loss_is_looked_for_once(monkeypatch):
+    """For a prediction and the training beside it; other rows have one of their own."""
+    asked, minimize = [], scipy.optimize.minimize
+    monkeypatch.setattr(scipy.optimize, "minimize", lambda *given, **more: asked.append(1) or minimize(*given, **more))
+    x = np.random.default_rng(3).normal(size=(80, 3))
+    settings = Settings(loss="cross-entropy", epochs=2)
+    for rows, times in ((x, 1), (x[::-1], 2)):
+        y = (rows[:, :1] + rows[:, 1:2] ** 2 > 1).astype(float)
+        predict(rows, settings, target=y, band=False)
+        train(rows, settings, target=y)
+        assert len(asked) == times
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -8,7 +8,6 @@ import pytest
 from planted import ALONE, PAIRS, QUICK, SHOWN, planted
 
 import idjax
-from idjax.cli.app import main
 from idjax.diagnosis.data import EXPLANATIONS
 from idjax.diagnosis.data.context import two_digits
 from idjax.diagnosis.data.findings import MODULES
@@ -85,7 +84,7 @@ def test_the_published_failing_set():
     assert {finding.code for finding in adam.causes} == {"adam-bounce"}
 
 
-def test_silent_when_all_is_well(capsys, tmp_path, monkeypatch):
+def test_silent_when_all_is_well(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = planted((), 3, **QUICK)
     np.save("x.npy", data.x)
@@ -93,38 +92,22 @@ def test_silent_when_all_is_well(capsys, tmp_path, monkeypatch):
     if data.y is not None:
         np.save("y.npy", data.y)
         flags += ["--target", "y.npy"]
-    with pytest.raises(SystemExit) as stop:
-        main(["diagnose", "x.npy", *flags, "--quiet", "--json"])
-    assert stop.value.code == 0
-    found = json.loads(capsys.readouterr().out)
+    status, out, _ = command("diagnose", "x.npy", *flags, "--quiet", "--json")
+    assert status == 0
+    found = json.loads(out)
     assert found["findings"] == []
     assert "nothing found" in found["verdict"]
 
 
-def test_the_command_line_writes_a_report_and_exits_with_1(capsys, tmp_path, monkeypatch):
+def test_the_command_line_writes_a_report_and_exits_with_1(command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(2, 400)) * [[1], [1e-3]]
     rows = [",".join(f"{value:.6f}" for value in row) for row in zip(a, b, a + 1000 * b, strict=True)]
     (tmp_path / "t.csv").write_text("<b>a</b>,b,y\n" + "\n".join(rows))
-    with pytest.raises(SystemExit) as stop:
-        main(
-            [
-                "diagnose",
-                "t.csv",
-                "--target",
-                "y",
-                "--out",
-                "r",
-                "--quiet",
-                "--batch-size",
-                "8",
-                "--ignore",
-                "collinear",
-            ]
-        )
-    assert stop.value.code == 1
-    out = capsys.readouterr().out
+    flags = ["--target", "y", "--out", "r", "--quiet", "--batch-size", "8", "--ignore", "collinear"]
+    status, out, _ = command("diagnose", "t.csv", *flags)
+    assert status == 1
     assert "step-too-small" in out or "unequal-scales" in out or "over-budget" in out
     page = (tmp_path / "r" / "report.html").read_text()
     assert "<b>a</b>" not in page
@@ -142,7 +125,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_one_line(name, capsys, tmp_path, monkeypatch):
+def test_bad_input_is_one_line(name, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x = np.random.default_rng(0).normal(size=(20, 3))
     np.save("x.npy", x)
@@ -150,10 +133,9 @@ def test_bad_input_is_one_line(name, capsys, tmp_path, monkeypatch):
     np.save("infinite.npy", np.where(x > 1.5, np.inf, x))
     (tmp_path / "t.csv").write_text("a,b\n1,2\n3,4\n5,6\n")
     argv, words = BAD[name]
-    with pytest.raises(SystemExit) as stop:
-        main(argv)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err.strip().splitlines()
+    status, _, err = command(*argv)
+    assert status == 2
+    error = err.strip().splitlines()
     assert len([line for line in error if line.startswith("idjax: error")]) == 1
     assert words in error[-1]
 

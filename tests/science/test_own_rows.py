@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from idjax import IdjaxError, Schedule, Settings, predict, train
-from idjax.cli import app as cli
 from idjax.moments.moments import measure
 from idjax.prediction import budget
 from idjax.prediction.predict import predict_from_moments
@@ -155,13 +154,12 @@ def test_moments_alone_do_not_hold_the_rows():
         predict_from_moments(measure(rows()[0]), None, Settings(batch_size=4, moments="data"))
 
 
-def test_the_flag_on_the_command_line(tmp_path, capsys):
+def test_the_flag_on_the_command_line(tmp_path, command):
     np.save(tmp_path / "rows.npy", rows()[0])
     flags = ["--batch-size", "4", "--epochs", "2", "--moments", "data"]
-    with pytest.raises(SystemExit) as exit_:
-        cli.main(["predict", str(tmp_path / "rows.npy"), *flags])
-    assert exit_.value.code == 0
-    assert "their own fourth moment" in " ".join(capsys.readouterr().out.split())
+    status, out, _ = command("predict", str(tmp_path / "rows.npy"), *flags)
+    assert status == 0
+    assert "their own fourth moment" in " ".join(out.split())
 
 
 def real_data():

@@ -10,7 +10,6 @@ import optax
 import pytest
 
 import idjax
-from idjax.cli.app import main
 from idjax.prediction.probe import predict_probe, softmax
 from idjax.prediction.probe.flow import flow_to
 from idjax.prediction.probe.predict import SHARE, features
@@ -190,15 +189,13 @@ def test_one_class_is_refused():
 
 
 @pytest.mark.slow
-def test_diagnose_shows_the_probe_first(tmp_path, capsys):
+def test_diagnose_shows_the_probe_first(tmp_path, command):
     x, labels = clusters(300, classes=3)
     np.save(tmp_path / "features.npy", x)
     np.save(tmp_path / "labels.npy", labels)
     argv = ["diagnose", str(tmp_path / "features.npy"), "--target", str(tmp_path / "labels.npy"), "--labels",
             "--batch-size", "32", "--normalize", "none", "--quiet", "--out", str(tmp_path / "out")]  # fmt: skip
-    with pytest.raises(SystemExit):
-        main(argv)
-    said = capsys.readouterr().out
+    _, said, _ = command(*argv)
     assert said.startswith("As a linear probe (softmax cross-entropy, 3 classes, SGD, batches of 32): learning rate")
     assert "whitened (PCA)" in said
     assert "As a linear probe" in (tmp_path / "out" / "report.html").read_text()

@@ -14,7 +14,8 @@ from idjax.data import prescribed
 from idjax.moments.moments import measure
 from idjax.nn import optimizers, schedules
 from idjax.prediction import budget
-from idjax.prediction.predict import NoTheoryError, predict, predict_from_moments
+from idjax.prediction.dynamics.run_spec import NoTheoryError
+from idjax.prediction.predict import predict, predict_from_moments
 from idjax.settings import Schedule, Settings
 from idjax.theory.adam import mean_dominated
 from idjax.theory.adam import recursion as adam

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import idjax
-from idjax.cli.app import main
 from idjax.data import notes_on
 from idjax.results.store import diagnosis_object
 from idjax.settings import DiagnosisSettings, Settings
@@ -61,17 +60,13 @@ def test_a_target_that_looks_like_labels(values, held):
     assert notes_on(Settings(), 40, np.hstack([target, target])) == ()
 
 
-@pytest.mark.parametrize("command", ["predict", "train", "diagnose"])
-def test_the_command_line_says_it_in_flags(command, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["predict", "train", "diagnose"])
+def test_the_command_line_says_it_in_flags(name, tmp_path, command):
     np.savez(tmp_path / "data.npz", x=X, y=X[:, :1] > 1)
-    words = [command, str(tmp_path / "data.npz"), "--target", "y", "--epochs", "2", "--batch-size", "32", "--quiet"]
-    told = []
-    for more in ([], ["--json"]):
-        with pytest.raises(SystemExit):
-            main([*words, *more])
-        told.append(capsys.readouterr().out)
+    words = [name, str(tmp_path / "data.npz"), "--target", "y", "--epochs", "2", "--batch-size", "32", "--quiet"]
+    told = [command(*words, *more)[1] for more in ([], ["--json"])]
     shown, parsed = " ".join(told[0].split()), json.loads(told[1])
-    notes = (parsed["measured"] if command == "train" else parsed)["notes"]
+    notes = (parsed["measured"] if name == "train" else parsed)["notes"]
     assert notes[0].startswith("--batch-size is 32, more than the")
     assert notes[1].endswith("if these are classes, give --labels")
     for note in notes:

@@ -7,9 +7,6 @@ high *relative* accuracy. Source: Drmač and Veselić 2008, "New fast and accura
 dgejsv; docs/theory.md, section 7.
 """
 
-import hashlib
-import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +15,7 @@ import scipy.sparse.linalg
 from jaxtyping import Float
 from scipy.linalg import get_lapack_funcs
 
+from idjax.moments.remembered import remembered
 from idjax.types import IdjaxError, Moments, Spectrum
 
 DENSE = 100
@@ -26,8 +24,6 @@ MOST_SPREAD = 1e3
 """Largest over smallest singular value up to which a plain SVD, five times as fast, has the smallest to 12 digits."""
 WIDE = 2048
 """Columns from which Jacobi's SVD takes many minutes: the plain one is taken up to a hundred times that spread."""
-REMEMBERED = 2
-"""Matrices whose decomposition is remembered."""
 
 Triples = tuple[np.ndarray, np.ndarray, np.ndarray]
 
@@ -136,32 +132,8 @@ def least_squares(
     return inverse[:, None] * (vectors @ whitened)
 
 
-def _decomposed_once(decompose: Callable[[np.ndarray], Triples]) -> Callable[[np.ndarray], Triples]:
-    """A decomposition that knows the last two matrices by a digest of their numbers.
-
-    Normalisers share covariances: centring changes none, and the principal axes are those of the centred inputs.
-    """
-    known: dict[bytes, Triples] = {}
-    lock = threading.Lock()  # predictions run side by side
-
-    def once(matrix: np.ndarray) -> Triples:
-        key = hashlib.blake2b(np.ascontiguousarray(matrix).data, digest_size=16).digest()
-        with lock:
-            if key in known:
-                return known[key]
-        found = decompose(matrix)
-        for part in found:
-            part.flags.writeable = False
-        with lock:
-            while len(known) >= REMEMBERED:
-                del known[next(iter(known))]
-            known[key] = found
-        return found
-
-    return once
-
-
-@_decomposed_once
+# Normalisers share covariances: centring changes none, and the principal axes are those of the centred inputs.
+@remembered
 def _covariance_triples(covariance: np.ndarray) -> Triples:
     """Singular values, all left and the right singular vectors of L in Σ = L Lᵀ."""
     scale, values, vectors = _correlation_modes(covariance)
@@ -175,7 +147,7 @@ def _covariance_triples(covariance: np.ndarray) -> Triples:
     return _singular_triples(scale[:, None] * vectors * np.sqrt(values))
 
 
-@_decomposed_once
+@remembered
 def _correlation_modes(covariance: np.ndarray) -> Triples:
     """Scales d and the nonzero eigenpairs of R in Σ = diag(d) R diag(d)."""
     scale = np.sqrt(np.maximum(np.diagonal(covariance), 0))

@@ -14,6 +14,7 @@ import scipy.special
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize_samples
+from idjax.moments.remembered import remembered
 from idjax.types import Rows
 
 MOST_ROWS = 10_000
@@ -52,15 +53,17 @@ def mean_loss(logits: Float[np.ndarray, "N q"], targets: Float[np.ndarray, "N q"
     return float(np.mean(_log_sum(logits) - np.sum(targets * logits, axis=1)))
 
 
+@remembered
 def least_loss(
     x: Float[np.ndarray, "N p"],
     y: Float[np.ndarray, "N q"],
-    judged: tuple[Float[np.ndarray, "M p"], Float[np.ndarray, "M q"]] | None = None,
+    judged_x: Float[np.ndarray, "M p"] | None = None,
+    judged_y: Float[np.ndarray, "M q"] | None = None,
 ) -> LeastLoss:
-    """By L-BFGS on whitened inputs, from zero weights.
+    """By L-BFGS on whitened inputs, from zero weights; once for a prediction and the training beside it.
 
     Args:
-      judged: the rows that the explained share is told of; the training rows if None.
+      judged_x, judged_y: the rows that the explained share is told of; the training rows if None.
 
     Example:
       >>> x = np.arange(-2.0, 3.0)[:, None]
@@ -69,7 +72,9 @@ def least_loss(
     """
     every = -(-len(x) // MOST_ROWS)
     x, y = x[::every].astype(np.float64), y[::every].astype(np.float64)
-    seen, targets = (x, y) if judged is None else (part[:: -(-len(part) // MOST_ROWS)] for part in judged)
+    seen, targets = x, y
+    if judged_x is not None and judged_y is not None:
+        seen, targets = (part[:: -(-len(part) // MOST_ROWS)] for part in (judged_x, judged_y))
     mean = x.mean(axis=0)
     values, vectors = np.linalg.eigh(np.cov(x.T, bias=True).reshape(x.shape[1], -1))
     kept = values > DEGENERATE * values[-1]
@@ -92,7 +97,7 @@ def least_loss(
     separable = _separates(a @ found.x.reshape(shape), y)
     base = base_loss(targets.mean(axis=0))
     least = min(passed, default=base) if separable else mean_loss(b @ found.x.reshape(shape), targets)
-    explained = 1.0 if separable and judged is None else 1 - least / base if base > 0 else 0.0
+    explained = 1.0 if separable and judged_x is None else 1 - least / base if base > 0 else 0.0
     return LeastLoss(0.0 if separable else float(found.fun), explained, separable)
 
 
@@ -101,7 +106,7 @@ def least_loss_of(normalize: str, training: Rows, judged: Rows | None = None) ->
     x, seen = training.x, None if judged is None or judged is training else judged.x
     if normalize == "sample":
         x, seen = standardize_samples(x)[0], None if seen is None else standardize_samples(seen)[0]
-    return least_loss(x, training.target, None if seen is None or judged is None else (seen, judged.target))
+    return least_loss(x, training.target, seen, None if seen is None or judged is None else judged.target)
 
 
 def _shares(logits: np.ndarray) -> np.ndarray:

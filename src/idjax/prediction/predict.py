@@ -15,26 +15,18 @@ from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn import learned
 from idjax.nn.logistic import SEPARABLE, base_loss, least_loss_of
 from idjax.nn.starts import start_layers
-from idjax.prediction.dynamics import (
-    FullBatchTrajectory,
-    NoTheoryError,
-    RunSpec,
-    Trajectory,
-    UndefinedTrajectory,
-    bands_of,
-    fastest_rate,
-    floor_of,
-    trajectory_for,
-)
-from idjax.prediction.dynamics.bands import Bands
+from idjax.prediction.dynamics.bands import Bands, bands_of
+from idjax.prediction.dynamics.fastest_rate import fastest_rate
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
+from idjax.prediction.dynamics.theories import trajectory_for
+from idjax.prediction.dynamics.trajectory import Trajectory, UndefinedTrajectory
 from idjax.prediction.learning_rates import learning_rates
 from idjax.prediction.measured import measured_rows
 from idjax.prediction.problem import QuadraticProblem, mode_groups, quadratic_problem
 from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
 from idjax.types import OnProgress, Rows, Weights, end_to_end, silent
-
-__all__ = ["NoTheoryError", "predict", "predict_from_moments", "predict_run", "run_spec", "steps_to_loss"]
 
 
 def predict(

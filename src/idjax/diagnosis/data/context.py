@@ -14,9 +14,10 @@ from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
 from idjax.nn.learned import level
 from idjax.nn.logistic import base_loss
-from idjax.prediction.dynamics import RunSpec, fastest_rate, followed_rates
+from idjax.prediction.dynamics.fastest_rate import fastest_rate, followed_rates
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.learning_rates import max_learning_rate
-from idjax.prediction.predict import NoTheoryError, epochs_to_learn, predict_run, problem_of, run_spec, times_of_groups
+from idjax.prediction.predict import epochs_to_learn, predict_run, problem_of, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
 from idjax.settings import Schedule, Settings

@@ -23,7 +23,7 @@ from idjax.diagnosis.data.findings import (
     unequal_scales,
 )
 from idjax.diagnosis.explanation import Explanation, Fix
-from idjax.prediction.dynamics import followed_rates
+from idjax.prediction.dynamics.fastest_rate import followed_rates
 from idjax.report.formatting import count, explained, number, settings_parts
 from idjax.results.diagnosis import Finding, Prescription
 from idjax.settings import Settings

@@ -7,9 +7,9 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
 from idjax.theory.full_batch import gradient_descent, momentum
-from idjax.theory.quadratic import Quadratic
+from idjax.theory.quadratic import Quadratic, evaluate
 from idjax.types import Weights
 
 EVERY = slice(None)

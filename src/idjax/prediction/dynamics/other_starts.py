@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, evaluate
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts
 from idjax.prediction.problem import QuadraticProblem
-from idjax.theory.quadratic import Projected, quadratic_form
+from idjax.theory.quadratic import Projected, evaluate, quadratic_form
 from idjax.types import Weights
 
 Means = Callable[[Float[np.ndarray, " E"]], tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]]

@@ -11,7 +11,6 @@ from jaxtyping import Float
 from idjax.nn.learned import crossing
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.results.curve import Stall, Status
-from idjax.theory import quadratic
 from idjax.types import Layers, Weights
 
 
@@ -162,6 +161,3 @@ class SampledTrajectory(Trajectory):
     def weights(self, step: float) -> Weights | None:
         """The expected weights at the end of the run, where they were followed."""
         return self._weights if step == self._steps[-1] else None
-
-
-evaluate = quadratic.evaluate
