@@ -116,9 +116,9 @@ def test_the_decay_of_the_mean_bounds_that_of_the_loss():
 
 
 def test_the_end_of_what_holds():
-    assert last_where(lambda x: 0.3 - x, 0.0, 1.0, 1e-12) == pytest.approx(0.3, abs=1e-12)
-    assert last_where(lambda x: 1.0 if x < 0.7 else -1.0, 0.0, 1.0, 1e-9) == pytest.approx(0.7, abs=1e-9)
-    assert last_where(lambda x: 1.0, 0.0, 1.0, 1e-12) == 1.0
+    assert last_where(lambda x: 0.3 - x, 1.0, 1e-12) == pytest.approx(0.3, abs=1e-12)
+    assert last_where(lambda x: 1.0 if x < 0.7 else -1.0, 1.0, 1e-9) == pytest.approx(0.7, abs=1e-9)
+    assert last_where(lambda x: 1.0, 1.0, 1e-12) == 1.0
 
 
 def iterated(rule, start, noise, forms, steps):

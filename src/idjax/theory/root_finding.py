@@ -17,18 +17,18 @@ def signed(holds: bool, size: float) -> float:
     return size if holds else -size
 
 
-def last_where(margin: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
-    """The end, within `tolerance`, of what holds between low and high; high if all of it does.
+def last_where(margin: Callable[[float], float], high: float, tolerance: float) -> float:
+    """The end, within `tolerance`, of what holds between 0 and high; high if all of it does.
 
-    margin is positive up to that end and negative beyond. Just above low it holds: low itself is not looked at, which
-    may be where the margin has no value. By Brent's method: as safe as bisection, and quick where the
+    margin is positive up to that end and negative beyond. Just above 0 it holds: 0 itself is not looked at, which may
+    be where the margin has no value. By Brent's method: as safe as bisection, and quick where the
     margin is smooth at its zero. Brent 1973, "Algorithms for Minimization without Derivatives", chapter 4.
     """
     if (beyond := margin(high)) > 0:
         return high
-    known = {low: -beyond, high: beyond}
+    known = {0.0: -beyond, high: beyond}
 
     def size(at: float) -> float:
         return known[at] if at in known else margin(at)
 
-    return float(np.asarray(scipy.optimize.brentq(size, low, high, xtol=tolerance, maxiter=MOST)))
+    return float(np.asarray(scipy.optimize.brentq(size, 0.0, high, xtol=tolerance, maxiter=MOST)))

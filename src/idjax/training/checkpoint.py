@@ -1,4 +1,4 @@
-"""CheckpointFolder of one long training, with orbax: a run that was stopped goes on bit for bit where it was.
+"""Checkpoints of one long training, with orbax: a run that was stopped goes on bit for bit where it was.
 
 A checkpoint holds the weights, the optimizer's state and the record of the epochs; the order of the batches is drawn
 again from the seed. Orbax writes each into a folder of its own and renames it when it is whole; the older one is

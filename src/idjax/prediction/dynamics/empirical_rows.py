@@ -129,7 +129,7 @@ def _require_affordable(spec: RunSpec, kinds: int) -> None:
 def rows_seen(problem: QuadraticProblem, settings: Settings, sample: Rows) -> EmpiricalRows:
     """Inputs and residuals as the loss sees them, in the eigenbasis; a weight of a row is inside both, as its root.
 
-    The sample may be some of the rows that the problem was problem_of for.
+    The sample may be some of the rows that the problem was made of.
     """
     x = sample.x.astype(np.float64)
     y = x if sample.y is None else sample.y.astype(np.float64)

@@ -40,7 +40,7 @@ MOST_WORK = 4e11
 
 
 class Features(NamedTuple):
-    """LabelledRows along the principal axes of a = [z; 1], some of them to judge by, and the labels' one-hot codes."""
+    """Rows along the principal axes of a = [z; 1], some of them to judge by, and the labels' one-hot codes."""
 
     training: LabelledRows
     judged: LabelledRows

@@ -91,11 +91,10 @@ def linearised_step(
     judged: Float[np.ndarray, "m r"],
     labels: Int[np.ndarray, " m"],
     target: float,
-    most: float = 1e10,
 ) -> float:
     """η t at which the linearised probe first reaches the target accuracy on the rows judged; inf if never."""
     largest = float(np.max(np.mean(u**2, axis=0)))
-    for step in np.geomspace(1e-2, most, 141) / largest:
+    for step in np.geomspace(1e-2, 1e10, 141) / largest:
         if accuracy(judged @ linearised_weights(u, codes, step), labels) >= target:
             return float(step)
     return float("inf")

@@ -65,7 +65,7 @@ def max_rate(rule: Updates, full_batch_limit: float) -> float:
         return _signed_margin(rule._replace(rate=rate), 0.0)
 
     # Minibatches never raise the limit of the full batch. The search goes a little beyond it.
-    return min(last_where(margin, 0.0, 1.0001 * full_batch_limit, CLOSE * full_batch_limit), full_batch_limit)
+    return min(last_where(margin, 1.0001 * full_batch_limit, CLOSE * full_batch_limit), full_batch_limit)
 
 
 def best_rate(rule: Updates, limit: float) -> float:
@@ -83,7 +83,7 @@ def loss_decay(rule: Updates) -> float:
     most = mean_decay(rule)
     # Just there pairs of modes have a pole, where rounding alone gives the sign: the search goes a little beyond it.
     beyond = min(1.01 * most, (1 + most) / 2)
-    found = last_where(lambda decay: _signed_margin(rule, -decay), 0.0, beyond, CLOSE_GROWTH * most)
+    found = last_where(lambda decay: _signed_margin(rule, -decay), beyond, CLOSE_GROWTH * most)
     return min(found, most)
 
 

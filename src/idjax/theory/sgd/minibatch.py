@@ -143,16 +143,16 @@ Kept = tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]
 """The first and the second modes i ≤ k of some pairs."""
 
 
-def pairs_read(mean: Float[np.ndarray, " n"], forms: Matrices = ()) -> Kept:
-    """The pairs of modes whose second moments move others, or are seen by a form: all other ones can be left out.
+def pairs_read(mean: Float[np.ndarray, " n"]) -> Kept:
+    """The pairs of modes whose second moments move others: all other ones can be left out.
 
     tr(M E) has pairs of a mode with itself alone, and μᵀ E μ those of modes with μ: of centred inputs, one.
     """
-    return _read_of(mean, forms, 0, len(mean))
+    return _read_of(mean, (), 0, len(mean))
 
 
 def pairs_in_parts(mean: Float[np.ndarray, " n"], forms: Matrices) -> Iterator[Kept]:
-    """`pairs_read`, about PAIRS_AT_ONCE at a time."""
+    """`pairs_read` and the pairs that a form sees, about PAIRS_AT_ONCE at a time."""
     held, size = [], max(1, PAIRS_AT_ONCE // len(mean))
     for first in range(0, len(mean), size):
         held.append(_read_of(mean, forms, first, first + size))

@@ -24,7 +24,7 @@ GROWTH = 2.0
 
 
 class OutputGroup(NamedTuple):
-    """OutputGroup that learn alike; s_j is what one counts in the loss.
+    """Outputs that learn alike; s_j is what one counts in the loss.
 
     rates: η' of every update of every epoch, (E, 1) where it is one for all of an epoch.  updates: those at a rate.
     start: Σ_j s_j e_j e_jᵀ (n, n).  moments: its expectation before updates, ascending, of epochs read, (t, n, n).
@@ -82,7 +82,7 @@ def epochs_read(epochs: int) -> list[int]:
 
 
 class _Known:
-    """OutputGroup, and what is left of their modes at the ends of the epochs that are read."""
+    """Outputs that learn alike, and what is left of their modes at the ends of the epochs that are read."""
 
     def __init__(self, outputs: OutputGroup, cells: Float[np.ndarray, " c"], steps: int):
         self._outputs, self._cells, self._steps = outputs, cells.astype(int), steps

@@ -89,7 +89,7 @@ def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: floa
     def margin(step: float) -> float:
         return _margin(0.0, step, modes, batch_size)
 
-    return min(last_where(margin, 0.0, 1.0001 * ceiling, CLOSE * ceiling), ceiling)
+    return min(last_where(margin, 1.0001 * ceiling, CLOSE * ceiling), ceiling)
 
 
 def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
@@ -100,7 +100,7 @@ def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: flo
     def decay(step: float) -> float:
         """1 - ρ."""
         most = min(1.0, 2 * step * float(modes.eigenvalues[-1]))  # at most that of the slowest mode alone
-        return last_where(lambda decay: _margin(-decay, step, modes, batch_size), 0.0, most, CLOSE * most)
+        return last_where(lambda decay: _margin(-decay, step, modes, batch_size), most, CLOSE * most)
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -decay(share * limit), 0.0, 1.0, xtol=1e-6)))
 
