@@ -163,7 +163,7 @@ def proof_figure(diagnosis: Diagnosis) -> tuple[Figure, str]:
     if any(_learned(predicted) for _, _, predicted, _ in runs):
         ax.plot([], [], "D", color=GREY, ms=8, mec="white", label="learned, predicted")
     _frame(ax, diagnosis, curves, ends)
-    _legend(figure, ax, 2)
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, fontsize=9)
     return figure, f"Trained, {'; '.join(told)}."
 
 
@@ -232,11 +232,6 @@ def _tick(value: float) -> str:
     if value == 0 or 1e-3 <= abs(value) < 1e6:
         return number(value)
     return f"{'-' if value < 0 else ''}$10^{{{round(math.log10(abs(value)))}}}$"
-
-
-def _legend(figure: Figure, ax: Axes, columns: int) -> None:
-    handles = ax.get_legend_handles_labels()
-    figure.legend(*handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _learned(epochs: float) -> float | None:

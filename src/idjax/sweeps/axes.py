@@ -59,16 +59,20 @@ class Axis(typing.Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Grid:
-    """One field at the values given."""
-
+class _OneField:
     field: str
-    points: tuple[Given, ...]
 
     @property
     def fields(self) -> tuple[str, ...]:
         """Its one field."""
         return (self.field,)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid(_OneField):
+    """One field at the values given."""
+
+    points: tuple[Given, ...]
 
     def values(self) -> list[tuple[Given, ...]]:
         """As given."""
@@ -76,19 +80,13 @@ class Grid:
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearGrid:
+class LinearGrid(_OneField):
     """One field at `count` equally spaced values from low to high, both included, rounded where it takes whole ones."""
 
-    field: str
     low: float | int
     high: float | int
     count: int
     whole: bool = False
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Its one field."""
-        return (self.field,)
 
     def values(self) -> list[tuple[Given, ...]]:
         """In ascending order of their number; IdjaxError for bounds that span no grid."""
@@ -107,21 +105,15 @@ class LogGrid(LinearGrid):
 
 
 @dataclasses.dataclass(frozen=True)
-class Random:
+class Random(_OneField):
     """One field at `count` values drawn uniformly between low and high, or uniformly in the logarithm."""
 
-    field: str
     low: float | int
     high: float | int
     count: int
     log: bool = False
     whole: bool = False
     seed: int = 0
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Its one field."""
-        return (self.field,)
 
     def values(self) -> list[tuple[Given, ...]]:
         """In the order drawn; IdjaxError for bounds that span no range."""

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data import Dataset, as_dataset, keras_split, load, prescribed
-from idjax.moments.moments import measure
+from idjax.data import Dataset, as_dataset, load, prescribed
+from idjax.prediction.measured import measured_rows
 from idjax.prediction.predict import predict_run, run_spec
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
@@ -14,7 +14,7 @@ from idjax.sweeps.axes import Gaussian, Point
 from idjax.sweeps.outcome import Agreement, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.training.many import train_many
-from idjax.types import Rows
+from idjax.types import silent
 
 EXACT = {"float64": 1e-8, "float32": 1e-3}
 """The relative difference that passes where no batches are drawn: rounding alone is left."""
@@ -24,7 +24,7 @@ def outcomes_of(shard: Shard, tolerance: float) -> list[SweepPoint]:
     """Results of the points of a shard, in their order; the same numbers wherever and whenever it is called."""
     settings = [point.settings for point in shard.points]
     dataset = dataset_of(shard.points[0].data, settings[0])
-    predicted = _predict_all(dataset.x, settings)
+    predicted = _predict_all(dataset, settings)
     trained = train_many(dataset, settings)
     return [_judge(*each, tolerance) for each in zip(shard.points, predicted, trained, strict=True)]
 
@@ -41,14 +41,11 @@ def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
     )
 
 
-def _predict_all(x: Float[np.ndarray, "N p"], settings: Sequence[Settings]) -> list[Curve]:
+def _predict_all(dataset: Dataset, settings: Sequence[Settings]) -> list[Curve]:
     """The predicted curves of the runs of a shard, whose rows are measured once."""
-    rows = keras_split(len(x), settings[0].validation_split)
-    samples = settings[0].normalize == "sample"
-    train, validation = measure(x[:rows], None, samples), measure(x[rows:], None, samples) if rows < len(x) else None
-    held_out = Rows(x[rows:], None) if rows < len(x) else None
-    known = (run_spec(train, validation, run, sample=Rows(x[:rows], None), held_out=held_out) for run in settings)
-    return [predict_run(spec) for spec in known]
+    seen = measured_rows(dataset, None, settings[0], silent)
+    rows = {"sample": seen.sample, "held_out": seen.held_out}
+    return [predict_run(run_spec(seen.train, seen.validation, run, **rows)) for run in settings]
 
 
 def _judge(point: Point, predicted: Curve, trained: Curve, tolerance: float) -> SweepPoint:

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.optimize
 
 from idjax.theory.root_finding import last_where, signed
-from idjax.theory.sgd.minibatch import Second, Updates, kick, pairs_of, pairs_read, unpacked
-from idjax.theory.sgd.resolvent import couple, resolvent
+from idjax.theory.sgd.minibatch import Second, Updates, pairs_of, pairs_read, unpacked
+from idjax.theory.sgd.resolvent import coupled
 
 CLOSE = 1e-12
 """Width to which the largest rate is found, as a share of the full batch's."""
@@ -106,20 +106,8 @@ def settled(rule: Updates, noise: float) -> Second:
 def solve(rule: Updates, beyond: float, own: float, noise: float) -> Second:
     """The solution S of (1 + beyond - L) S = own · I + the kicks of label noise."""
     kept = pairs_read(rule.mean)
-    pairs = pairs_of(rule, kept)
-    diagonal, distance = np.flatnonzero(pairs.diagonal), np.array([beyond])
+    pairs, distance = pairs_of(rule, kept), np.array([beyond])
     alone = np.array([1.0, 0, 0, 1])[:, None] * own * pairs.diagonal
-    right = np.stack([alone, kick(rule, pairs)], axis=1)
-    moments = np.stack(resolvent(rule, 1 + distance, distance, pairs, right))[:, :, 0]
-    free, kicked = moments[:, 0], moments[:, 1]
-    kick_level = np.where(pairs.diagonal, pairs.first, 0.0) * kicked
-    kick_centre = -2 * pairs.focus * kicked
-    free = free + noise * kick_level
-    # tr(M S) and μᵀ S μ of what is free and of what each of them makes.
-    reads = np.zeros((2, len(pairs.first)))
-    reads[0, diagonal], reads[1] = rule.eigenvalues, pairs.twice * pairs.focus
-    coupling = reads @ np.stack([kick_level[0], kick_centre[0]], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):  # infinite at a pole, which is no solution either
-        own_level, own_centre = reads @ free[0]
-        level, centre = couple(own_level, own_centre, coupling[:, 0], coupling[:, 1])
-        return unpacked(free + level * kick_level + centre * kick_centre, rule.eigenvalues.size, kept)
+        moments = coupled(rule, 1 + distance, distance, pairs, alone, np.array([noise]))
+        return unpacked(moments[:, 0], rule.eigenvalues.size, kept)

@@ -117,21 +117,31 @@ def _state_at(
     rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
 ) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
     z, distance = _circle(exponent, sign)
-    pairs = pairs_of(rule)
-    diagonal = np.flatnonzero(pairs.diagonal)
-    moments = np.stack(resolvent(rule, z, distance, pairs, np.stack([packed(state), kick(rule, pairs)], axis=1)))
+    return coupled(rule, z, distance, pairs_of(rule), packed(state), noise / distance), distance
+
+
+def coupled(
+    rule: Updates, z: Array, distance: Array, pairs: Pairs, right: Float[np.ndarray, "4 P"], noise: Array
+) -> Array:
+    """(z - L)⁻¹ (right + the kicks of so much label noise) for the map L of all pairs together, (4, N, P).
+
+    distance is z - 1; pairs are all, or those of `pairs_read`.
+    """
+    moments = np.stack(resolvent(rule, z, distance, pairs, np.stack([right, kick(rule, pairs)], axis=1)))
     free, kicked = moments[:, 0], moments[:, 1]
     spread = np.where(pairs.diagonal, pairs.first, 0.0) * kicked
     focus = -2 * pairs.focus * kicked
-    free = free + spread * (noise / distance)[:, None]
+    free = free + spread * noise[:, None]
+    diagonal = np.flatnonzero(pairs.diagonal)
 
     def read(moments: np.ndarray) -> np.ndarray:
+        """tr(M S) and μᵀ S μ at every z."""
         ee = moments[0]
         return np.stack([ee[:, diagonal] @ rule.eigenvalues, ee @ (pairs.twice * pairs.focus)])
 
     own = read(free)
     level, centre = couple(own[0], own[1], read(spread), read(focus))
-    return free + spread * level[:, None] + focus * centre[:, None], distance
+    return free + spread * level[:, None] + focus * centre[:, None]
 
 
 def couple(level: Array, centre: Array, spread: Array, focus: Array) -> tuple[Array, Array]:

@@ -1,6 +1,5 @@
 """Findings in data, a module each: an explanation, and a function of a context and of what was found before it."""
 
-from collections.abc import Callable
 from types import ModuleType
 
 from idjax.diagnosis.data.context import Context
@@ -29,8 +28,6 @@ from idjax.diagnosis.data.findings import (
 )
 from idjax.diagnosis.explanation import Explanation
 from idjax.results.diagnosis import Finding
-
-Find = Callable[[Context, tuple[Finding, ...]], Finding | None]
 
 MODULES: tuple[ModuleType, ...] = (
     bottleneck,
