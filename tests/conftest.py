@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -75,6 +75,13 @@ PROBLEMS = [
 @pytest.fixture(params=PROBLEMS, ids=lambda problem: problem.name)
 def problem(request: pytest.FixtureRequest) -> Problem:
     return request.param
+
+
+@pytest.fixture
+def in_float64() -> Iterator[None]:
+    """JAX's numbers in float64."""
+    with jax.enable_x64(True):
+        yield
 
 
 @pytest.fixture

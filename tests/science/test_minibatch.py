@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 import pytest
 import scipy.stats
@@ -19,10 +18,7 @@ RUNS = 2000
 QUICK, ALL = range(10), range(100)
 
 
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 @functools.cache

@@ -10,11 +10,7 @@ from idjax.theory.full_batch import momentum
 from idjax.theory.sgd import horizons as fast_forward
 from idjax.theory.sgd import mean_square, minibatch
 
-
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 RULES = [(0.0, False), (0.5, True), (0.9, False), (0.9, True), (0.99, False)]

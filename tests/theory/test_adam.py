@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import re
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,10 +27,7 @@ CHECKS = 30
 QUICK, ALL = (1, 3, 4, 13, 20), range(50)
 
 
-@pytest.fixture(autouse=True)
-def _double_precision():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 @functools.cache

@@ -15,10 +15,7 @@ OUTPUTS = 2
 RULES = {"plain": (0.0, False), "heavy ball": (0.8, False), "Nesterov": (0.8, True)}
 
 
-@pytest.fixture(autouse=True)
-def _in_float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def heavy_rows(count: int = 400) -> tuple[EmpiricalRows, jax.Array]:

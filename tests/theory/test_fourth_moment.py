@@ -15,11 +15,7 @@ from idjax.theory.sgd import fourth_moment, minibatch
 from idjax.theory.sgd.fourth_moment import EmpiricalRows, LinearUpdate
 from idjax.types import Weights
 
-
-@pytest.fixture(autouse=True)
-def _in_float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 class Few(NamedTuple):

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 
@@ -18,11 +17,7 @@ from idjax.theory.sgd import mean_square, minibatch
 from idjax.theory.sgd import stability as sgd
 from idjax.types import Spectrum
 
-
-@pytest.fixture(autouse=True)
-def _float64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("in_float64")
 
 
 def draw(seed: int, most: int) -> tuple[np.ndarray, np.ndarray, float]:
