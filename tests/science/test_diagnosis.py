@@ -9,9 +9,9 @@ from planted import ALONE, PAIRS, QUICK, SHOWN, planted
 
 import idjax
 from idjax.diagnosis.data import EXPLANATIONS
-from idjax.diagnosis.data.context import two_digits
 from idjax.diagnosis.data.findings import MODULES
 from idjax.diagnosis.data.measure import Thinned
+from idjax.prediction.learning_rates import two_digits
 from idjax.types import IdjaxError
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]

@@ -87,3 +87,11 @@ def learning_rates(
         momentum=fastest.momentum,
         momentum_rate=fastest.learning_rate,
     )
+
+
+def two_digits(rate: float) -> float:
+    """The rate, rounded down to two digits: what a person would type."""
+    if not (0 < rate < math.inf):
+        return rate
+    scale = 10.0 ** (math.floor(math.log10(rate)) - 1)
+    return float(f"{math.floor(rate / scale + 1e-9) * scale:.2g}")

@@ -16,7 +16,7 @@ from idjax.nn.learned import level
 from idjax.nn.logistic import base_loss
 from idjax.prediction.dynamics.fastest_rate import fastest_rate, followed_rates
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
-from idjax.prediction.learning_rates import max_learning_rate
+from idjax.prediction.learning_rates import max_learning_rate, two_digits
 from idjax.prediction.predict import epochs_to_learn, predict_run, problem_of, run_spec, times_of_groups
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
@@ -295,11 +295,3 @@ class Context:
     def autoencoder(self) -> bool:
         """Whether the target is x itself."""
         return self.moments.raw.autoencoder
-
-
-def two_digits(value: float) -> float:
-    """The value, rounded down to two digits: what a person would type."""
-    if not (0 < value < math.inf):
-        return value
-    scale = 10.0 ** (math.floor(math.log10(value)) - 1)
-    return float(f"{math.floor(value / scale + 1e-9) * scale:.2g}")

@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from idjax.diagnosis.data.context import BOUNCES, Context, two_digits
+from idjax.diagnosis.data.context import BOUNCES, Context
 from idjax.diagnosis.explanation import Explanation, Fix
+from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 from idjax.settings import Settings, plain_value

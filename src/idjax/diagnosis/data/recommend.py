@@ -10,12 +10,13 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from idjax.diagnosis.data.context import LINEAR, Context, two_digits
+from idjax.diagnosis.data.context import LINEAR, Context
 from idjax.diagnosis.data.counterfactual import Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
+from idjax.prediction.learning_rates import two_digits
 from idjax.results.diagnosis import Prescription, Role
 from idjax.settings import Normalize, Settings
 from idjax.theory.adam import forecast

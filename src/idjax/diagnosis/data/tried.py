@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.diagnosis.data.context import LADDER, USUAL, Context, two_digits
+from idjax.diagnosis.data.context import LADDER, USUAL, Context
 from idjax.diagnosis.data.counterfactual import CLEARLY, MUCH, ORDER, times_slower
 from idjax.diagnosis.data.findings import (
     bottleneck,
@@ -24,6 +24,8 @@ from idjax.diagnosis.data.findings import (
 )
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.prediction.dynamics.fastest_rate import followed_rates
+from idjax.prediction.dynamics.fastest_rate import followed_rates
+from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count, explained, number, settings_parts
 from idjax.results.diagnosis import Finding, Prescription
 from idjax.settings import Settings

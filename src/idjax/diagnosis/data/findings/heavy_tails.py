@@ -15,9 +15,10 @@ import math
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import fix
 from idjax.diagnosis.explanation import Explanation
+from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count, listed
 from idjax.results.diagnosis import Finding
 

@@ -15,9 +15,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from idjax.diagnosis.data.context import Context, two_digits
+from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import fix
 from idjax.diagnosis.explanation import Explanation, slowing
+from idjax.prediction.learning_rates import two_digits
 from idjax.results.diagnosis import Finding
 
 FLAT = 1.2
