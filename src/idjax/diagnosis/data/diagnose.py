@@ -90,19 +90,12 @@ def diagnose(
         by_runs = context.varies and (settings.classifies or settings.hidden)
         look = _by_runs if by_runs else _by_theory
         found = look(context, wanted, prescriptions or proven, progress)
-        recommended = found.prescriptions
-    train = proven and context.varies
-    proof, recommended = _verify(rows, context, recommended, progress) if train else (None, recommended)
-    return Shown(
-        **_facts(context, settings, len(rows.classes or ()), progress),
-        notes=(*notes, *found.notes),
-        findings=found.findings,
-        left_out=found.left_out,
-        prescriptions=recommended,
-        proof=proof,
-        verdict=found.verdict,
-        seconds=time.perf_counter() - begin,
-    )
+    found, proof = found._replace(notes=(*notes, *found.notes)), None
+    if proven and context.varies:
+        proof, recommended = _verify(rows, context, found.prescriptions, progress)
+        found = found._replace(prescriptions=recommended)
+    facts = _facts(context, settings, len(rows.classes or ()), progress)
+    return Shown(**facts, **found._asdict(), proof=proof, seconds=time.perf_counter() - begin)
 
 
 class _Looked(NamedTuple):
