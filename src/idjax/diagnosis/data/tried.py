@@ -24,7 +24,6 @@ from idjax.diagnosis.data.findings import (
 )
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.prediction.dynamics.fastest_rate import followed_rates
-from idjax.prediction.dynamics.fastest_rate import followed_rates
 from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count, explained, number, settings_parts
 from idjax.results.diagnosis import Finding, Prescription
