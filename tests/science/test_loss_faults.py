@@ -104,6 +104,7 @@ def test_p8_rates_are_tried(optimizer, code):
     made = LOSS_FAULTS["healthy regression"]()
     found = diagnose_loss(made.loss, made.params, *made.args, optimizer=optimizer)
     assert [finding.code for finding in found.causes] == [code] * bool(code), found.verdict
+    assert "never" not in found.verdict
 
 
 def test_unknown_codes_are_told():

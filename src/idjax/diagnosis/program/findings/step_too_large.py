@@ -49,8 +49,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
             mine, better = rule.told(rule.rate), rule.told(rule.rate * factor)
             return [
                 EXPLANATION.program_finding(
-                    message=f"at a learning rate of {mine:.3g} the loss {_said(context)} in 30 steps, from "
-                    f"{number(start)} to {number(context.trial(1.0))}; at {better:.3g} it falls to {number(end)}",
+                    message=f"at a learning rate of {mine:.3g} the loss {_said(context)}; at {better:.3g} it falls to "
+                    f"{number(end)}",
                     evidence={RATE: mine, BETTER: better},
                     cost=math.inf,
                     fix=f"a learning rate of {better:.2g}",
@@ -66,5 +66,8 @@ def _is_thrown(context: LossContext, fall: float) -> bool:
 
 
 def _said(context: LossContext) -> str:
-    peak, start = float(np.max(context.losses(1.0))), context.trial_start
-    return f"goes up to {number(peak)}" if context.trial(1.0) < start else "does not fall"
+    peak, start, end = float(np.max(context.losses(1.0))), context.trial_start, context.trial(1.0)
+    if math.isinf(end):
+        return f"of {number(start)} overflows within 30 steps"
+    went = f"goes up to {number(peak)}" if end < start else "does not fall"
+    return f"{went} in 30 steps, from {number(start)} to {number(end)}"
