@@ -167,8 +167,8 @@ def test_notebooks_get_a_fragment():
 
 
 def test_codes_are_one_module_each_and_explained():
-    assert len(EXPLANATIONS) == len(MODULES) == 21
-    assert EXPLANATIONS.keys() == {*SHOWN, "start-dependent", "bottleneck"}  # in tests of their own
+    assert len(EXPLANATIONS) == len(MODULES) == 22
+    assert EXPLANATIONS.keys() == {*SHOWN, "start-dependent", "bottleneck", "strong-penalty"}  # in tests of their own
     for module, (code, known) in zip(MODULES, EXPLANATIONS.items(), strict=True):
         assert module.__name__.rsplit(".", 1)[-1] == code.replace("-", "_") == known.code.replace("-", "_")
         assert known.means and known.formula and known.fix and known.apart  # noqa: PT018

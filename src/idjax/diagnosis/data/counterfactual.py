@@ -19,6 +19,8 @@ ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""
 SLOWER = (1.0, 0.25, 0.0625)
 """Shares of a well-chosen rate that are tried in turn, until the noise of the batches leaves room to learn."""
+UNEQUAL = 3.0
+"""Largest over smallest standard deviation from which scales count as unequal."""
 CLEARLY, MUCH = 2.0, 10.0
 """How many times faster it has to be to count as a cure, where it is then learned in time and where not."""
 
@@ -100,7 +102,8 @@ def fix(context: Context, options: Iterable[dict[str, object]]) -> Fix | None:
 def predicted(context: Context, settings: Settings) -> float:
     """Predicted epochs with these settings; inf where rows with the sample's tails diverge, too."""
     if settings.optimizer == "sgd" and settings.activation == "linear":
-        changes = {name: getattr(settings, name) for name in ("normalize", "loss_space", "batch_size", "momentum")}
+        names = ("normalize", "loss_space", "activity_l2", "batch_size", "momentum")
+        changes = {name: getattr(settings, name) for name in names}
         if settings.step_size >= context.max_rate(**changes, nesterov=settings.nesterov):
             return math.inf
     return context.epochs_of(settings)

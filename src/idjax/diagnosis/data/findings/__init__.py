@@ -22,6 +22,7 @@ from idjax.diagnosis.data.findings import (
     start_dependent,
     step_too_large,
     step_too_small,
+    strong_penalty,
     target_not_linear,
     unequal_scales,
     unreachable_output,
@@ -32,6 +33,7 @@ from idjax.results.diagnosis import Finding
 MODULES: tuple[ModuleType, ...] = (
     bottleneck,
     unreachable_output,
+    strong_penalty,
     data_resolution,
     null_modes,
     target_not_linear,
@@ -74,7 +76,7 @@ def find_all(context: Context, codes: frozenset[str]) -> tuple[Finding, ...]:
     """The findings of these codes: causes first, the costliest first, then consequences and notes.
 
     All are looked for, since consequences name causes; the others are left out at the end. Of a target that is not
-    linear no setting is blamed.
+    linear no setting is blamed; what a penalty does is not looked for in what would be without it.
     """
     found: tuple[Finding, ...] = ()
     for module in MODULES:
@@ -83,6 +85,7 @@ def find_all(context: Context, codes: frozenset[str]) -> tuple[Finding, ...]:
         finding = module.find(context, found)
         if finding is not None:
             found = (*found, finding)
+            context = strong_penalty.without(context) if module is strong_penalty else context
     order = {"cause": 0, "consequence": 1, "note": 2}
     return tuple(
         sorted((f for f in found if f.code in codes), key=lambda finding: (order[finding.kind], -finding.cost))

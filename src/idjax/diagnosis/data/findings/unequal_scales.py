@@ -15,13 +15,10 @@ Apart: mean-dominated goes away by centring, collinear stays after scaling. Adam
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import before_and_after, fix, times_slower, with_normalizers
+from idjax.diagnosis.data.counterfactual import UNEQUAL, before_and_after, fix, times_slower, with_normalizers
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
-
-UNEQUAL = 3.0
-"""Largest over smallest standard deviation from which scales count as unequal."""
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
