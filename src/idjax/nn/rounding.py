@@ -13,6 +13,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+IN_WORDS = {
+    "nearest": "",
+    "stochastic": ", updates rounded stochastically",
+    "master": ", updates added to a float32 copy of the weights",
+}
+"""What is said of each way behind the dtype of the weights."""
+
 
 @runtime_checkable
 class Transformation(Protocol):

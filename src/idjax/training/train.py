@@ -17,6 +17,7 @@ from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put
 from idjax.nn.learned import crossing, explained_variance, level
 from idjax.nn.logistic import SEPARABLE, least_loss_of
 from idjax.nn.model import from_params, layers_of, precision
+from idjax.nn.rounding import IN_WORDS
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
@@ -26,12 +27,6 @@ from idjax.types import IdjaxError, Progress, Rows, silent
 
 ROWS_PER_CALL = 100_000
 """A compiled call trains about this many rows, so that small data do not drown in calls; an epoch a call is fastest."""
-
-ROUNDING = {
-    "nearest": "",
-    "stochastic": ", updates rounded stochastically",
-    "master": ", updates added to a float32 copy of the weights",
-}
 
 
 class Snapshot(NamedTuple):
@@ -229,7 +224,7 @@ def _curve(
         known_until=float(steps * record.shape[1]),
         weights=from_params(params, settings.hidden_activation),
         layers=layers_of(params) if plan.widths else (),
-        how=f"trained in {plan.dtype}{ROUNDING[plan.rounding]}{in_blocks}",
+        how=f"trained in {plan.dtype}{IN_WORDS[plan.rounding]}{in_blocks}",
         status=_status(record, params),
         seconds=seconds,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from idjax.nn import optimizers, schedules
+from idjax.nn import optimizers, rounding, schedules
 from idjax.prediction.dynamics.on_moments import layer_of, watched_of
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
@@ -28,7 +28,6 @@ MOST_STALLED = 20_000
 """Epochs after which a stalled run is not stepped further: a weight near 0 always moves."""
 STANDS = 0.99
 """Share of the excess loss that is left where a run counts as having arrived at its last loss."""
-ROUNDING = {"nearest": "", "stochastic": ", updates rounded stochastically", "master": ", with a float32 copy"}
 
 
 def applies(spec: RunSpec) -> str | None:
@@ -81,7 +80,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
         trajectory.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
-        trajectory.how += f", weights in {settings.dtype}{ROUNDING[settings.rounding]}"
+        trajectory.how += f", weights in {settings.dtype}{rounding.IN_WORDS[settings.rounding]}"
     if passed < STALLED:
         end = float(record[0, -1])
         first = int(np.argmax(record[0] <= end / STANDS))
