@@ -33,6 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         return None
     settings = context.settings
     floor = 1 - float(context.before.explained_variance[-1])
+    if not math.isfinite(floor):  # an end that is not known is no floor
+        return None
     if context.adaptive:
         error = 1 - context.before.explained_variance
         if not np.isfinite(error).all() or error[len(error) // 2] > FLAT * error[-1]:
