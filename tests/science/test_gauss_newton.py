@@ -55,13 +55,11 @@ def test_a_cure_changes_the_block_of_a_network_about_as_predicted():
     x, y = rng.normal(size=(256, 6)).astype(np.float32), rng.integers(0, 10, 256)
     model = MLP()
     params = model.init(jax.random.key(1), x)["params"]
-    first = params["dense1"]
-    shifted = {**params, "dense1": {**first, "bias": first["bias"] - 10 * first["kernel"].sum(0)}}
-    found = diagnose_model(model, {"params": shifted}, (x + 10, y), cross_entropy)
+    found = diagnose_model(model, {"params": params}, (x + 10, y), cross_entropy)
     effect = found.causes[0].effect
     assert found.causes[0].code == "layer-mean"
     measured = top_of_first_block(model, params, "dense1", x, y, cross_entropy) / top_of_first_block(
-        model, shifted, "dense1", x + 10, y, cross_entropy
+        model, params, "dense1", x + 10, y, cross_entropy
     )
     assert measured / 3 < effect.top < 3 * measured
     assert measured < 0.01

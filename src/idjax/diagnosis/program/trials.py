@@ -12,8 +12,10 @@ from idjax.diagnosis.program.rule import UpdateRule, stepping
 
 STEPS = 30
 """Steps of a trial."""
+GRID = (1.0, 10.0, 0.1, 0.01, 0.001)
+"""Times the first rate that are tried in any case: thrown far off, a program may lie still at a lower loss than before."""
 MOST_CLIMBS = 8
-"""Factors of 10 that the best rate may be from the first one."""
+"""Factors of 10 that the best rate may be from these."""
 Trained = Callable[[Any, Any, float], np.ndarray]
 
 
@@ -38,15 +40,21 @@ def reached(losses: np.ndarray) -> float:
 
 
 def best(trained: Trained, params: Any, args: Any, first: float) -> tuple[float, np.ndarray]:
-    """The rate that ends lowest and its losses: uphill in factors of 10 from the first one, then of 3."""
-    rate, losses = first, trained(params, args, first)
-    for factor in (10.0, 0.1, 3.0):
-        for _ in range(MOST_CLIMBS):
-            further = trained(params, args, rate * factor)
-            if not reached(further) < reached(losses):
+    """The rate that ends lowest and its losses: of some around the first, then uphill in factors of 10, then of 3."""
+    known = {rate: trained(params, args, rate) for rate in (first * factor for factor in GRID)}
+
+    def lowest() -> float:
+        return min(known, key=lambda rate: reached(known[rate]))
+
+    for factor, most in ((10.0, MOST_CLIMBS), (0.1, MOST_CLIMBS), (3.0, 1), (1 / 3, 1)):
+        for _ in range(most):
+            rate, further = lowest(), lowest() * factor
+            if any(math.isclose(further, other, rel_tol=1e-6) for other in known):
                 break
-            rate, losses = rate * factor, further
-    return rate, losses
+            known[further] = trained(params, args, further)
+            if lowest() == rate:
+                break
+    return lowest(), known[lowest()]
 
 
 def first_rate(rule: UpdateRule, loss: float, gradient: list[Any]) -> float:

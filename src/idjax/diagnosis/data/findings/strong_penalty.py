@@ -34,7 +34,9 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if not best < context.level and not context.epochs(**FREE) <= context.budget:
         return None
     told = listed([f"{name[-2:].upper()} of {strength:g}" for name, strength in strengths.items()])
-    most = "" if math.isnan(best) else f": the best weights under it explain {percent(max(best, 0.0), 3)} of the targets"
+    most = (
+        "" if math.isnan(best) else f": the best weights under it explain {percent(max(best, 0.0), 3)} of the targets"
+    )
     return EXPLANATION.finding(
         message=f"the activity penalty, {told}, keeps the outputs from the targets{most}",
         evidence={**strengths, **({} if math.isnan(best) else {"explained variance of the best weights": best})},
