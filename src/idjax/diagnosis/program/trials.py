@@ -13,7 +13,7 @@ from idjax.diagnosis.program.rule import UpdateRule, stepping
 STEPS = 30
 """Steps of a trial."""
 GRID = (1.0, 10.0, 0.1, 0.01, 0.001)
-"""Times the first rate that are tried in any case: thrown far off, a program may lie still at a lower loss than before."""
+"""Times the first rate that are tried in any case: a program that is thrown far off may lie still at a lower loss."""
 MOST_CLIMBS = 8
 """Factors of 10 that the best rate may be from these."""
 Trained = Callable[[Any, Any, float], np.ndarray]
