@@ -112,6 +112,38 @@ def test_a_target_that_is_not_linear_is_said_to_be():  # F4
     assert "51.7%" in linear.verdict
 
 
+def test_four_rows_on_a_line_are_no_chance():  # F4's neighbour: R² is 1, which noise never has
+    x = np.array([[1.0], [2.0], [3.0], [4.0]])
+    found = idjax.diagnose(x, Run(learning_rate=0.01, epochs=100), target=2 * x - 1)
+    assert codes(found) == {"step-too-small"}
+    assert found.prescriptions[0].settings.batch_size == 4
+    assert trained(found, x, 2 * x - 1).epochs_to_learn == pytest.approx(
+        found.prescriptions[0].predicted_epochs, rel=0.1
+    )
+    noise = idjax.diagnose(RNG(0).normal(size=(40, 8)), Run(epochs=100), target=RNG(1).normal(size=(40, 1)))
+    assert codes(noise) == {"target-not-linear"}
+    assert "No settings change that: it is in the data." in said(noise)
+
+
+def test_powers_of_one_number_are_not_rounded_away():  # F1's kind: rounding comes long after all is learned
+    t = RNG(0).uniform(0, 10, (300, 1))
+    y = 5 + t - 0.3 * t**2 + 0.02 * t**3
+    found = idjax.diagnose(np.hstack([t, t**2, t**3]), Run(learning_rate=1e-6, epochs=500), target=y)
+    assert codes(found) == {"mean-dominated", "unequal-scales"}
+    assert "float-stall" not in codes(found, "consequence")
+
+
+@pytest.mark.parametrize("inputs", [1, 5, 20])
+def test_numbers_that_vary_little_around_a_mean_are_told_so(inputs):  # the published question, of any width
+    x = RNG(0).normal(1.1, 0.001, size=(500, inputs))
+    found = idjax.diagnose(x, Run(learning_rate=0.1, epochs=200))
+    assert found.causes[0].code == "mean-dominated"
+    assert "unequal-scales" not in codes(found)
+    small = idjax.diagnose(x - 1.1, Run(learning_rate=0.1, epochs=200), prescriptions=False)
+    assert "unequal-scales" in codes(small)  # the bias's input of 1 is large beside the others
+    assert "mean-dominated" not in codes(small)
+
+
 @pytest.mark.parametrize(("count", "labels"), [(4000, False), pytest.param(50_000, True, marks=pytest.mark.slow)])
 def test_a_run_without_a_theory_is_followed_and_has_a_cause(count, labels):  # F5; a probe of labels takes seconds
     x, y = differences(count)
