@@ -8,7 +8,7 @@ from planted import ALONE, PAIRS, QUICK, planted
 from planted_adaptive import CAUSES, planted_adaptive
 
 import idjax
-from idjax.diagnosis.data.findings import OF_THE_DATA
+from idjax.results.diagnosis import OF_THE_DATA
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
 SHARED = ("start-dependent", "heavy-tails")

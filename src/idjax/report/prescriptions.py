@@ -4,10 +4,7 @@ import math
 from collections.abc import Iterable
 
 from idjax.report.formatting import NORMALIZERS, batch_words, explained, number, optimizer_words, units
-from idjax.results.diagnosis import Finding, Prescription
-
-IN_THE_DATA = frozenset({"null-modes", "target-not-linear"})
-"""Causes that no settings cure."""
+from idjax.results.diagnosis import OF_THE_DATA, Finding, Prescription
 
 
 def prescription_words(prescription: Prescription) -> str:
@@ -59,7 +56,7 @@ def predicted_words(prescriptions: Iterable[Prescription]) -> str:
 
 def none_words(causes: Iterable[Finding]) -> str:
     """Why there are no prescriptions: what is wrong is in the data, or nothing that was tried learns them."""
-    if all(cause.code in IN_THE_DATA for cause in causes):
+    if all(cause.code in OF_THE_DATA for cause in causes):
         return "No settings change that: it is in the data."
     return "No settings were found that learn these data within the budget."
 

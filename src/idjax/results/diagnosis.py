@@ -22,6 +22,8 @@ class Samples:
 
 Kind = Literal["cause", "consequence", "note"]
 Role = Literal["simplest", "fastest", "longer", ""]
+OF_THE_DATA = ("null-modes", "data-resolution", "target-not-linear")
+"""Codes of causes that no setting cures."""
 
 
 @dataclasses.dataclass(frozen=True)

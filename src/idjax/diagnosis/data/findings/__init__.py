@@ -28,7 +28,7 @@ from idjax.diagnosis.data.findings import (
     unreachable_output,
 )
 from idjax.diagnosis.explanation import Explanation
-from idjax.results.diagnosis import Finding
+from idjax.results.diagnosis import OF_THE_DATA, Finding
 
 MODULES: tuple[ModuleType, ...] = (
     bottleneck,
@@ -55,9 +55,6 @@ MODULES: tuple[ModuleType, ...] = (
     better_solved,
 )
 """In the order they are looked for: consequences after the causes that they name."""
-
-OF_THE_DATA = ("null-modes", "data-resolution", "target-not-linear")
-"""Codes of causes that no setting cures."""
 
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
