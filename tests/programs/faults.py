@@ -61,6 +61,11 @@ def bent(body: str) -> Rows:
     return x, (np.abs(x[:, :1]) - x[:, 1:2] ** 2 + 0.2).astype(np.float32)
 
 
+def waves(body: str) -> Rows:
+    x = inputs_of(body)
+    return x, np.sin(25 * x)
+
+
 def put(rows: Callable[[str], Rows], x: Callable = lambda x: x, y: Callable = lambda y: y) -> Callable[[str], Rows]:
     """The rows with inputs and targets changed."""
 
@@ -149,6 +154,9 @@ FAULTS: dict[str, Fault] = {
     "no activations, truths": Fault(
         "only-linear", ONE._replace(activation="linear", widths=(16, 8)),
         put(bent, y=lambda y: (y > 0).astype(np.float32)), BINARY, ("mlp",), libraries=MOST),
+    "eight periods": Fault(
+        "target-frequency", ONE._replace(activation="tanh"), waves, SQUARES, ("line",),
+        libraries=("linen", "equinox", "haiku", "plain")),
     "unused head": Fault("unused-parameters", ONE._replace(unused=True), numbers, compared.squares),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ import keras
 import idjax
 from programs.shape import KEY, Shape, activation, attended, bias_start, kernel_start
 
-WIDTHS = {"mlp": 6, "cnn": 128, "rnn": 8, "attention": 8}
+WIDTHS = {"mlp": 6, "line": 1, "cnn": 128, "rnn": 8, "attention": 8}
 
 
 class EquinoxShaped(eqx.Module):
@@ -25,6 +25,7 @@ class EquinoxShaped(eqx.Module):
         keys = iter(jax.random.split(key, 99))
         self.front = {
             "mlp": lambda: {},
+            "line": lambda: {},
             "cnn": lambda: {"conv": _started(eqx.nn.Conv2d(2, 8, 3, padding=1, key=next(keys)), shape, next(keys))},
             "rnn": lambda: {"cell": eqx.nn.GRUCell(3, 8, key=next(keys))},
             "attention": lambda: {

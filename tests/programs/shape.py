@@ -16,7 +16,8 @@ USUAL = jax.nn.initializers.lecun_normal()
 class Shape(NamedTuple):
     """What a net is made of.
 
-    body:   what comes first: mlp nothing, cnn a convolution, rnn a recurrent cell, attention a block of it.
+    body:   what comes first: mlp nothing, nor line, of one input; cnn a convolution, rnn a recurrent cell, attention a
+            block of it.
     last:   what is done to the outputs.
     start:  a factor on the usual start of kernels; or zeros, or constant.
     bias:   the start of the biases of hidden layers; "dead" is -30 for three of four.
@@ -70,6 +71,8 @@ def attended(shape: Shape, attention: Callable, x: Any) -> Any:
 
 
 def inputs_of(body: str, seed: int = 0) -> np.ndarray:
+    if body == "line":
+        return np.linspace(-1, 1, 2 * ROWS, dtype=np.float32)[:, None]
     size = {"mlp": (6,), "cnn": (8, 8, 2), "rnn": (5, 3), "attention": (5, 8)}[body]
     return np.random.default_rng(seed).normal(size=(ROWS, *size)).astype(np.float32)
 

@@ -47,14 +47,29 @@ def found(model, x=X, y=Y, loss=None, **options):
     return diagnose_loss(loss or squares(model), model.init(KEY, x[:2]), x, y, **options)
 
 
+LONG = np.arange(1000, dtype=np.float32)[:, None]
+
+
 @pytest.mark.slow
-def test_p7_inputs_to_999_come_before_the_tanh_that_they_saturate():
-    x = np.arange(1000, dtype=np.float32)[:, None]
-    told = found(Layers(activation=nn.tanh), x, np.sin(x / 20), optimizer=optax.adam(1e-3))
-    assert [finding.code for finding in told.causes] == ["layer-scale"]
+def test_p7_inputs_to_999_come_before_the_tanh_that_they_saturate_and_the_waves_after():
+    told = found(Layers(activation=nn.tanh), LONG, np.sin(LONG / 20), optimizer=optax.adam(1e-3))
+    assert [finding.code for finding in told.causes] == ["layer-scale", "target-frequency"]
     assert told.causes[0].layers == ("Dense_0",)
     assert "divide the inputs by 5" in told.causes[0].fix
+    assert "subtract their mean, squared 3 times their variance" in told.causes[0].fix
     assert "saturated-units" in {finding.code for finding in told.findings if finding.kind == "consequence"}
+
+
+@pytest.mark.slow
+def test_p7_divided_the_offset_and_the_frequency_are_left():
+    (finding,) = found(Layers(activation=nn.tanh), LONG / 577, np.sin(LONG / 20), optimizer=optax.adam(1e-3)).causes
+    assert finding.code == "target-frequency"
+    assert finding.evidence["mean of the input squared over its variance"] == pytest.approx(3, rel=0.01)
+    assert finding.evidence["periods along the input"] == pytest.approx(1000 / (2 * np.pi * 20), rel=0.05)
+    waves = np.concatenate([np.sin(LONG / 20), np.cos(LONG / 20), (LONG - 500) / 289], 1)
+    assert found(Layers(activation=nn.tanh), waves, np.sin(LONG / 20), optimizer=optax.adam(1e-3)).causes == ()
+    slow = np.sin(LONG / 160)
+    assert found(Layers(activation=nn.tanh), (LONG - 500) / 289, slow, optimizer=optax.adam(1e-3)).causes == ()
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from idjax.diagnosis.program.findings import (
     step_too_large,
     step_too_small,
     symmetric_start,
+    target_frequency,
     target_scale,
     tokens_outside,
     unbounded_loss,
@@ -57,7 +58,7 @@ FATAL: tuple[ModuleType, ...] = (
 """What makes all that is behind it meaningless."""
 SCALES: tuple[ModuleType, ...] = (dead_units, saturated_units, vanishing_gradient)
 RATES: tuple[ModuleType, ...] = (step_too_large, step_too_small)
-MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES, only_linear, *RATES)
+MODULES = (*FATAL, target_scale, *LAYER_MODULES, *SCALES, only_linear, target_frequency, *RATES)
 EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
 
 
@@ -173,8 +174,9 @@ def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[Progra
     after = [_following(finding, spreading) for finding in after if spreading or not context.learns]
     earlier = tuple(dict.fromkeys(f.code for f in (*before, *in_layers, *after) if f.kind == "cause"))
     linear = () if earlier else only_linear.find(context, found)
+    waves = () if linear or set(earlier) - {"layer-scale", "layer-mean"} else target_frequency.find(context, found)
     after += [_following(finding, earlier) for module in RATES for finding in module.find(context, found)]
-    told = (*found, *before, *in_layers, *linear, *after)
+    told = (*found, *before, *in_layers, *linear, *waves, *after)
     return layers, tuple(sorted(told, key=lambda finding: finding.kind != "cause"))
 
 

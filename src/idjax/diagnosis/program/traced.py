@@ -48,7 +48,8 @@ class Traced:
     def places(self) -> list[np.ndarray]:
         """The rows of each block, evenly spaced over all, so that rows in order do not come in blocks of one kind."""
         count = max(1, self.rows // self.block) if self.rows else 1
-        blocks = [np.arange(self.block) * count + index for index in range(count)]
+        spaced = np.arange(count * self.block) * self.rows // max(1, count * self.block)
+        blocks = list(spaced.reshape(self.block, count).T)
         return blocks[:: -(-count // MOST_BLOCKS)]
 
     def blocks(self) -> Iterator[list[Any]]:

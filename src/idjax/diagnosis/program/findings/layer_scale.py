@@ -27,6 +27,8 @@ LARGE = 5.0
 """Root mean square of inputs from which they are large: 25 times the curvature of what initialisers are made for."""
 SMALL = 0.01
 """And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
+ALSO = 1.0
+"""|m|²/tr Σ from which the mean of a program's own inputs is worth subtracting besides."""
 
 DEVIATION = "root mean square deviation"
 
@@ -66,6 +68,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
     steps = "subtract the mean of the inputs and " if apart else ""
     own = first is context.layers[0]
+    left = f", and subtract their mean, squared {first.mean_share:.2g} times their variance" if not apart else ""
     return EXPLANATION.layer_finding(
         message=f"{names}: the inputs {'vary around their mean by' if apart else 'are of size'} {size:.3g}, which is "
         f"{'large' if size > 1 else 'small'}: {count(size**2)} times the curvature of inputs of size 1",
@@ -75,7 +78,8 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
             "largest eigenvalue of the inputs' second moment": first.top,
         },
         cost=max(size, 1 / size) ** 2,
-        fix=f"{steps}divide the inputs by {size:.3g} before {names}" + ("" if own else ", or put nn.LayerNorm there"),
+        fix=f"{steps}divide the inputs by {size:.3g} before {names}"
+        + ((left if first.mean_share >= ALSO else "") if own else ", or put nn.LayerNorm there"),
         layers=named(layers),
         effect=effect(cure, context.ends(first), after, moments.noise / size**2),
     )
