@@ -147,17 +147,16 @@ class Pooled(nn.Module):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["sgd", optax.adam(1e-3)])
-def test_p15_a_large_cnn_is_silent_within_15_seconds_of_two_cores(optimizer):
+def test_p15_a_large_cnn_is_silent_within_15_seconds_of_two_cores():
     labels = np.arange(1024) % 10
-    x = RNG.uniform(size=(10, 24, 24, 1))[labels] + 0.3 * RNG.normal(size=(1024, 24, 24, 1))
+    x = RNG.normal(size=(10, 24, 24, 1))[labels] + RNG.normal(size=(1024, 24, 24, 1))
 
     def loss(params, x, y):
         return optax.softmax_cross_entropy_with_integer_labels(Pooled().apply(params, x), y).mean()
 
     params = Pooled().init(KEY, x[:2])
     begin = time.process_time()
-    told = diagnose_loss(loss, params, x.astype(np.float32), labels, optimizer=optimizer)
+    told = diagnose_loss(loss, params, x.astype(np.float32), labels)
     assert time.process_time() - begin <= 2 * 15
     assert (told.parameters, told.rows) == (611_466, 1024)
     assert told.findings == (), told.verdict
