@@ -126,13 +126,20 @@ def predict_from_moments(
 
 @np.errstate(over="ignore", invalid="ignore")
 def predict_run(
-    spec: RunSpec, *, band: bool = False, details: bool = False, undefined: bool = False, begin: float | None = None
+    spec: RunSpec,
+    *,
+    band: bool = False,
+    details: bool = False,
+    groups: bool = False,
+    undefined: bool = False,
+    begin: float | None = None,
 ) -> Curve:
     """The predicted curve of a run.
 
     Args:
       band: adds what takes seconds, as `predict` does.
       details: adds what the data allow, the curve apart: learning rates and the times of the groups of modes.
+      groups: adds these times alone.
       undefined: whether a run without a theory has a curve of NaN, of status no_theory, whose `how` is the reason.
       begin: of the work, if it began before, by `time.perf_counter`.
 
@@ -141,10 +148,10 @@ def predict_run(
     """
     begin = time.perf_counter() if begin is None else begin
     with one_thread_if_narrow(spec.problem.train.inputs):
-        return _curve_of(spec, band, details, undefined, begin)
+        return _curve_of(spec, band, details, groups, undefined, begin)
 
 
-def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: float) -> Curve:
+def _curve_of(spec: RunSpec, band: bool, details: bool, groups: bool, undefined: bool, begin: float) -> Curve:
     settings, problem = spec.settings, spec.problem
     try:
         trajectory = trajectory_for(spec)
@@ -158,6 +165,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
     # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
     constant = settings.optimizer == "sgd" and not settings.schedule.changes
     rated = details and constant and not (spec.empirical_rows or spec.layers or trajectory.followed)
+    grouped = (details or groups) and settings.linear and not trajectory.followed
     adaptive = known and details and spec.beyond and settings.optimizer != "sgd" and settings.linear
     return Curve(
         epoch=np.arange(1, settings.epochs + 1),
@@ -177,7 +185,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: 
         learning_rates=_learning_rates(spec) if rated else None,
         train_band=bands.train,
         validation_band=bands.validation,
-        mode_groups=_mode_groups(spec, trajectory) if details and settings.linear and not trajectory.followed else (),
+        mode_groups=_mode_groups(spec, trajectory) if grouped and trajectory.status is not Status.NO_THEORY else (),
         stall=trajectory.stall,
         fastest=fastest_rate(spec) if adaptive else None,
         layers=trajectory.layers,

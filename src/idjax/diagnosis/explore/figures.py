@@ -124,11 +124,11 @@ def limits_of(view: View) -> tuple[float, float]:
       >>> list(inspect.signature(limits_of).parameters)
       ['view']
     """
-    rates, curvature = view.curve.learning_rates, view.modes.curvature
+    rates, curvature = view.stable, view.modes.curvature
     if rates is None:
         return math.inf, math.inf
     top, step = float(curvature.max(initial=0.0)), view.settings.step_size
-    return top * rates.full_batch_max / step, top * rates.max / step
+    return top * rates.full_batch / step, top * rates.batches / step
 
 
 def _panel(x: str, y: str, scale: str) -> Any:

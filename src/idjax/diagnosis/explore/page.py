@@ -108,7 +108,7 @@ class Page:
         self._say("headline", words.verdict_words(judged) if judged else words.headline(view))
         self._say("loss_words", words.loss_words(view, band))
         self._say("explained_words", words.explained_words(view))
-        self._say("spectrum_words", words.spectrum_words(view.modes, view.curve, view.settings))
+        self._say("spectrum_words", words.spectrum_words(view))
         self._say("answers_words", words.samples_words(view.samples))
         self._said["pinned"].object = words.pinned_html(self._given, view)
         self._said["groups"].object = words.groups_html(self._given, view)

@@ -1,6 +1,7 @@
 """Settings → all that the live page shows of them, in two steps: what is there at once, and what takes longer."""
 
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +10,10 @@ from jaxtyping import Float
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.diagnose import examine, samples_of
 from idjax.moments.one_thread import one_thread_if_narrow
-from idjax.prediction.learning_rates import learning_rates
-from idjax.prediction.predict import predict_run, times_of_groups
+from idjax.prediction.learning_rates import max_learning_rate
+from idjax.prediction.predict import predict_run
 from idjax.prediction.problem import mode_groups
-from idjax.results.curve import Band, Curve, LearningRates, Status
+from idjax.results.curve import Band, Curve
 from idjax.results.diagnosis import Finding, Samples
 from idjax.settings import Settings
 
@@ -29,16 +30,25 @@ class Curvatures(NamedTuple):
     bias: int | None
 
 
+class StableRates(NamedTuple):
+    """The largest learning rates that SGD is stable at: in the batches of the settings, and on all rows at once."""
+
+    batches: float
+    full_batch: float
+
+
 class View(NamedTuple):
     """Everything known of settings at once.
 
-    curve:   predicted, with learning rates and times of the groups; NaN with the reason as `how` where no theory is.
+    curve:   predicted, with times of the groups of modes; NaN with the reason as `how` where no theory is.
+    stable:  learning rates; None of optimizers that have no fixed limit.
     level:   the explained variance that counts as learned.
     samples: a few rows, and what the layer is predicted to answer at the end; None where that is not known.
     """
 
     settings: Settings
     curve: Curve
+    stable: StableRates | None
     level: float
     modes: Curvatures
     samples: Samples | None
@@ -68,7 +78,7 @@ class Explorer:
     """
 
     def __init__(self, context: Context):
-        self._context, self._rates = context, dict[tuple[object, ...], LearningRates]()
+        self._context, self._rates = context, dict[tuple[object, ...], StableRates]()
 
     @property
     def given(self) -> Settings:
@@ -93,15 +103,12 @@ class Explorer:
         problem, raw = context.problem, context.moments.raw
         with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             spec = context.run_of(settings)._replace(sample=None)  # what takes seconds is for `judge`
-            curve = predict_run(spec, undefined=True)
-            known = curve.status is not Status.NO_THEORY
-            groups = times_of_groups(spec) if known else ()
-            rates = self._learning_rates(context) if settings.optimizer == "sgd" else None
-            curve = dataclasses.replace(curve, mode_groups=groups, learning_rates=rates)
+            curve = predict_run(spec, groups=True, undefined=True)
+            stable = self._stable(context) if settings.optimizer == "sgd" else None
             named = {name: int(np.argmax(mask)) for name, mask in mode_groups(problem)}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
         modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
-        return View(settings, curve, context.level, modes, samples)
+        return View(settings, curve, stable, context.level, modes, samples)
 
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings."""
@@ -113,11 +120,12 @@ class Explorer:
             banded = predict_run(context.run_of(settings), band=True, undefined=True)
         return Judged(verdict, findings, None, banded.train_band)
 
-    def _learning_rates(self, context: Context) -> LearningRates:
-        settings = context.settings
-        key = (context.problem, settings.batch_size, settings.momentum, settings.nesterov)
+    def _stable(self, context: Context) -> StableRates:
+        settings, problem = context.settings, context.problem
+        key = (problem, settings.batch_size, settings.momentum, settings.nesterov)
         if key not in self._rates:
-            self._rates[key] = learning_rates(*key)
+            of = functools.partial(max_learning_rate, problem, momentum=settings.momentum, nesterov=settings.nesterov)
+            self._rates[key] = StableRates(of(settings.batch_size), of(context.rows))
         return self._rates[key]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.diagnosis.explore.view import Curvatures, Judged, View
+from idjax.diagnosis.explore.view import Judged, StableRates, View
 from idjax.report.comparison import training_error, verdict
 from idjax.report.formatting import (
     NORMALIZERS,
@@ -62,7 +62,7 @@ def pinned_html(given: View, chosen: View) -> str:
         ("time to learn", time_to_learn),
         ("explained variance at the end", lambda view: explained(_last(view.curve), view.curve.status)),
         ("loss of the last epoch", lambda view: number(float(view.curve.train[-1]))),
-        ("largest stable learning rate", lambda view: _stable(view.curve)),
+        ("largest stable learning rate", lambda view: _stable(view.stable)),
     ]
     return parts("pinned", rows=rows, outcomes=[(label, show(given), show(chosen)) for label, show in outcomes])
 
@@ -136,8 +136,9 @@ def explained_words(view: View) -> str:
     return f"{text} 0 is always answering the mean."
 
 
-def spectrum_words(modes: Curvatures, curve: Curve, settings: Settings) -> str:
+def spectrum_words(view: View) -> str:
     """Words for what the figure of the spectrum shows."""
+    modes, settings, rates = view.modes, view.settings, view.stable
     moving = modes.curvature[modes.curvature > 0]
     if not len(moving):
         return "No direction of the data has any curvature."
@@ -148,13 +149,12 @@ def spectrum_words(modes: Curvatures, curve: Curve, settings: Settings) -> str:
     for name, mode in (("mean", modes.mean), ("bias", modes.bias)):
         if mode is not None:
             text += f" The {name}'s is {number(float(modes.curvature[mode]), 3)} (rank {mode + 1})."
-    rates = curve.learning_rates
     if rates is None:
         return f"{text} {settings.optimizer.capitalize()} has no fixed limit: it divides by the size of the gradients."
-    side = "stable" if settings.step_size < rates.max else "not stable"
+    side = "stable" if settings.step_size < rates.batches else "not stable"
     return (
         f"{text} Learning rate {number(settings.step_size)} is {side}: the largest stable one is "
-        f"{number(rates.max)} in these batches, {number(rates.full_batch_max)} on all rows at once."
+        f"{number(rates.batches)} in these batches, {number(rates.full_batch)} on all rows at once."
     )
 
 
@@ -190,8 +190,8 @@ def _last(curve: Curve) -> float:
     return float(curve.explained_variance[-1])
 
 
-def _stable(curve: Curve) -> str:
-    return "–" if curve.learning_rates is None else number(curve.learning_rates.max)
+def _stable(rates: StableRates | None) -> str:
+    return "–" if rates is None else number(rates.batches)
 
 
 def _value(name: str, settings: Settings) -> str:
