@@ -35,11 +35,12 @@ def explorer():
 @pytest.mark.parametrize("changes", CHANGES[1:4])
 def test_a_view_is_what_predict_says(explorer, changes):
     settings = dataclasses.replace(explorer.given, **changes)
-    seen, told = explorer.view(settings).curve, idjax.predict(ROWS, settings, band=False)
+    view, told = explorer.view(settings), idjax.predict(ROWS, settings, band=False)
+    seen = view.curve
     np.testing.assert_allclose(seen.train, told.train, rtol=1e-7)
     np.testing.assert_allclose(seen.explained_variance, told.explained_variance, rtol=0, atol=1e-7)
     assert seen.epochs_to_learn == pytest.approx(told.epochs_to_learn, rel=1e-7)
-    assert seen.learning_rates.max == pytest.approx(told.learning_rates.max, rel=1e-7)
+    assert view.stable == pytest.approx((told.learning_rates.max, told.learning_rates.full_batch_max), rel=1e-7)
     assert [group.name for group in seen.mode_groups] == [group.name for group in told.mode_groups]
 
 
