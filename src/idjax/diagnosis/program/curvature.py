@@ -24,10 +24,14 @@ def curvature(loss: Callable[[Any, Any], Any], products: int = PRODUCTS) -> Call
       >>> round(curvature(lambda w, x: 0.5 * jnp.sum((x @ w) ** 2))(jnp.ones(2), x), 3)
       9.0
     """
-    compiled = jax.jit(functools.partial(_lanczos, loss, products))
+    start, step = jax.jit(_start), jax.jit(functools.partial(_step, loss))
 
     def largest(params: Any, args: Any) -> float:
-        diagonal, beside = (np.asarray(part, np.float64) for part in compiled(params, args))
+        carry, seen = start(params), []
+        for _ in range(min(products, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))):
+            carry, made = step(carry, params, args)  # not in a scan, see `trials`
+            seen.append(made)
+        diagonal, beside = np.asarray(seen, np.float64).T
         if not np.isfinite([*diagonal, *beside]).all():
             return float("nan")
         # A vector of 0 is the end of the space: what follows it is noise.
@@ -39,27 +43,27 @@ def curvature(loss: Callable[[Any, Any], Any], products: int = PRODUCTS) -> Call
     return largest
 
 
-def _lanczos(loss: Callable[[Any, Any], Any], products: int, params: Any, args: Any) -> Any:
-    """The diagonal of the tridiagonal matrix, and what is beside it."""
-
-    def step(carry: Any, _: None) -> Any:
-        before, vector, size = carry
-        product = hessian_product(loss, params, args, vector)
-        made = jax.tree.map(lambda a, b: a - size * b, product, before)
-        along = dot(made, vector)
-        made = jax.tree.map(lambda a, b: a - along * b, made, vector)
-        left = jnp.sqrt(dot(made, made))
-        shortened = jax.tree.map(lambda leaf, old: (leaf / jnp.maximum(left, 1e-30)).astype(old.dtype), made, vector)
-        return (vector, shortened, left), (along, left)
-
+def _start(params: Any) -> Any:
+    """No vector, one of length 1 drawn with a fixed seed, and no length."""
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(0), len(leaves))
     drawn = [jax.random.normal(key, leaf.shape, leaf.dtype) for key, leaf in zip(keys, leaves, strict=True)]
     start = jax.tree.unflatten(tree, drawn)
     length = jnp.sqrt(dot(start, start))
     start = jax.tree.map(lambda leaf: leaf / length.astype(leaf.dtype), start)
-    count = min(products, sum(np.size(leaf) for leaf in leaves))
-    return jax.lax.scan(step, (jax.tree.map(jnp.zeros_like, start), start, jnp.float32(0)), None, count)[1]
+    return jax.tree.map(jnp.zeros_like, start), start, jnp.float32(0)
+
+
+def _step(loss: Callable[[Any, Any], Any], carry: Any, params: Any, args: Any) -> Any:
+    """One product: the vectors after it, and what it adds to the diagonal of the tridiagonal matrix and beside it."""
+    before, vector, size = carry
+    product = hessian_product(loss, params, args, vector)
+    made = jax.tree.map(lambda a, b: a - size * b, product, before)
+    along = dot(made, vector)
+    made = jax.tree.map(lambda a, b: a - along * b, made, vector)
+    left = jnp.sqrt(dot(made, made))
+    shortened = jax.tree.map(lambda leaf, old: (leaf / jnp.maximum(left, 1e-30)).astype(old.dtype), made, vector)
+    return (vector, shortened, left), jnp.stack([along, left])
 
 
 def hessian_product(loss: Callable[[Any, Any], Any], params: Any, args: Any, vector: Any) -> Any:

@@ -33,18 +33,21 @@ def learned(traced: Traced, comparisons: Sequence[Comparison], rule: UpdateRule,
         return 0.0
 
     @jax.jit
-    def run(params: list[Any], args: list[Any], rate: Any) -> Any:
-        optimizer = rule.at(rate)
-        step = stepping(optimizer, traced.given.loss)
-        begun = params, optimizer.init(params)
-        (params, _), _ = jax.lax.scan(lambda carry, _: step(carry, args), begun, None, STEPS)
-        values = [*params, *args]
+    def step(carry: Any, args: list[Any]) -> Any:
+        return stepping(rule.at(jnp.float32(rate)), traced.given.loss)(carry, args)[0]
+
+    @jax.jit
+    def ends(values: list[Any]) -> Any:
         edits = [{each.node: _elsewhere(each, rows(each.target)[0], order) for each in compared}
                  for order in range(ORDERS)]  # fmt: skip
         others = [evaluate(graph, values, edits=Edits(edit, {}))[0][0] for edit in edits]
         return evaluate(graph, values)[0][0], sum(others) / ORDERS
 
-    end, other = map(float, run(traced.given.params, next(traced.blocks()), jnp.float32(rate)))
+    params, args = traced.given.params, next(traced.blocks())
+    carry = params, rule.at(jnp.float32(rate)).init(params)
+    for _ in range(STEPS):
+        carry = step(carry, args)
+    end, other = map(float, ends([*carry[0], *args]))
     return 1 - end / other if np.isfinite([end, other]).all() and other > 0 else 0.0
 
 
