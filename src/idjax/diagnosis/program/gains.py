@@ -23,7 +23,7 @@ from idjax.diagnosis.program.graph import Node
 from idjax.diagnosis.program.layers import Layer
 from idjax.diagnosis.program.loss_context import LossContext
 from idjax.diagnosis.program.rewriting import Inputs, standardised, target_edits
-from idjax.diagnosis.program.trials import STEPS, best, first_rate, reached, trials
+from idjax.diagnosis.program.trials import GRID, NEAR, STEPS, best, first_rate, reached, trials
 from idjax.diagnosis.program.units import Unit, watch_unit
 from idjax.diagnosis.program.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
@@ -88,9 +88,10 @@ class Gains:
             return Gain(fall, math.nan)
         if finding.code == "layer-scale" and self._frees(finding, cures):
             return Gain(fall, math.nan, frees=True)
-        losses = self._trained(cures)
-        there = np.flatnonzero(losses <= self._given)
-        better = len(there) and reached(losses) < self._given
+        rate, losses = self._given
+        end, losses = reached(losses), self._best(cures, rate, NEAR)[1]
+        there = np.flatnonzero(losses <= end)
+        better = len(there) and reached(losses) < end
         return Gain(fall, STEPS / max(1, int(there[0])) if better else 0.0)
 
     @functools.cached_property
@@ -99,9 +100,10 @@ class Gains:
         return self._largest(self._cures())
 
     @functools.cached_property
-    def _given(self) -> float:
-        """The loss that the program as given ends at."""
-        return reached(self._trained(self._cures()))
+    def _given(self) -> tuple[float, np.ndarray]:
+        """The best rate of the program as given, and its losses."""
+        first = first_rate(self._rule, self._context.measured.loss, self._context.measured.gradient)
+        return self._best(self._cures(), first, NEAR if self._rule.adaptive else GRID)
 
     def _loss(self, params: list[Any], given: tuple[list[Any], Cures]) -> Any:
         args, cures = given
@@ -143,9 +145,8 @@ class Gains:
     def _curvature(self) -> Any:
         return curvature(self._loss)
 
-    def _trained(self, cures: Cures) -> np.ndarray:
-        first = first_rate(self._rule, self._context.measured.loss, self._context.measured.gradient)
-        return best(self._trials, self._context.given.params, (self._context.args, cures), first)[1]
+    def _best(self, cures: Cures, first: float, around: tuple[float, ...]) -> tuple[float, np.ndarray]:
+        return best(self._trials, self._context.given.params, (self._context.args, cures), first, around)
 
     @functools.cached_property
     def _trials(self) -> Any:

@@ -12,7 +12,8 @@ from idjax.diagnosis.program.rule import UpdateRule, stepping
 
 STEPS = 30
 """Steps of a trial."""
-GRID = (1.0, 10.0, 0.1, 0.01, 0.001)
+NEAR = (1.0, 10.0, 0.1)
+GRID = (*NEAR, 0.01, 0.001)
 """Times the first rate that are tried in any case: a program that is thrown far off may lie still at a lower loss."""
 MOST_CLIMBS = 8
 """Factors of 10 that the best rate may be from these."""
@@ -49,9 +50,11 @@ def reached(losses: np.ndarray) -> float:
     return end if math.isfinite(end) else math.inf
 
 
-def best(trained: Trained, params: Any, args: Any, first: float) -> tuple[float, np.ndarray]:
+def best(
+    trained: Trained, params: Any, args: Any, first: float, around: tuple[float, ...] = GRID
+) -> tuple[float, np.ndarray]:
     """The rate that ends lowest and its losses: of some around the first, then uphill in factors of 10, then of 3."""
-    known = {rate: trained(params, args, rate) for rate in (first * factor for factor in GRID)}
+    known = {rate: trained(params, args, rate) for rate in (first * factor for factor in around)}
 
     def lowest() -> float:
         return min(known, key=lambda rate: reached(known[rate]))
