@@ -94,7 +94,8 @@ def diagnose(
     if proven and context.varies:
         proof, recommended = _verify(rows, context, found.prescriptions, progress)
         found = found._replace(prescriptions=recommended)
-    facts = _facts(context, settings, len(rows.classes or ()), progress)
+    with np.errstate(over="ignore", invalid="ignore"):
+        facts = _facts(context, settings, len(rows.classes or ()), progress)
     return Shown(**facts, **found._asdict(), proof=proof, seconds=time.perf_counter() - begin)
 
 
