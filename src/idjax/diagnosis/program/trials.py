@@ -59,15 +59,17 @@ def best(
     def lowest() -> float:
         return min(known, key=lambda rate: reached(known[rate]))
 
+    rate = lowest()
     for factor, most in ((10.0, MOST_CLIMBS), (0.1, MOST_CLIMBS), (3.0, 1), (1 / 3, 1)):
         for _ in range(most):
-            rate, further = lowest(), lowest() * factor
+            further = rate * factor
             if any(math.isclose(further, other, rel_tol=1e-6) for other in known):
                 break
             known[further] = trained(params, args, further)
             if lowest() == rate:
                 break
-    return lowest(), known[lowest()]
+            rate = further
+    return rate, known[rate]
 
 
 def first_rate(rule: UpdateRule, loss: float, gradient: list[Any]) -> float:

@@ -41,7 +41,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         message=f"the activity penalty, {told}, keeps the outputs from the targets{most}",
         evidence={**strengths, **({} if math.isnan(best) else {"explained variance of the best weights": best})},
         cost=math.inf,
-        fix=fix(context, (FREE, FREE | changed(context, tuned(context).settings))) or "leave the penalty out",
+        fix=fix(context, (FREE, changed(context, tuned(context).settings))) or "leave the penalty out",
     )
 
 
