@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test test-all check docs notebooks bench clean
+.PHONY: help demo test test-all check shapes docs notebooks bench clean
 
 help:
 	@echo "make demo      replay the published question in two minutes; the report is results/published/report.html"
 	@echo "make test      lint, types, import rules and tests"
-	@echo "make test-all  the same with the slow science checks"
+	@echo "make test-all  the same with the slow science checks, and shapes"
+	@echo "make shapes    tests of theory, training and units with every array held against its annotated shape"
 	@echo "make docs      build the documentation into site/, offline"
 	@echo "make notebooks run the tutorials and keep their outputs"
 	@echo "make bench     time training against its peers (pip install '.[bench]' brings them) and predictions"
@@ -30,6 +31,12 @@ test: $(READY)
 
 test-all: $(READY)
 	$(call beside_checks)
+	$(MAKE) --no-print-directory shapes
+
+# Apart, for checking every call's shapes takes twice the time of the tests.
+shapes: $(READY)
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not slow" tests/theory tests/training tests/unit \
+		--jaxtyping-packages=idjax,beartype.beartype
 
 check: $(READY)
 	$(BIN)/ruff check .

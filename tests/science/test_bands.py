@@ -17,7 +17,12 @@ from idjax.prediction.predict import run_spec
 NOISE = np.random.default_rng(9).normal(size=(1000, 1))
 
 PREDICTED = [
-    pytest.param(rows(30.0, 1.0), dataclasses.replace(BASE, optimizer="adam", epochs=30), id="adam in scalars"),
+    pytest.param(
+        rows(30.0, 1.0),
+        dataclasses.replace(BASE, optimizer="adam", epochs=30),
+        id="adam in scalars",
+        marks=pytest.mark.slow,
+    ),
     pytest.param(
         rows(0.3, 1.0),
         dataclasses.replace(BASE, optimizer="adam", learning_rate=1e-3),

@@ -1,5 +1,7 @@
 """The graph of a loss in any library: its value, its layers with their inputs, its rows and its lines."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,14 +18,20 @@ from idjax.diagnosis.program.traced import trace
 from idjax.diagnosis.program.walk import Edits, evaluate
 
 
+@functools.cache
+def of_library(name):
+    """A program of a library and its graph, which cost seconds and are asked for twice."""
+    made = LIBRARY_PROGRAMS[name]()
+    return made, traced(made)
+
+
 def traced(made):
     return trace(given_loss(made.loss, made.params, made.args, has_aux="batch" in made.loss.__code__.co_varnames))
 
 
 @pytest.mark.parametrize("library", LIBRARY_PROGRAMS)
 def test_the_walk_is_the_program_and_every_layer_is_found(library):
-    made = LIBRARY_PROGRAMS[library]()
-    program = traced(made)
+    made, program = of_library(library)
     given, graph = program.given, program.graph
     layers = find_layers(graph, given.names)
 
@@ -50,8 +58,7 @@ def test_the_walk_is_the_program_and_every_layer_is_found(library):
 
 @pytest.mark.parametrize("library", LIBRARY_PROGRAMS)
 def test_every_parameter_belongs_to_a_layer_or_is_a_scale(library):
-    made = LIBRARY_PROGRAMS[library]()
-    program = traced(made)
+    _, program = of_library(library)
     used = {leaf for layer in find_layers(program.graph, program.given.names) for leaf in (*layer.leaves, *layer.bias)}
     left = [name for index, name in enumerate(program.given.names) if index not in used]
     assert all(any(word in name.lower() for word in ("norm", "w2")) for name in left), left

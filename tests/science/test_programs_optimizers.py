@@ -50,7 +50,11 @@ def test_a_part_that_is_frozen_has_the_rate_of_the_part_that_moves(made):
 
 @pytest.mark.parametrize(
     ("made", "whole"),
-    [(split, True), (masked, False), pytest.param(lambda rate: optax.lbfgs(), True, marks=pytest.mark.slow)],
+    [
+        pytest.param(split, True, marks=pytest.mark.slow),
+        (masked, False),
+        pytest.param(lambda rate: optax.lbfgs(), True, marks=pytest.mark.slow),
+    ],
 )
 def test_steps_are_those_of_the_optimizer_itself(made, whole):
     def loss(params, x, y):

@@ -132,21 +132,20 @@ def test_whatever_the_rows_pass_through(change, targets):
     assert_same(blocked, stepped, 1e-9)
 
 
-def test_float32_stays_with_the_steps_and_no_further_from_the_truth():
-    """Rows like the published ones: a mean of 900 deviations. 10 epochs; both runs round, neither knows how."""
+def test_float32_stays_with_the_truth_and_no_further_from_it_than_steps():
+    """Rows like the published ones: a mean of 900 deviations. 10 epochs; both runs round, each in its own way."""
     x = np.random.default_rng(1).normal(1.109, 0.00124, (6000, 20)).astype(np.float32)
     settings = Settings(learning_rate=0.01, batch_size=8, epochs=10)
     blocked, stepped = both(x, settings)
-    assert_same(blocked, stepped, 1e-5)
     exact = train(x.astype(np.float64), dataclasses.replace(settings, dtype="float64"))
 
     def distance(curve):
         return np.linalg.norm(curve.weights.kernel - exact.weights.kernel) / np.linalg.norm(exact.weights.kernel)
 
-    assert distance(blocked) < 1e-5
+    assert_same(blocked, exact, 1e-5)
     assert distance(blocked) < 2 * distance(stepped)
     with pytest.raises(AssertionError):
-        assert_same(train(x, dataclasses.replace(settings, learning_rate=0.0101)), stepped, 1e-5)
+        assert_same(train(x, dataclasses.replace(settings, learning_rate=0.0101)), exact, 1e-5)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ from idjax.results.diagnosis import Samples
 from idjax.types import Weights
 
 
+@pytest.fixture
+def in_words(monkeypatch: pytest.MonkeyPatch):
+    """Pages whose pictures are empty files: what they say is as it is with them."""
+    monkeypatch.setattr(page, "to_png", lambda figure: b"")
+
+
 def render(*outcomes) -> tuple[str, dict[str, bytes]]:
     return page.render(outcomes, {"jax": "0.10", "git": "abc"}, 12.0)
 
@@ -55,6 +61,7 @@ def test_every_figure_is_embedded_and_decodes():
         assert image[..., :3].std() > 0.01
 
 
+@pytest.mark.usefixtures("in_words")
 def test_what_comes_from_data_is_escaped():
     one = outcome(label=HOSTILE, predicted=dataclasses.replace(curve(), how=HOSTILE), verdict=HOSTILE)
     text, _ = page.render([one, dataclasses.replace(one, runs=one.runs * 9)], {HOSTILE: HOSTILE}, 1.0)
@@ -65,6 +72,7 @@ def test_what_comes_from_data_is_escaped():
     assert HOSTILE in "".join(seen.words)
 
 
+@pytest.mark.usefixtures("in_words")
 def test_every_run_appears_with_its_verdict():
     text, _ = render(outcome(label="alpha"), outcome("attempts", "beta", runs=9))
     for label in ("alpha", "beta"):
@@ -73,6 +81,7 @@ def test_every_run_appears_with_its_verdict():
         assert f"published {label}" in text
 
 
+@pytest.mark.usefixtures("in_words")
 def test_a_claim_that_fails_is_shown_as_failing():
     good, _ = render(outcome())
     bad, _ = render(outcome(value=2.0))
@@ -90,6 +99,7 @@ def test_a_claim_that_fails_is_shown_as_failing():
     assert "NOT as claimed" in render(missed)[0]
 
 
+@pytest.mark.usefixtures("in_words")
 def test_where_adam_stalls_is_told_from_its_predictions():
     whole = outcome("adam", "beta", runs=2, long_run=curve(level=0.001, epochs=30))
     narrow = dataclasses.replace(whole.runs[0], run=dataclasses.replace(whole.runs[0].run, spread=0.1))
@@ -102,11 +112,13 @@ def test_where_adam_stalls_is_told_from_its_predictions():
     assert "Adam is predicted" not in render(outcome("adam", "beta"))[0]
 
 
+@pytest.mark.usefixtures("in_words")
 def test_many_failing_claims_are_not_folded_away():
     assert "<details open>" not in render(outcome("attempts", runs=9))[0]
     assert "<details open>" in render(outcome("attempts", runs=9, value=2.0))[0]
 
 
+@pytest.mark.usefixtures("in_words")
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_a_number_is_said_in_words(bad):
     gone = np.full(12, bad)
@@ -123,6 +135,7 @@ def test_what_is_not_a_number_is_said_in_words(bad):
     assert texts(samples_figure(lost.runs[0])) == {"no finite output"}
 
 
+@pytest.mark.usefixtures("in_words")
 def test_a_run_shorter_than_the_published_one():
     text, _ = render(outcome(trained=curve(3), predicted=curve(3)))
     assert '<td class="n">0.0200</td>\n<td class="n">– to –</td>' in text
@@ -136,6 +149,7 @@ def test_bytes_repeat_in_any_thread():
     assert first != render(outcome("attempts", "other", runs=9), scan_outcome())
 
 
+@pytest.mark.usefixtures("in_words")
 @pytest.mark.parametrize("shown", [(), (outcome(),), (scan_outcome(),), (outcome("fixed"), outcome("identity_start"))])
 def test_any_subset_of_experiments_makes_a_page(shown):
     text, pictures = render(*shown)
@@ -158,6 +172,7 @@ def test_a_prediction_without_numbers_says_why():
     assert summary_rows([outcome(predicted=still)])[0][1] == f"loss {words.number(still.validation[-1])}, EV –"
 
 
+@pytest.mark.usefixtures("in_words")
 def test_a_small_kernel_is_printed():
     text, _ = render(outcome())
     assert " 1.000   0.000   0.000   0.000\n 0.000   1.000" in text
