@@ -1,8 +1,9 @@
 """Times training against its peers and against the machine: the table of docs/benchmarks.md.
 
-    python scripts/bench.py [--rounds 5] [--only epoch sweep many]
+    python scripts/bench.py [--rounds 5] [--only epoch command sweep many]
 
     epoch  one epoch of the published failing run (97,535 rows of 84, batch 8, shuffle included), alone
+    command  the same epoch of `idjax train` with all that it does: 60 epochs less 10, over 50
     sweep  the same epoch for 64 learning rates, for each of them, and the machine's rate on a large product
     many   `train_many` from 64 to 1,024 learning rates: time for each, and the memory
 
@@ -42,6 +43,7 @@ from idjax.training.train import prepare
 RATE = 0.01
 SETTINGS = Settings(learning_rate=RATE, batch_size=8, epochs=200, validation_split=0.0)
 SWEEP = 64
+COMMAND = [sys.executable, "-c", "from idjax.cli.app import main; main()"]
 
 KERAS = """
 import sys, time
@@ -89,8 +91,10 @@ Timed = Callable[[], np.ndarray]
 """Does something once; returns the seconds on the wall, and those of all cores together."""
 
 
-def clock() -> np.ndarray:
-    return np.array([time.perf_counter(), time.process_time()])
+def clock(whose: int = resource.RUSAGE_SELF) -> np.ndarray:
+    """Seconds on the wall, and those of all cores at work for this process or for its children that have ended."""
+    used = resource.getrusage(whose)
+    return np.array([time.perf_counter(), used.ru_utime + used.ru_stime])
 
 
 class Peer:
@@ -223,6 +227,24 @@ def bench_epoch(x: np.ndarray, rounds: int) -> None:
     lines(times, times["idjax"])
 
 
+def command_epoch() -> np.ndarray:
+    """An epoch of the command, without its start: losses on the held-out rows and the progress bar included."""
+
+    def run(epochs: int) -> np.ndarray:
+        words = [*COMMAND, "train", "narrow-normal", "--batch-size", "8", "--epochs", str(epochs)]
+        begin = clock(resource.RUSAGE_CHILDREN)
+        subprocess.run(words, check=True, capture_output=True)
+        return clock(resource.RUSAGE_CHILDREN) - begin
+
+    return (run(60) - run(10)) / 50
+
+
+def bench_command(x: np.ndarray, rounds: int) -> None:
+    times = interleaved({"idjax train": command_epoch, "plain Flax loop": plain_epoch(x)}, rounds)
+    print(f"one epoch of the command, (60 epochs - 10) / 50; medians of {rounds} interleaved rounds")
+    lines(times, times["idjax train"])
+
+
 def bench_sweep(x: np.ndarray, rounds: int) -> None:
     rates = np.geomspace(1e-4, 0.02, SWEEP)
     size = 3072
@@ -276,7 +298,7 @@ def bench_many(x: np.ndarray, rounds: int) -> None:
         )
 
 
-BENCHES = {"epoch": bench_epoch, "sweep": bench_sweep, "many": bench_many}
+BENCHES = {"epoch": bench_epoch, "command": bench_command, "sweep": bench_sweep, "many": bench_many}
 
 
 def main() -> None:

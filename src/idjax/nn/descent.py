@@ -4,20 +4,21 @@ This is the one loop of training: `train`, the proofs of a diagnosis, the varian
 prediction differ in what they record of it, and in where they stop.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from idjax.moments.normalize import Normalizer
 from idjax.nn.logistic import base_loss
 from idjax.nn.model import precision, to_params
 from idjax.nn.sharding import spread
 from idjax.nn.starts import start_layers
-from idjax.nn.step import Hyper, Plan, hyper_for, initial_state, plan_for, train_epochs, train_runs
+from idjax.nn.step import Hyper, Plan, evaluate, hyper_for, initial_state, plan_for, train_epochs, train_runs
 from idjax.settings import Settings
 from idjax.types import Layers, Rows
 
@@ -231,6 +232,16 @@ class Descent:
         """Goes on within an epoch, over so many of its rows: whole batches, or the last one, which may be short."""
         return self._advance([shuffle.take(rows)[None] for shuffle in dict.fromkeys(self._shuffles)], 1, judged)
 
+    def unexplained(self) -> Float[np.ndarray, " k"]:
+        """`EpochLosses.error` now: a program of its own, so that parts of every length are compiled once, unjudged."""
+        prepared = self._prepared
+        with precision(prepared.plan.dtype):
+            params = prepared.updates.params(prepared.plan, self.state)
+            found = _unexplained(
+                prepared.plan, self._hyper, prepared.fitted, params, prepared.judged, prepared.deviation
+            )
+            return np.asarray(found, np.float64)
+
     def params(self, run: int) -> dict[str, Any]:
         """Flax variables of one run."""
         with precision(self._prepared.plan.dtype):
@@ -247,6 +258,13 @@ class Descent:
                 order = jnp.asarray(drawn[0], jnp.int32) if drawn else None
             self.state, *losses = prepared.updates.advance(prepared, self._hyper, self.state, order, repeats)
             return EpochLosses(*(np.asarray(part, np.float64) for part in losses))
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _unexplained(
+    plan: Plan, hyper: Hyper, fitted: Normalizer, params: dict[str, Any], rows: Rows, deviation: Float[Array, ""]
+) -> Float[Array, " k"]:
+    return jax.vmap(lambda *run: evaluate(plan, run[0], fitted, run[1], rows, deviation)[1])(hyper, params)
 
 
 def _stack(trees: Sequence[Any]) -> Any:

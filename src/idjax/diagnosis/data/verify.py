@@ -82,17 +82,17 @@ def _descend_to(descent: Descent, prepared: PreparedData, done: int, look: int) 
         if place == 0 and left >= steps:
             epochs = _power_of_two(min(left // steps, max(1, ROWS_PER_CALL // prepared.rows)))
             done += epochs * steps
-            losses = descent.epochs(epochs, judged=done == look)
+            losses = descent.epochs(epochs, judged=False)
         elif short and place == steps - 1:
             done += 1
-            losses = descent.part(short, judged=done == look)
+            losses = descent.part(short, judged=False)
         else:
             whole = steps - place - (1 if short else 0)
             updates = _power_of_two(min(left, whole))
             done += updates
-            losses = descent.part(updates * batch, judged=done == look)
+            losses = descent.part(updates * batch, judged=False)
         if done == look:
-            value = 1 - float(losses.error[0, -1])
+            value = 1 - float(descent.unexplained()[0])
             return value, math.isfinite(value) and math.isfinite(losses.batches[0, -1, -1])
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from idjax.theory.sgd.fourth_moment import EmpiricalRows
@@ -45,14 +46,12 @@ class MomentumRule(NamedTuple):
 class _DrawnRuns(NamedTuple):
     step: Int[Array, ""]
     key: Array
-    order: Int[Array, "r N"]
     error: Float[Array, "r n q"]
     velocity: Float[Array, "r n q"]
     first: Float[Array, " r"]
     going: Array
 
 
-@functools.partial(jax.jit, static_argnames=("batch_size", "runs"))
 def first_steps(
     rows: EmpiricalRows,
     rule: MomentumRule,
@@ -70,19 +69,55 @@ def first_steps(
     Epochs are shuffled, and the last batch of one holds the rows that are left. Runs differ by the orders of the rows
     alone. A step costs 2 r B n q products.
     """
-    count, (n, q) = len(rows.inputs), start.shape
-    steps = -(-count // batch_size)
+    state = _at_start(judge, start, level, seed, runs)
+    while np.asarray(state.going).any() and int(state.step) < most:
+        orders = _orders(state.key, len(rows.inputs), runs)
+        state = _epoch(rows, rule, judge, level, most, state, orders, batch_size=batch_size)
+    return state.first
 
-    def shuffled(key: Array) -> Array:
-        orders = jax.vmap(lambda each: jax.random.permutation(each, count))(jax.random.split(key, runs))
-        return jnp.pad(orders, ((0, 0), (0, steps * batch_size - count)))
+
+@functools.partial(jax.jit, static_argnames="runs")
+def _at_start(
+    judge: Judge,
+    start: Float[Array, "n q"],
+    level: float | Float[Array, ""],
+    seed: int | Int[Array, ""],
+    runs: int,
+) -> _DrawnRuns:
+    error = jnp.broadcast_to(start, (runs, *start.shape))
+    there = judge.loss(error) <= level
+    first = jnp.where(there, 0.0, jnp.inf)
+    return _DrawnRuns(jnp.asarray(0), jax.random.key(seed), error, jnp.zeros_like(error), first, ~there)
+
+
+@functools.partial(jax.jit, static_argnames=("count", "runs"))
+def _orders(key: Array, count: int, runs: int) -> Int[Array, "r N"]:
+    """The orders of the rows in the epoch that begins with this key: apart, for sorts take longest to compile."""
+    keys = jax.random.split(jax.random.split(key)[1], runs)
+    return jax.vmap(lambda each: jax.random.permutation(each, count))(keys)
+
+
+@functools.partial(jax.jit, static_argnames="batch_size")
+def _epoch(
+    rows: EmpiricalRows,
+    rule: MomentumRule,
+    judge: Judge,
+    level: float | Float[Array, ""],
+    most: float | Float[Array, ""],
+    state: _DrawnRuns,
+    orders: Int[Array, "r N"],
+    *,
+    batch_size: int,
+) -> _DrawnRuns:
+    """The runs after an epoch, or where the last of them has ended."""
+    runs, count = orders.shape
+    steps, begin = -(-count // batch_size), state.step
+    orders = jnp.pad(orders, ((0, 0), (0, steps * batch_size - count)))
 
     def update(state: _DrawnRuns) -> _DrawnRuns:
-        key, use = jax.random.split(state.key)
-        within = state.step % steps
-        order = jax.lax.cond(within == 0, lambda: shuffled(use), lambda: state.order)
-        chosen = jax.lax.dynamic_slice(order, (0, within * batch_size), (runs, batch_size))
-        held = within * batch_size + jnp.arange(batch_size) < count
+        first = (state.step - begin) * batch_size
+        chosen = jax.lax.dynamic_slice(orders, (0, first), (runs, batch_size))
+        held = first + jnp.arange(batch_size) < count
         inputs = rows.inputs[chosen]
         off = jnp.where(held[:, None], inputs @ state.error - rows.residuals[chosen], 0.0)
         gradient = jnp.swapaxes(inputs, 1, 2) @ off / jnp.sum(held)
@@ -91,14 +126,11 @@ def first_steps(
         error = state.error - rule.rates * ahead
         loss = judge.loss(error)
         done = state.step + 1
-        first = jnp.where(state.going & (loss <= level), done, state.first)
-        return _DrawnRuns(done, key, order, error, velocity, first, state.going & (loss > level) & jnp.isfinite(loss))
+        reached = jnp.where(state.going & (loss <= level), done, state.first)
+        going = state.going & (loss > level) & jnp.isfinite(loss)
+        return _DrawnRuns(done, jax.random.split(state.key)[0], error, velocity, reached, going)
 
-    initial = jnp.broadcast_to(start, (runs, n, q))
-    there = judge.loss(initial) <= level
-    order = jnp.zeros((runs, steps * batch_size), shuffled(jax.random.key(0)).dtype)
-    state = _DrawnRuns(
-        jnp.asarray(0), jax.random.key(seed), order, initial, jnp.zeros_like(initial),
-        jnp.where(there, 0.0, jnp.inf), ~there,
-    )  # fmt: skip
-    return jax.lax.while_loop(lambda state: jnp.any(state.going) & (state.step < most), update, state).first
+    def goes_on(state: _DrawnRuns) -> Array:
+        return jnp.any(state.going) & (state.step < most) & (state.step < begin + steps)
+
+    return jax.lax.while_loop(goes_on, update, state)
