@@ -41,7 +41,7 @@ def test_limit_and_best_step_against_the_dense_map(seed):
     limit = max_step(spectrum, spectrum.eigenvectors.T @ mean, batch)
     assert dense_growth(second, mean, limit * (1 - 1e-6), batch) < 1
     assert dense_growth(second, mean, limit * (1 + 1e-6), batch) > 1
-    best = best_step(spectrum, spectrum.eigenvectors.T @ mean, batch)
+    best = best_step(spectrum, spectrum.eigenvectors.T @ mean, batch, limit)
     found = scipy.optimize.minimize_scalar(
         lambda share: dense_growth(second, mean, share * limit, batch),
         bounds=(0, 1),

@@ -17,7 +17,8 @@ def test_rates_by_nodes_are_those_of_every_mode(batch, monkeypatch):
     mean = np.append(20.0, 0.1 * rng.normal(size=MODES) * np.sqrt(spectrum.eigenvalues[1:]))
 
     def rates() -> np.ndarray:
-        return np.array([stability.max_step(spectrum, mean, batch), stability.best_step(spectrum, mean, batch)])
+        limit = stability.max_step(spectrum, mean, batch)
+        return np.array([limit, stability.best_step(spectrum, mean, batch, limit)])
 
     quick = rates()
     assert len(stability._on_range(spectrum, mean).nodes) < MODES

@@ -74,7 +74,7 @@ def learning_rates(
         most = max_learning_rate(problem, batch_size, momentum, nesterov)
         to_rate = _to_rate(problem)
         if momentum == 0:
-            best = to_rate * stability.best_step(problem.spectrum, problem.mean, batch_size)
+            best = to_rate * stability.best_step(problem.spectrum, problem.mean, batch_size, most / to_rate)
         else:
             rule, unit = _in_units_of_the_largest(problem, batch_size, momentum, nesterov)
             best = to_rate / unit * mean_square.best_rate(rule, most / to_rate * unit)

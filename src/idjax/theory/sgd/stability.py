@@ -68,12 +68,12 @@ def _margin(beyond: float, step: float, modes: _Modes, batch_size: float | int) 
     diagonal = gap_of(pull, pull)
     # The step goes into each factor: squares of very small or large numbers alone would leave float64.
     centre = (np.sqrt(step) * modes.mean) ** 2
-    spread = np.sum(pull**2 / diagonal) / batch_size
-    overlap = np.sum(pull * centre / diagonal) / batch_size
+    steered, away = pull / diagonal, centre / diagonal
+    spread, overlap = pull @ steered / batch_size, centre @ steered / batch_size
     nodes, weights = step * modes.nodes, float(pull[0]) * modes.weights
     focus = weights @ (1 / gap_of(nodes[:, None], nodes)) @ weights / batch_size
     # η' tr(M S) = level/determinant: its own part, and what the two couplings add.
-    level = np.sum(pull / diagonal) * (1 + 2 * focus) - 2 * overlap * np.sum(centre / diagonal)
+    level = steered.sum() * (1 + 2 * focus) - 2 * overlap * away.sum()
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
     # -2 times that of [[1 - spread, -overlap], [-overlap, -1/2 - focus]], whose negative eigenvalues count.
     negative = 1 if determinant > 0 else 2 * (0.5 - spread - focus < 0)
@@ -92,10 +92,9 @@ def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: floa
     return min(last_where(margin, 1.0001 * ceiling, CLOSE * ceiling), ceiling)
 
 
-def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int) -> float:
-    """The η' whose expected squared error shrinks fastest in the long run: the minimiser of ρ."""
+def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int, limit: float) -> float:
+    """The η' whose expected squared error shrinks fastest in the long run: the minimiser of ρ below the limit."""
     modes = _on_range(spectrum, mean)
-    limit = max_step(spectrum, mean, batch_size)
 
     def decay(step: float) -> float:
         """1 - ρ."""
