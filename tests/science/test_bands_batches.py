@@ -13,6 +13,7 @@ from idjax.nn.model import to_bytes
 from idjax.nn.starts import start_layers, start_weights
 from idjax.prediction.dynamics import simulate as followed
 from idjax.prediction.predict import predict_from_moments
+from idjax.results.curve import Status
 from idjax.theory.sgd import fluctuation, order_spread
 
 RNG = np.random.default_rng(9)
@@ -209,6 +210,8 @@ def test_trained_runs_fall_into_the_band_of_those_followed(y, changes, monkeypat
     # The line leaves the noise of the batches out: that it lies beside the band is said.
     note = [note for note in curves[0].notes if "the runs that the band is made of end" in note]
     assert bool(note) == (not found[0].low[-1] <= curves[0].train[-1] <= found[0].high[-1])
+    if curves[0].status is Status.FOLLOWED:  # the kernel drifts: the line is of runs on the rows too
+        return
     starts_alone(monkeypatch)
     alone = predict(INPUTS, dataclasses.replace(BASE, **changes), target=y).train_band
     assert alone.over == "starts"
