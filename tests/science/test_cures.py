@@ -27,6 +27,7 @@ def top_of(loss, params, *args):
     return float(np.linalg.eigvalsh(np.asarray(hessian, np.float64))[-1])
 
 
+@pytest.mark.slow
 def test_a_cured_loss_is_differentiated_compiled_and_vectorised():
     made = LOSS_FAULTS["inputs around 30"]()
     found = diagnose_loss(made.loss, made.params, *made.args)

@@ -47,6 +47,7 @@ def look_standard_normal(scores: np.ndarray) -> bool:
     return bool(min(distance, squares) > 1e-3)
 
 
+@pytest.mark.slow
 def test_expected_loss_against_simulation():
     assert look_standard_normal(standardised(QUICK))
 
@@ -61,7 +62,11 @@ def test_expected_loss_against_simulation_of_all_problems():
     [
         pytest.param({"batch_size": lambda problem: 2.0 * problem.batch}, id="B wrong", marks=pytest.mark.slow),
         pytest.param({"batch_size": lambda problem: 1e12}, id="no noise at all", marks=pytest.mark.slow),
-        pytest.param({"mean": lambda problem: np.zeros(len(problem.mean) + 1)}, id="no mean term, as for zero mean"),
+        pytest.param(
+            {"mean": lambda problem: np.zeros(len(problem.mean) + 1)},
+            id="no mean term, as for zero mean",
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"rate": lambda problem: 0.97 * problem.rate}, id="rate wrong by 3%", marks=pytest.mark.slow),
     ],
 )

@@ -70,6 +70,7 @@ def holds(seeds) -> bool:
     return bool(np.median(found[:, 0]) <= 0.01 and np.mean(found[:, 1] <= 0.05) >= 0.95)
 
 
+@pytest.mark.slow
 def test_expected_loss_against_simulation():
     assert sum(simulated(seed)[-1] is None for seed in QUICK) >= 4
     assert holds(QUICK)
@@ -92,8 +93,9 @@ def of_the_mean_gradient(inputs, ee, eg):
 
 @pytest.mark.parametrize(
     "wrong",
-    [pytest.param("no mean term", marks=pytest.mark.slow), "b1 forgotten", "v of the mean gradient only"],
+    ["no mean term", "b1 forgotten", "v of the mean gradient only"],
 )
+@pytest.mark.slow
 def test_wrong_theories_fail_against_simulation(wrong, monkeypatch):
     """What the theory would be without one of its parts."""
     for seed in QUICK:

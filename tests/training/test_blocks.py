@@ -50,10 +50,10 @@ def in_blocks(rows, targets, weights, velocity, sizes, *, rates=RATES, momenta=M
         return jax.tree.map(np.asarray, (*pair, squares))
 
 
-SIZES = [(8, 8, 8, 8), (1,) * 7, (7,), (4, 4, 4, 4, 4, 3), (2, 1)]
+SIZES = [(1,) * 7, (4, 4, 4, 4, 4, 3), (8, 8, 8, 8), (7,), (2, 1)]
 
 
-@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("sizes", [*SIZES[:2], *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in SIZES[2:])])
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_block_is_its_batches_one_by_one(sizes, nesterov):
     given = problem(sizes)
