@@ -172,8 +172,10 @@ def check_fields(given: Any) -> None:
     Raises:
       IdjaxError: with the field, its value and the remedy.
     """
-    for name, holds, remedy in _limits(type(given)):
+    for name, default, holds, remedy in _limits(type(given)):
         value = getattr(given, name)
+        if value is default:  # which holds; a diagnosis makes hundreds of settings that differ in a few
+            continue
         try:
             met = holds(value)
         except (TypeError, ValueError):  # of another type
@@ -184,13 +186,13 @@ def check_fields(given: Any) -> None:
 
 
 @functools.cache
-def _limits(kind: Any) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
+def _limits(kind: Any) -> tuple[tuple[str, Any, Callable[[Any], bool], str], ...]:
     words = {name: get_args(hint) for name, hint in get_type_hints(kind).items() if get_origin(hint) is Literal}
     choices = {
         name: Limit(frozenset(some).__contains__, f"give one of {', '.join(some)}") for name, some in words.items()
     }
-    found = {field.name: field.metadata.get("limit") or choices.get(field.name) for field in dataclasses.fields(kind)}
-    return tuple((name, limit.holds, limit.remedy) for name, limit in found.items() if limit)
+    found = {field: field.metadata.get("limit") or choices.get(field.name) for field in dataclasses.fields(kind)}
+    return tuple((field.name, field.default, limit.holds, limit.remedy) for field, limit in found.items() if limit)
 
 
 def whole(low: int, high: int | float, remedy: str) -> Limit:

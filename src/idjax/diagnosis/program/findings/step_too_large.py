@@ -41,7 +41,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     if rule.rate is None or not context.finite:
         return []
     falls = context.trial(1.0) < start
-    if falls and float(np.max(context.losses(1.0))) < start + FALL * abs(start):
+    if falls and not _may_be_thrown(context):
         return []
     for factor in SMALLER[:2] if falls else SMALLER:
         end = context.trial(factor)
@@ -57,6 +57,12 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
                 )
             ]
     return []
+
+
+def _may_be_thrown(context: LossContext) -> bool:
+    """Whether the fall of any smaller rate could make that of this one a throw: most tell without a trial of another."""
+    start, up = context.trial_start, float(np.max(context.losses(1.0))) - context.trial_start
+    return up >= FALL * abs(start) and up / UP >= (start - context.trial(1.0)) / (1 - ABOVE)
 
 
 def _is_thrown(context: LossContext, fall: float) -> bool:

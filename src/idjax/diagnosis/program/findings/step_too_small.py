@@ -27,7 +27,10 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     rule, start = context.rule, context.trial_start
     if rule.rate is None or not context.finite or not start:
         return []
-    fall, larger = start - context.trial(1.0), start - context.trial(TIMES)
+    fall = start - context.trial(1.0)
+    if fall >= (LITTLE if rule.adaptive else SLOW) * abs(start):
+        return []
+    larger = start - context.trial(TIMES)
     still = -LITTLE * abs(start) < fall < LITTLE * abs(start) and larger >= MORE * max(fall, 1e-7 * abs(start))
     if not still and not _is_far_below(context, fall, larger):
         return []
