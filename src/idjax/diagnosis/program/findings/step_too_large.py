@@ -60,7 +60,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 
 def _may_be_thrown(context: LossContext) -> bool:
-    """Whether the fall of any smaller rate could make that of this one a throw: most tell without a trial of another."""
+    """Whether any fall at a smaller rate could make this one's a throw: most need no trial of another to tell."""
     start, up = context.trial_start, float(np.max(context.losses(1.0))) - context.trial_start
     return up >= FALL * abs(start) and up / UP >= (start - context.trial(1.0)) / (1 - ABOVE)
 
