@@ -228,6 +228,7 @@ def test_prediction_error_counts_every_epoch(uniform):
     assert compare.prediction_error(worse, pair.predicted) == pytest.approx(0.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_rmsprop_of_the_attempts_is_followed_and_does_not_diverge():
     """F13 of the shared cases, which no theory covers; the control is a rate that no run survives."""
     attempts = experiment("attempts")

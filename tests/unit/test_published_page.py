@@ -141,6 +141,7 @@ def test_a_run_shorter_than_the_published_one():
     assert '<td class="n">0.0200</td>\n<td class="n">– to –</td>' in text
 
 
+@pytest.mark.slow
 def test_bytes_repeat_in_any_thread():
     outcomes = (outcome("attempts", runs=9), scan_outcome())
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
