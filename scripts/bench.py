@@ -43,7 +43,6 @@ from idjax.training.train import prepare
 RATE = 0.01
 SETTINGS = Settings(learning_rate=RATE, batch_size=8, epochs=200, validation_split=0.0)
 SWEEP = 64
-COMMAND = [sys.executable, "-c", "from idjax.cli.app import main; main()"]
 
 KERAS = """
 import sys, time
@@ -231,7 +230,17 @@ def command_epoch() -> np.ndarray:
     """An epoch of the command, without its start: losses on the held-out rows and the progress bar included."""
 
     def run(epochs: int) -> np.ndarray:
-        words = [*COMMAND, "train", "narrow-normal", "--batch-size", "8", "--epochs", str(epochs)]
+        words = [
+            sys.executable,
+            "-m",
+            "idjax.cli",
+            "train",
+            "narrow-normal",
+            "--batch-size",
+            "8",
+            "--epochs",
+            str(epochs),
+        ]
         begin = clock(resource.RUSAGE_CHILDREN)
         subprocess.run(words, check=True, capture_output=True)
         return clock(resource.RUSAGE_CHILDREN) - begin

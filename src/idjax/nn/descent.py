@@ -228,9 +228,9 @@ class Descent:
             return self._advance([], count, judged)
         return self._advance([shuffle.epochs(count) for shuffle in dict.fromkeys(self._shuffles)], count, judged)
 
-    def part(self, rows: int, *, judged: bool = True) -> EpochLosses:
-        """Goes on within an epoch, over so many of its rows: whole batches, or the last one, which may be short."""
-        return self._advance([shuffle.take(rows)[None] for shuffle in dict.fromkeys(self._shuffles)], 1, judged)
+    def part(self, rows: int) -> EpochLosses:
+        """Goes on within an epoch, over so many of its rows, unjudged: whole batches, or the last one alone."""
+        return self._advance([shuffle.take(rows)[None] for shuffle in dict.fromkeys(self._shuffles)], 1, judged=False)
 
     def unexplained(self) -> Float[np.ndarray, " k"]:
         """`EpochLosses.error` now: a program of its own, so that parts of every length are compiled once, unjudged."""

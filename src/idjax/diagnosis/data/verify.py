@@ -85,12 +85,12 @@ def _descend_to(descent: Descent, prepared: PreparedData, done: int, look: int) 
             losses = descent.epochs(epochs, judged=False)
         elif short and place == steps - 1:
             done += 1
-            losses = descent.part(short, judged=False)
+            losses = descent.part(short)
         else:
             whole = steps - place - (1 if short else 0)
             updates = _power_of_two(min(left, whole))
             done += updates
-            losses = descent.part(updates * batch, judged=False)
+            losses = descent.part(updates * batch)
         if done == look:
             value = 1 - float(descent.unexplained()[0])
             return value, math.isfinite(value) and math.isfinite(losses.batches[0, -1, -1])

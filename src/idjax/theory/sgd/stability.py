@@ -68,12 +68,12 @@ def _margin(beyond: float, step: float, modes: _Modes, batch_size: float | int) 
     diagonal = gap_of(pull, pull)
     # The step goes into each factor: squares of very small or large numbers alone would leave float64.
     centre = (np.sqrt(step) * modes.mean) ** 2
-    steered, away = pull / diagonal, centre / diagonal
+    steered = pull / diagonal
     spread, overlap = pull @ steered / batch_size, centre @ steered / batch_size
     nodes, weights = step * modes.nodes, float(pull[0]) * modes.weights
     focus = weights @ (1 / gap_of(nodes[:, None], nodes)) @ weights / batch_size
     # η' tr(M S) = level/determinant: its own part, and what the two couplings add.
-    level = steered.sum() * (1 + 2 * focus) - 2 * overlap * away.sum()
+    level = steered.sum() * (1 + 2 * focus) - 2 * overlap * (centre / diagonal).sum()
     determinant = (1 - spread) * (1 + 2 * focus) + 2 * overlap**2
     # -2 times that of [[1 - spread, -overlap], [-overlap, -1/2 - focus]], whose negative eigenvalues count.
     negative = 1 if determinant > 0 else 2 * (0.5 - spread - focus < 0)

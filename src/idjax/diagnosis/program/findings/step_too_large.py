@@ -62,7 +62,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 def _may_be_thrown(context: LossContext) -> bool:
     """Whether any fall at a smaller rate could make this one's a throw: most need no trial of another to tell."""
     start, up = context.trial_start, float(np.max(context.losses(1.0))) - context.trial_start
-    return up >= FALL * abs(start) and up / UP >= (start - context.trial(1.0)) / (1 - ABOVE)
+    return up / UP >= max(FALL * abs(start), (start - context.trial(1.0)) / (1 - ABOVE))
 
 
 def _is_thrown(context: LossContext, fall: float) -> bool:

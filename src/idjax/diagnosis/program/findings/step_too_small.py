@@ -27,18 +27,15 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     rule, start = context.rule, context.trial_start
     if rule.rate is None or not context.finite or not start:
         return []
-    fall = start - context.trial(1.0)
-    if fall >= (LITTLE if rule.adaptive else SLOW) * abs(start):
-        return []
-    larger = start - context.trial(TIMES)
-    still = -LITTLE * abs(start) < fall < LITTLE * abs(start) and larger >= MORE * max(fall, 1e-7 * abs(start))
-    if not still and not _is_far_below(context, fall, larger):
+    fall, least = _fall(context, 1.0), 1e-7 * abs(start)
+    still = abs(fall) < LITTLE * abs(start) and _fall(context, TIMES) >= MORE * max(fall, least)
+    if not still and not _is_far_below(context, fall):
         return []
     mine, better = rule.told(rule.rate), rule.told(rule.rate * TIMES)
     return [
         EXPLANATION.program_finding(
             message=f"at a learning rate of {mine:.3g} the loss falls by {number(max(fall, 0.0), 2)} in 30 steps, of "
-            f"{number(start)}; at {better:.3g} by {number(larger, 2)}",
+            f"{number(start)}; at {better:.3g} by {number(_fall(context, TIMES), 2)}",
             evidence={"learning rate": mine, "one that is as stable": better},
             cost=TIMES,
             fix=f"a learning rate of {better:.2g}, or larger: {count(TIMES)} times as much is "
@@ -47,9 +44,14 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     ]
 
 
-def _is_far_below(context: LossContext, fall: float, larger: float) -> bool:
+def _fall(context: LossContext, factor: float) -> float:
+    """The fall of the loss in a trial at a multiple of the rate."""
+    return context.trial_start - context.trial(factor)
+
+
+def _is_far_below(context: LossContext, fall: float) -> bool:
     """Whether a rate of descent is more than 1,000 times below one that is stable and better."""
     start = abs(context.trial_start)
-    if context.rule.adaptive or not 0 <= fall < SLOW * start or larger < FAR * start:
+    if context.rule.adaptive or not 0 <= fall < SLOW * start:
         return False
-    return context.trial(10 * TIMES) < context.trial(TIMES)
+    return _fall(context, TIMES) >= FAR * start and context.trial(10 * TIMES) < context.trial(TIMES)
