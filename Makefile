@@ -17,7 +17,7 @@ help:
 
 # Experiments share the cores: threads of the linear algebra would stand in each other's way.
 demo: $(READY)
-	OPENBLAS_NUM_THREADS=1 $(BIN)/idjax reproduce --out results/published
+	OPENBLAS_NUM_THREADS=1 XLA_FLAGS=--xla_cpu_multi_thread_eigen=false $(BIN)/idjax reproduce --out results/published
 
 # $(call beside_checks,arguments of pytest): tests on both cores, with the checks beside them. What the checks say comes in one piece.
 define beside_checks

@@ -25,7 +25,7 @@ from idjax.published.workers import Task
 from idjax.settings import Normalize, Settings
 from idjax.types import OnProgress, Progress, Rows, Weights
 
-CHUNK = 5000
+CHUNK = 1000
 """Steps of one compiled call."""
 SETTLED = 2000
 """Steps after which the mode of the mean, the only fast one, is gone."""

@@ -48,7 +48,7 @@ def products(spec: RunSpec) -> float:
     """About the products that a prediction takes: measured from 72 weights to 7,000 and up to 100,000 rows."""
     groups = spec.start.bias.size if len(spec.layers) == 1 else 1
     weights = sum(layer.stacked.size for layer in spec.layers) / groups
-    outputs = spec.rows * spec.start.bias.size / groups
+    outputs = min(spec.rows, budget.TANGENT_ROWS) * spec.start.bias.size / groups
     rotated = spec.settings.optimizer == "sgd"
     modes = min(weights, outputs) if rotated else weights
     updates = spec.settings.epochs * spec.steps
@@ -71,9 +71,10 @@ def build(spec: RunSpec) -> SampledTrajectory:
         raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
     plan = plan_for(settings, autoencoder=spec.sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
     spec.progress(Progress(0, 1, "the network, linearised at its start"))
-    network, training = network_of(plan, spec.layers), seen(spec, spec.sample)
+    network, all_rows = network_of(plan, spec.layers), seen(spec, spec.sample)
+    training = _thinned(all_rows)
     train, basis = _modes(network, training, settings.optimizer == "sgd")
-    held_out = seen(spec, spec.held_out) if spec.held_out else None
+    held_out = _thinned(seen(spec, spec.held_out)) if spec.held_out else None
     watched = [_form(network, held_out or training, basis, original=True)]
     if held_out:
         same = bool((held_out.scale == 1).all())
@@ -106,15 +107,23 @@ def build(spec: RunSpec) -> SampledTrajectory:
     space = "the weights" if basis is None else f"{train.linear.size:,} modes of the tangent kernel"
     trajectory.how = f"linearised at the start, {settings.optimizer} on {space}"
     trajectory.how += "" if spec.full_batch else ", the noise of the batches left out"
+    if len(training.z) < len(all_rows.z):
+        trajectory.how += f", on {len(training.z):,} of the {len(all_rows.z):,} rows"
     ends = network.layers(weights)
     trajectory.layers = ends if settings.hidden else ()
     trajectory.notes = (
         f"the tangent kernel drifts by {max(drift):.2g} of itself at most: the prediction can be trusted",
-        *unreachable(spec, training),
-        *dead(spec, training, spec.layers, "at the start"),
-        *dead(spec, training, ends, "at the predicted end"),
+        *unreachable(spec, all_rows),
+        *dead(spec, all_rows, spec.layers, "at the start"),
+        *dead(spec, all_rows, ends, "at the predicted end"),
     )
     return trajectory
+
+
+def _thinned(rows: Seen) -> Seen:
+    """At most `budget.TANGENT_ROWS` of the rows, evenly spaced."""
+    every = -(-len(rows.z) // budget.TANGENT_ROWS)
+    return Seen(*(part[::every] for part in rows))
 
 
 def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[Array, "g P m"] | None]:

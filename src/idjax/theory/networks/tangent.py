@@ -26,6 +26,7 @@ class Form(NamedTuple):
     matrix: Float[Array, "..."]
 
 
+@jax.jit
 def form_of(jacobian: Float[Array, "g r P"], residual: Float[Array, "g r"], shares: Float[Array, "g r"]) -> Form:
     """The form of Σ share (residual + J δ)² over some outputs (D14)."""
     weighted = shares[..., None] * jacobian
