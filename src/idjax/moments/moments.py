@@ -10,6 +10,7 @@ LeVeque 1983, "Algorithms for computing the sample variance"; docs/theory.md, se
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple, TypeVar
@@ -208,14 +209,20 @@ def _merge_partial(a: _Partial, b: _Partial) -> _Partial:
 def _in_order(work: Callable[..., Result], items: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
     """Results of the work on each item in order, done in threads while the next are taken; few are held at a time."""
     held: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
+    items = iter(items)
+    first = list(itertools.islice(items, 2))
     # Products of one thread each: those of all cores would wait for each other.
-    with ONE_THREAD, concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
-        for item in items:
-            held.append(threads.submit(work, *item))
-            if len(held) > WORKERS:
+    with ONE_THREAD:
+        if len(first) < 2:  # a thread takes longer to start than few rows
+            yield from (work(*item) for item in first)
+            return
+        with concurrent.futures.ThreadPoolExecutor(WORKERS) as threads:
+            for item in itertools.chain(first, items):
+                held.append(threads.submit(work, *item))
+                if len(held) > WORKERS:
+                    yield held.popleft().result()
+            while held:
                 yield held.popleft().result()
-        while held:
-            yield held.popleft().result()
 
 
 def _samples(x: np.ndarray, y: np.ndarray | None, spacing: float | None) -> tuple[Moments, Moments]:

@@ -172,7 +172,8 @@ class Context:
 
     def epochs_of(self, settings: Settings) -> float:
         """Predicted epochs to the level with these settings; inf if never or not known, NaN without a theory."""
-        settings = dataclasses.replace(settings, solver=self.settings.solver)  # for training alone
+        if settings.solver != self.settings.solver:  # which is for training alone
+            settings = dataclasses.replace(settings, solver=self.settings.solver)
         if settings == self.settings:
             return self.before.epochs_to_learn
         if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":

@@ -128,9 +128,9 @@ class _Kernels:
 
     def __iter__(self) -> Iterator[Weights]:
         shape = inputs, outputs = self._problem.train.inputs, self._problem.train.outputs
-        draws, limit = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs))
+        draws, limit, bias = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs)), np.zeros(outputs)
         for _ in range(self._count):
-            yield self._problem.enter(Weights(draws.uniform(-limit, limit, shape), np.zeros(outputs)))
+            yield self._problem.enter(Weights(draws.uniform(-limit, limit, shape), bias))
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

@@ -23,6 +23,7 @@ class FullBatchTrajectory(Trajectory):
         self._spec = spec
         problem, settings = spec.problem, spec.settings
         self._validation, self._power, self._rates = spec.validation(), spec.power(), problem.rates
+        self._reached: dict[float, float] = {}
         alike = problem.on_judged is problem.on_validation
         alike = alike and np.array_equal(problem.judged_weights, problem.output_weights)
         self._judged = self._validation if alike and self._validation is not None else spec.judged()
@@ -78,7 +79,9 @@ class FullBatchTrajectory(Trajectory):
 
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`."""
-        return first_step(lambda steps: evaluate(self._judged, self.factors(steps)) <= level)
+        if level not in self._reached:
+            self._reached[level] = first_step(lambda steps: evaluate(self._judged, self.factors(steps)) <= level)
+        return self._reached[level]
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss."""

@@ -37,7 +37,7 @@ class MinibatchTrajectory(Trajectory):
     """
 
     def __init__(self, spec: RunSpec):
-        self._spec, self._mean = spec, FullBatchTrajectory(spec)
+        self._spec, self._mean, self._reached = spec, FullBatchTrajectory(spec), dict[float, float]()
         problem = spec.problem
         # One form for rows that serve for several.
         seen = [problem.on_train, problem.on_validation or problem.on_train, problem.on_judged]
@@ -116,7 +116,10 @@ class MinibatchTrajectory(Trajectory):
 
     def steps_to(self, level: float) -> float:
         """Updates until the expected squared error, as judged, is at most `level`."""
-        return first_step(lambda steps: self.at(steps).error <= level, guess=self._mean.steps_to(level))
+        if level not in self._reached:
+            guess = self._mean.steps_to(level)
+            self._reached[level] = first_step(lambda steps: self.at(steps).error <= level, guess)
+        return self._reached[level]
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
         """Updates until each group of modes holds at most the share `left` of its loss, the batches' noise included."""

@@ -68,7 +68,8 @@ def _of_means(
     squares: Float[np.ndarray, "E g n"],
 ) -> list[tuple[Losses, Losses]]:
     """The part of the losses that the mean of the weights makes, from each start: constant with linear, and square."""
-    errors = np.stack([start.stacked for start in starts]) - problem.reference.stacked
+    kernels, biases = (np.stack(parts) for parts in zip(*starts, strict=True))
+    errors = np.concatenate([kernels, biases[:, None]], axis=1) - problem.reference.stacked
     coefficients = problem.spectrum.eigenvectors.T @ errors
     powers = problem.spectrum.eigenvalues[:, None] * coefficients**2 * problem.output_shares
     powers = powers.sum(axis=2) if problem.groups == 1 else powers.swapaxes(1, 2)

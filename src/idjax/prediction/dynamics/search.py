@@ -30,11 +30,15 @@ def first_step(
 
 def _gallop(reached: Callable[[np.ndarray], np.ndarray], guess: float) -> int:
     """The index of the first power that holds, by ever longer strides from the guess."""
+    high = int(np.searchsorted(POWERS, guess)) if np.isfinite(guess) else len(POWERS) - 1
+    near = range(max(high - 1, 0), min(high + 1, len(POWERS)))  # most often the answer, and one look
+    known = dict(zip(near, reached(POWERS[near.start : near.stop]), strict=True))
 
     def holds(index: int) -> bool:
-        return index == len(POWERS) or (index >= 0 and bool(reached(POWERS[index : index + 1])[0]))
+        if index not in known and 0 <= index < len(POWERS):
+            known[index] = reached(POWERS[index : index + 1])[0]
+        return index == len(POWERS) or (index >= 0 and bool(known[index]))
 
-    high = int(np.searchsorted(POWERS, guess)) if np.isfinite(guess) else len(POWERS) - 1
     stride = 1
     if holds(high):
         low = high - 1

@@ -62,7 +62,8 @@ def variances(
     """The variances that an epoch's updates add to each asked epoch's mean loss, and to the loss at its end."""
     modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
-    alone = 2 * np.outer(modes, modes) - np.outer(mean, mean) ** 2 * (4 - 2 * np.eye(len(modes)))
+    pulls, focus = np.outer(modes, modes), np.outer(mean, mean)
+    alone = 2 * pulls - focus**2 * (4 - 2 * np.eye(len(modes)))
     paths, variance = np.zeros((2, len(at.own), *parts[0].second.shape)), np.zeros((2, len(at.own)))
     for part in parts:
         pull = part.rates[:, None] * modes
@@ -71,15 +72,16 @@ def variances(
         pair = here[..., None, None] - through[..., :, None] - through[..., None, :]
         paths += part.second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
-        fresh = part.rule.batch_noise * np.maximum(alone, 0.0)
-        variance += np.sum(pair**2 * (part.chance * fresh), axis=(3, 4)) @ at.lengths
+        fresh = part.rule.batch_noise * np.maximum(alone, 0.0) * at.lengths[:, None, None]
+        variance += (pair**2).reshape(*variance.shape, -1) @ (part.chance * fresh).ravel()
         # Two of the Δ of one update: what matters of fast modes.
         variance += (2 * np.sum((form * pull) ** 2, axis=3) * part.twice) @ at.lengths / batch_size**2
         label = _label_noise(part, here[..., None] - through, at) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
     paths = _uncancelled(paths, at)
     if rows is None:
-        power = 2 * (paths**2 @ modes) @ modes - 2 * ((paths @ mean) @ mean) ** 2
+        flat = paths.reshape(*paths.shape[:-2], -1)
+        power = 2 * (flat**2 @ pulls.ravel() - (flat @ focus.ravel()) ** 2)
     else:
         flat = paths.reshape(-1, *paths.shape[-2:])
         power = np.array([np.var(np.sum((rows @ path) * rows, axis=1)) for path in flat]).reshape(paths.shape[:-2])
@@ -104,7 +106,7 @@ def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 r c n"], at: Ep
 
 def _uncancelled(values: Float[np.ndarray, "2 r c ..."], at: Epoch) -> Float[np.ndarray, "2 r c ..."]:
     """The departure of values from their mean over an epoch, which noise that adds up to nothing meets."""
-    return values - np.tensordot(at.lengths, values, (0, 2))[:, :, None] / at.steps
+    return values - np.einsum("c,krc...->kr...", at.lengths / at.steps, values)[:, :, None]
 
 
 def log_kept(pull: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:

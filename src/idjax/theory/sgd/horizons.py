@@ -20,8 +20,10 @@ from idjax.theory.sgd.minibatch import (
     Updates,
     expected,
     iterated,
+    packed,
     pairs_in_parts,
     pairs_of,
+    symmetric,
     unpacked,
 )
 from idjax.theory.sgd.resolvent import SeenPairs, TransformOfForms, transform_of_state
@@ -222,19 +224,17 @@ def moments_at(
         moments, _ = transform_of_state(rule, state, noise, window.nodes, sign)
         parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
         values += parity * window.invert(moments[0].T, steps[chosen])
-    for square, value in zip(chosen, values.T, strict=True):
-        out[square][pairs] = value
-        out[square].T[pairs] = value
+    out[chosen] = symmetric(values.T, len(state.ee))
     return out
 
 
 def _iterated_moments(rule: Updates, state: Second, noise: float, steps: Int[np.ndarray, " t"]) -> np.ndarray:
     """E[e eᵀ] before the updates of these few steps, (t, n, n)."""
-    found, done = {}, 0
-    for step in np.unique(steps):
-        state, _ = expected(rule, state, noise, np.empty((0, *state.ee.shape)), int(step) - done)
-        found[step], done = state.ee, int(step)
-    return np.stack([found[step] for step in steps])
+    pairs, moments, found, done = pairs_of(rule), packed(state), {}, 0
+    for step in np.unique(steps).tolist():
+        moments, _ = iterated(rule, pairs, moments, noise, np.empty((0, moments.shape[1])), step - done)
+        found[step], done = moments[0], step
+    return symmetric(np.stack([found[step] for step in steps.tolist()]), len(state.ee))
 
 
 def _running(exponent: np.ndarray, sign: float, length: int) -> np.ndarray | float:

@@ -191,6 +191,14 @@ def packed(state: Second) -> Float[np.ndarray, "4 P"]:
     return np.stack([state.ee[upper], state.ev[upper], state.ev.T[upper], state.vv[upper]])
 
 
+def symmetric(upper: Float[np.ndarray, "t P"], n: int) -> Float[np.ndarray, "t n n"]:
+    """Symmetric matrices from their upper triangles."""
+    i, k = np.triu_indices(n)
+    squares = np.empty((len(upper), n, n))
+    squares[:, i, k] = squares[:, k, i] = upper
+    return squares
+
+
 def unpacked(moments: Float[np.ndarray, "4 P"], n: int, kept: Kept | None = None) -> Second:
     """The second moments whose pairs these are, those kept or all; others are 0."""
     upper = np.triu_indices(n) if kept is None else kept
@@ -271,7 +279,7 @@ def iterated(
         if index == steps - 1 and not last:
             break
         if rule.momentum or index == steps - 1:
-            state = list(moved(now, pairs, common, np.asarray(state)))
+            state = moved(now, pairs, common, np.asarray(state))
         else:  # without momentum the velocity is the last gradient, and moves nothing
             state[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
     return np.asarray(state), values

@@ -152,6 +152,7 @@ def _epochs_read(records: Int[np.ndarray, " r"]) -> dict[int, dict[int, float]]:
     return dict(sorted(read.items()))
 
 
+@functools.lru_cache(256)
 def _cells(count: int) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
     """Of the numbers from 0 to count - 1 those that stand for others, dense at both ends, and for how many each."""
     cuts = [0.0]

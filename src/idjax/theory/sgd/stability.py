@@ -5,6 +5,7 @@ eigenbasis of M is a Hadamard product plus rank two. Its largest eigenvalue ρ s
 shrinks a step. Only the range of M counts: along null modes nothing moves. See docs/theory.md, section 5.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -51,23 +52,24 @@ def _margin(beyond: float, step: float, modes: _Modes, batch_size: float | int) 
 
     S has a pole at the Perron root and none at the poles of the pairs, so that this passes smoothly through 0.
     """
-    pull = step * modes.eigenvalues
+    pull, bend = step * modes.eigenvalues, 1 + 1 / batch_size
 
     def gap_of(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """ρ' - (1 - η'(λi + λk) + η'²(1 + 1/B) λi λk), written so that 1 - 1 never rounds, and a step aside from 0."""
-        gap = first + beyond + second - (1 + 1 / batch_size) * first * second
-        return np.where(gap == 0, -1e-8, gap)
+        gap = first + beyond + second - bend * first * second
+        gap[gap == 0] = -1e-8
+        return gap
 
     # A gap is linear in each of the two: among those of the outermost modes are at least two below 0 if any two are.
     ends = pull if len(pull) <= 4 else pull[[0, 1, -2, -1]]
     gap = gap_of(ends[:, None], ends)
-    diagonal = np.diagonal(gap)
-    above = (np.count_nonzero(gap <= 0) + np.count_nonzero(diagonal <= 0)) // 2
+    diagonal = gap.diagonal()
+    above = int((gap <= 0).sum() + (diagonal <= 0).sum()) // 2
     if above > 1:  # the 2 by 2 matrix can take back one only
         return signed(False, 0.0)
     diagonal = gap_of(pull, pull)
     # The step goes into each factor: squares of very small or large numbers alone would leave float64.
-    centre = (np.sqrt(step) * modes.mean) ** 2
+    centre = (math.sqrt(step) * modes.mean) ** 2
     steered = pull / diagonal
     spread, overlap = pull @ steered / batch_size, centre @ steered / batch_size
     nodes, weights = step * modes.nodes, float(pull[0]) * modes.weights
