@@ -291,7 +291,7 @@ def iterated(
 
 
 def _matrices(rule: Updates, pairs: Pairs) -> tuple[Float[np.ndarray, "4 4 P"], Float[np.ndarray, "4 P"]] | None:
-    """`moved` as a matrix for each pair's own moments and what it takes of those of all: quicker for few pairs alone."""
+    """`moved` as a matrix for each pair and what it takes of what all make together; None where they are many."""
     if len(pairs.first) > FEW_PAIRS:
         return None
     each = np.broadcast_to(np.eye(4)[:, :, None], (4, 4, len(pairs.first)))
