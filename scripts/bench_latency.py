@@ -2,7 +2,7 @@
 
     python scripts/bench_latency.py [--rounds 5] [--processor]
 
-1,000 rows of 10 columns from a CSV file. Every round times each command once, with an empty cache of compiled programs
+1,000 rows of 10 columns from a CSV file, and two small programs. Every round times each command once, with an empty cache of compiled programs
 and with a filled one, and the import between them: ratios are of medians in one run. --processor takes the seconds of
 the processor, user and system, in place of the clock's, for a machine that is busy.
 """
@@ -31,8 +31,31 @@ COMMANDS = {
     "diagnose, healthy": (3, "diagnose healthy.csv --learning-rate 0.5 --epochs 100"),
     "diagnose, findings": (5, "diagnose findings.csv"),
     "diagnose --prove": (9, "diagnose findings.csv --prove"),
+    "diagnose --program, MLP": (5, "diagnose --program programs:mlp"),
+    "diagnose --program, LSTM": (5, "diagnose --program programs:lstm"),
 }
 """The most that each may take, in imports, and what follows `idjax`."""
+PROGRAMS = """
+import jax, jax.numpy as jnp, numpy as np, optax
+from flax import linen as nn
+
+class MLP(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.relu(nn.Dense(32)(x)))
+
+class LSTM(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(nn.RNN(nn.OptimizedLSTMCell(32))(x)[:, -1])
+
+def of(model, x):
+    y = jnp.sin(x.reshape(len(x), -1)[:, :1])
+    return lambda params, x, y: jnp.mean((model.apply(params, x) - y) ** 2), model.init(jax.random.key(0), x), x, y
+
+mlp = lambda: of(MLP(), np.random.default_rng(0).normal(size=(256, 10)).astype(np.float32))
+lstm = lambda: of(LSTM(), np.random.default_rng(0).normal(size=(256, 10, 4)).astype(np.float32))
+"""
 
 
 def main() -> None:
@@ -45,6 +68,7 @@ def main() -> None:
         rows = np.random.default_rng(0).normal(size=(1000, 10))
         np.savetxt(pathlib.Path(folder, "healthy.csv"), rows, delimiter=",")
         np.savetxt(pathlib.Path(folder, "findings.csv"), rows + 5, delimiter=",")
+        pathlib.Path(folder, "programs.py").write_text(PROGRAMS)
         took = _cold(folder, arguments.rounds, _processor if arguments.processor else time.perf_counter)
     unit = statistics.median(took["import"])
     print(f"import of jax, flax and optax {unit:.2f} s; load at the start {load:.1f} on {os.cpu_count()} cores\n")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 import threading
 import time
 
@@ -235,11 +236,24 @@ def test_rmsprop_of_the_attempts_is_followed_and_does_not_diverge():
     run = next(run for run in attempts.runs if run.settings.optimizer == "rmsprop")
     data = load(attempts.data)
     predicted = predict(data, run.settings, band=False)
-    assert predicted.status is Status.FOLLOWED
-    assert ending(predicted) != "diverged"
+    assert predicted.status is Status.OUTSIDE_RANGE
+    assert re.fullmatch(r"loss 0.002\d*, EV -1,3\d\d after 1\d epochs", ending(predicted))
     lost = predict(data, dataclasses.replace(run.settings, optimizer="sgd", learning_rate=1.0, epochs=3), band=False)
     assert lost.status is Status.DIVERGES
     assert ending(lost) == "diverged"
+
+
+def test_an_ending_that_is_not_known_is_that_of_the_last_epoch_that_is(uniform):
+    _, pair = uniform
+    last = pair.trained
+    unknown = last.explained_variance.copy()
+    unknown[40:] = np.nan
+    cut = dataclasses.replace(last, explained_variance=unknown, status=Status.FOLLOWED)
+    assert ending(cut).endswith(f"EV {unknown[39]:.4f} after 40 epochs")
+    assert "after" not in ending(last)
+    assert ending(dataclasses.replace(cut, status=Status.DIVERGES)) == "diverged"
+    none = np.full_like(unknown, np.nan)
+    assert ending(dataclasses.replace(cut, explained_variance=none, status=Status.NO_THEORY)) == "no theory yet"
 
 
 def test_verdicts(uniform):

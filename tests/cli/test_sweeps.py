@@ -10,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import polars
 import pytest
 
 from idjax.prediction.predict import predict
@@ -17,7 +18,7 @@ from idjax.report import progress
 from idjax.settings import Settings
 from idjax.sweeps import compute
 from idjax.sweeps import report as report
-from idjax.sweeps.axes import Gaussian, Grid, LogGrid, Paired, Random, Sweep
+from idjax.sweeps.axes import Gaussian, Grid, LogGrid, Paired, Random, Sweep, Table
 from idjax.sweeps.config import check_points
 from idjax.sweeps.folder import Folder
 from idjax.sweeps.plan import cut
@@ -57,6 +58,27 @@ def test_data_of_a_file_are_swept_and_their_numbers_name_the_shards(tmp_path):
         assert run_sweep(sweep, check_points(sweep), Folder(tmp_path / "out")).holds
         assert len(list((tmp_path / "out" / "shards").iterdir())) == count
         np.save(tmp_path / "x.npy", x + 0.1)
+
+
+def test_classes_of_a_table_are_swept(tmp_path):
+    """Full batches to rounding; the control has labels that the rows do not tell, which no run learns."""
+    rng = np.random.default_rng(0)
+    x, drawn = rng.normal(size=(120, 3)), rng.integers(0, 3, 120)
+    told = np.argmax(x + 0.3 * rng.normal(size=x.shape), axis=1)
+    polars.DataFrame({**{f"x{k}": x[:, k] for k in range(3)}, "told": told}).write_csv(tmp_path / "told.csv")
+    polars.DataFrame({**{f"x{k}": x[:, k] for k in range(3)}, "drawn": drawn}).write_csv(tmp_path / "drawn.csv")
+    settings = Settings(loss="cross-entropy", epochs=200, batch_size=120, validation_split=0.0, dtype="float64")
+    ends = []
+    for name in ("told", "drawn"):
+        data = Table(str(tmp_path / f"{name}.csv"), target=name, labels=True)
+        sweep = with_axes(LogGrid("learning_rate", 0.1, 1.0, 3), data=data, settings=settings)
+        outcome = run_sweep(sweep, check_points(sweep), Folder(tmp_path / name))
+        assert [point.agreement for point in outcome.points] == ["agrees"] * 3
+        ends.append(outcome.points[-1].trained_explained[-1])
+    assert ends[0] > 0.7
+    assert ends[1] < 0.1
+    with pytest.raises(IdjaxError, match="settings: loss is cross-entropy: it takes a target"):
+        check_points(dataclasses.replace(sweep, data=Table(data.source, target="drawn"), axes=()))
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen
 from loss_faults import LOSS_FAULTS, X, Y, squares
 
-from idjax import diagnose_loss
+from idjax import diagnose_loss, diagnose_model
 from idjax.diagnosis.program.race import steps_to
 from idjax.report.program import render_program
 from idjax.results.store import to_json
@@ -97,6 +98,13 @@ def test_batches_are_those_given_and_ctrl_c_tells_what_is_known():
     fixed = diagnose_loss(loss, np.ones((2, 1), np.float32), X, Y[:, None], batches=iter([batches(0), batches(1)]))
     assert fixed.race.losses[-2] != pytest.approx(fixed.race.losses[-1], rel=1e-3)
     assert fixed.race.losses[-3] == pytest.approx(fixed.race.losses[-1], rel=1e-3)
+
+    params = linen.Dense(1).init(jax.random.key(0), X)
+    drawn = [{"x": rows, "y": targets} for rows, targets in map(batches, (0, 1))]
+    for many in (iter(drawn), lambda step: drawn[step % 2]):
+        model = diagnose_model(linen.Dense(1), params, (X, Y[:, None]), squares, batches=many)
+        assert model.race.losses[-3] == pytest.approx(model.race.losses[-1], rel=1e-3)
+        assert model.race.losses[-2] != pytest.approx(model.race.losses[-1], rel=1e-3)
 
     def interrupt(event):
         if event.what == "training: as given":

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from idjax.results.curve import Curve, Status
 from idjax.results.diagnosis import Diagnosis, Finding
 from idjax.results.program import LayerFinding
@@ -78,18 +80,21 @@ def level_words(learned_at: float, reachable: float) -> str:
     return f"explained variance {number(learned_at * reachable)}, {share}"
 
 
-def final_loss(curve: Curve) -> float:
-    """The validation loss at the end; the last training loss without a split."""
-    validation = float(curve.validation[-1])
-    return float(curve.train[-1]) if math.isnan(validation) else validation
+def final_loss(curve: Curve, epoch: int = -1) -> float:
+    """The validation loss at the end, or of another index; the training loss without a split."""
+    validation = float(curve.validation[epoch])
+    return float(curve.train[epoch]) if math.isnan(validation) else validation
 
 
 def ending(curve: Curve) -> str:
-    """A curve's end in a table cell: loss and explained variance."""
-    end = float(curve.explained_variance[-1])
+    """A curve's end in a table cell, or the last that is known of it: loss and explained variance."""
+    known = np.flatnonzero(np.isfinite(curve.explained_variance))
+    last = int(known[-1]) if len(known) and curve.status is not Status.DIVERGES else -1
+    end = float(curve.explained_variance[last])
     if not math.isfinite(end) and curve.status is not Status.VALID:
         return NO_NUMBER[curve.status]
-    return f"loss {number(final_loss(curve))}, EV {explained(end, curve.status)}"
+    until = f" after {curve.epoch[last]:,.0f} epochs" if last >= 0 and last < len(curve.epoch) - 1 else ""
+    return f"loss {number(final_loss(curve, last))}, EV {explained(end, curve.status)}{until}"
 
 
 def settings_parts(settings: Settings) -> list[str]:

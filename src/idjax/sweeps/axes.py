@@ -44,6 +44,19 @@ class Gaussian:
     """Seed of the rows and of their rotation."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows of a file, and as their target a column of it or another file; labels makes classes of whole numbers."""
+
+    source: str
+    target: str | None = None
+    labels: bool = False
+
+
+Data = Gaussian | Table | str
+"""What is swept: Gaussian rows, or those of a table, whose source alone says all if x is the target."""
+
+
 @typing.runtime_checkable
 class Axis(typing.Protocol):
     """A list of settings for some fields, in a fixed order."""
@@ -145,9 +158,8 @@ class Paired:
         """The points side by side; IdjaxError unless the axes are equally long."""
         parts = [axis.values() for axis in self.axes]
         if len({len(part) for part in parts}) > 1:
-            lengths = ", ".join(
-                f"{'/'.join(axis.fields)} {len(part)}" for axis, part in zip(self.axes, parts, strict=True)
-            )
+            named = zip(("/".join(axis.fields) for axis in self.axes), parts, strict=True)
+            lengths = ", ".join(f"{fields} {len(part)}" for fields, part in named)
             raise IdjaxError(f"axis {'/'.join(self.fields)}: paired axes have different numbers of points ({lengths})")
         return [tuple(itertools.chain(*some)) for some in zip(*parts, strict=True)]
 
@@ -158,7 +170,7 @@ class Point:
 
     index: int
     at: dict[str, Value]
-    data: Gaussian | str
+    data: Data
     settings: Settings
 
 
@@ -166,14 +178,14 @@ class Point:
 class Sweep:
     """Runs that answer one question: at every point of the axes the theory is held against a training.
 
-    data is a built-in set, a file, or `Gaussian` rows, whose fields may have axes too. tolerance is the largest
-    relative difference of trained and predicted 1 - EV that passes where batches are drawn.
+    data is a built-in set or a file, a `Table`, or `Gaussian` rows, whose fields may have axes too. tolerance is the
+    largest relative difference of trained and predicted 1 - EV that passes where batches are drawn.
     """
 
     name: str
     title: str
     question: str
-    data: Gaussian | str
+    data: Data
     settings: Settings
     axes: tuple[Axis, ...]
     tolerance: float = 0.05
@@ -214,9 +226,8 @@ class Sweep:
             point = f"point {index} ({where})" if at else "settings"
             raise IdjaxError(f"{f'axis {field}' if field in at else point}: {error}") from None
 
-    def _with(self, given: dict[str, typing.Any]) -> tuple[Gaussian | str, Settings]:
-        of_settings = {field: value for field, value in given.items() if field in _SETTINGS}
-        data = self.data
+    def _with(self, given: dict[str, typing.Any]) -> tuple[Data, Settings]:
+        of_settings, data = {field: value for field, value in given.items() if field in _SETTINGS}, self.data
         if isinstance(data, Gaussian):
             data = dataclasses.replace(data, **{key: value for key, value in given.items() if key not in _SETTINGS})
         return data, dataclasses.replace(self.settings, **of_settings)
@@ -227,7 +238,7 @@ _GAUSSIAN = typing.get_type_hints(Gaussian)
 _KINDS = {bool: "truth value", int: "whole number", float: "number", str: "text"}
 
 
-def _types(data: Gaussian | str) -> dict[str, typing.Any]:
+def _types(data: Data) -> dict[str, typing.Any]:
     return {**_SETTINGS, **(_GAUSSIAN if isinstance(data, Gaussian) else {})}
 
 
@@ -251,7 +262,7 @@ def _check_range(field: str, low: float | int, high: float | int, count: int, po
         raise IdjaxError(f"axis {field}: count is {count}; give at least 2")
 
 
-def _check_field(field: str, fields: tuple[str, ...], types: dict[str, typing.Any], data: Gaussian | str) -> None:
+def _check_field(field: str, fields: tuple[str, ...], types: dict[str, typing.Any], data: Data) -> None:
     if fields.count(field) > 1:
         raise IdjaxError(f"axis {field}: more than one axis sets it; keep one")
     if field in types:
@@ -283,5 +294,5 @@ def _check_distinct(points: list[Point]) -> None:
         first = seen.setdefault(tuple(point.at.values()), point.index)
         if first != point.index:
             where = ", ".join(f"{field}={value}" for field, value in point.at.items())
-            raise IdjaxError(f"axis {'/'.join(point.at)}: points {first} and {point.index} are alike ({where}); "
-                             "drop one, or space whole numbers by one or more")  # fmt: skip
+            alike = f"points {first} and {point.index} are alike ({where})"
+            raise IdjaxError(f"axis {'/'.join(point.at)}: {alike}; drop one, or space whole numbers by one or more")

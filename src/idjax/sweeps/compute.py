@@ -10,7 +10,7 @@ from idjax.prediction.measured import measured_rows
 from idjax.prediction.predict import predict_run, run_spec
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
-from idjax.sweeps.axes import Gaussian, Point
+from idjax.sweeps.axes import Data, Gaussian, Point, Table
 from idjax.sweeps.outcome import Agreement, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.training.many import train_many
@@ -29,10 +29,11 @@ def outcomes_of(shard: Shard, tolerance: float) -> list[SweepPoint]:
     return [_judge(*each, tolerance) for each in zip(shard.points, predicted, trained, strict=True)]
 
 
-def dataset_of(data: Gaussian | str, settings: Settings) -> Dataset:
+def dataset_of(data: Data, settings: Settings) -> Dataset:
     """The rows of a point."""
-    if isinstance(data, str):
-        return load(data, None, settings.data_dtype)
+    if not isinstance(data, Gaussian):
+        table = Table(data) if isinstance(data, str) else data
+        return load(table.source, table.target, settings.data_dtype, labels=table.labels)
     shares = np.arange(data.inputs) / max(data.inputs - 1, 1)
     variances = data.deviation**2 * 10 ** (-data.decades * shares)
     mean = np.full(data.inputs, float(data.mean))

@@ -3,10 +3,11 @@
 import dataclasses
 import pathlib
 
-from idjax.data import keras_split, load, within
+from idjax.data import keras_split, notes_on, within
 from idjax.data.config_files import configs_folder, run_config
 from idjax.data.dataset import quote, suggestion
 from idjax.sweeps.axes import Gaussian, Point, Sweep
+from idjax.sweeps.compute import dataset_of
 from idjax.types import IdjaxError
 
 
@@ -35,13 +36,15 @@ def check_points(sweep: Sweep) -> tuple[Point, ...]:
     if not 0 < sweep.tolerance < 1:
         raise IdjaxError(f"tolerance is {sweep.tolerance}; give a number between 0 and 1, such as 0.05")
     points, checked = sweep.expand(), []
-    rows = len(load(sweep.data).x) if isinstance(sweep.data, str) else 0
+    held = None if isinstance(sweep.data, Gaussian) else dataset_of(sweep.data, sweep.settings)
+    rows, target = (0, None) if held is None else (len(held.x), held.y)
     for point in points:
         with sweep.blaming(point.index, point.at):
             if isinstance(point.data, Gaussian):
                 _check_gaussian(point.data)
                 rows = point.data.rows
             training = keras_split(rows, point.settings.validation_split)
+            notes_on(point.settings, training, target)
         checked.append(dataclasses.replace(point, settings=within(point.settings, training)))
     return tuple(checked)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from idjax.results import store
 from idjax.settings import STACKED, Settings
-from idjax.sweeps.axes import Gaussian, Point, Sweep
+from idjax.sweeps.axes import Data, Gaussian, Point, Sweep
 from idjax.training.many import program_of
 
 SHARD_POINTS = 32
@@ -26,7 +26,7 @@ def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
 
     contents stands for the numbers in files that the points name, and goes into the names of the shards.
     """
-    groups: dict[tuple[Gaussian | str, Settings], list[Point]] = {}
+    groups: dict[tuple[Data, Settings], list[Point]] = {}
     for point in points:
         groups.setdefault((point.data, program_of(point.settings)), []).append(point)
     parts = [

@@ -5,9 +5,10 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from idjax.data import BUILTINS, load
-from idjax.sweeps.axes import Point, Sweep
-from idjax.sweeps.compute import outcomes_of
+from idjax.data import BUILTINS
+from idjax.settings import Settings
+from idjax.sweeps.axes import Gaussian, Point, Sweep
+from idjax.sweeps.compute import dataset_of, outcomes_of
 from idjax.sweeps.folder import Folder
 from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard, cut
@@ -93,7 +94,8 @@ def _computed(sweep: Sweep, missing: Sequence[Shard], folder: Folder, compute: C
 
 def _contents(sweep: Sweep) -> str:
     """A digest of the numbers in a file of data, so that results of other numbers are never taken for these."""
-    if not isinstance(sweep.data, str) or sweep.data in BUILTINS:
+    if isinstance(sweep.data, Gaussian) or sweep.data in BUILTINS:
         return ""
-    dataset = load(sweep.data, None, "float64")
-    return hashlib.sha256(dataset.x.tobytes()).hexdigest()
+    dataset = dataset_of(sweep.data, Settings(dtype="float64"))
+    numbers = (dataset.x,) if dataset.y is None else (dataset.x, dataset.y)
+    return hashlib.sha256(b"".join(part.tobytes() for part in numbers)).hexdigest()

@@ -35,6 +35,7 @@ def diagnose_model(
     rngs: Any = None,
     codes: Iterable[str] | None = None,
     source: str = "",
+    batches: Any = None,
     prove: bool = False,
     progress: OnProgress = silent,
 ) -> CurableProgram:
@@ -48,6 +49,8 @@ def diagnose_model(
       loss: of (outputs, targets) → the mean over the rows, a scalar.
       settings: optimizer, learning rate, epsilon and momentum of the run; the rest is not used.
       kwargs, rngs: what the model takes besides the inputs, such as {"train": False}; rngs of linen only.
+      batches: what training sees, for cures and rates: an iterator of batches, or a function of the step that gives
+        one; the batch throughout if not given.
       codes, source, prove, progress: as of `diagnose_loss`.
 
     Raises:
@@ -75,7 +78,7 @@ def diagnose_model(
 
     given = given_loss(whole, held, (inputs, targets))
     rule = _rule(settings or DiagnosisSettings()) if optimizer is None else update_rule(optimizer, None, given)
-    found = diagnosed(given, rule, codes, source or type(model).__name__, progress)
+    found = diagnosed(given, rule, codes, source or type(model).__name__, progress, _of_training(batches))
     return found.proven() if prove else found
 
 
@@ -159,6 +162,13 @@ def _with(model: nnx.Module, params: Any) -> nnx.Module:
     state = jax.tree.map(lambda leaf: leaf, own)
     nnx.replace_by_pure_dict(state, dict(given))
     return nnx.merge(graph, state, rest)
+
+
+def _of_training(batches: Any) -> Any:
+    """The batches of training as arguments of the loss."""
+    if batches is None or callable(batches):
+        return batches and (lambda step: _arrays(batches(step)))
+    return map(_arrays, batches)
 
 
 def _arrays(batch: Any) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ RUNS = 8
 """Orders of the rows that a run is followed in, where so many are cheap."""
 LOOKS = 100
 """Times that a run of few epochs is looked at, about."""
-FEW_EPOCHS = 10
+FEW_EPOCHS = 32
 """Epochs below which a run is looked at within them, if they are long."""
 JUDGED = 5000
 """Rows that are judged at the least; more where more are trained on between two looks."""

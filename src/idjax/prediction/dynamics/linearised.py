@@ -104,11 +104,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     trajectory = SampledTrajectory(spec, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
     trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
     trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
-    space = "the weights" if basis is None else f"{train.linear.size:,} modes of the tangent kernel"
-    trajectory.how = f"linearised at the start, {settings.optimizer} on {space}"
-    trajectory.how += "" if spec.full_batch else ", the noise of the batches left out"
-    if len(training.z) < len(all_rows.z):
-        trajectory.how += f", on {len(training.z):,} of the {len(all_rows.z):,} rows"
+    trajectory.how = _how(spec, None if basis is None else train.linear.size, len(training.z), len(all_rows.z))
     ends = network.layers(weights)
     trajectory.layers = ends if settings.hidden else ()
     trajectory.notes = (
@@ -118,6 +114,14 @@ def build(spec: RunSpec) -> SampledTrajectory:
         *dead(spec, all_rows, ends, "at the predicted end"),
     )
     return trajectory
+
+
+def _how(spec: RunSpec, modes: int | None, rows: int, held: int) -> str:
+    """The words for how a run is linearised."""
+    how = f"linearised at the start, {spec.settings.optimizer} on "
+    how += "the weights" if modes is None else f"{modes:,} modes of the tangent kernel"
+    how += "" if spec.full_batch else ", the noise of the batches left out"
+    return how if rows == held else f"{how}, on {rows:,} of the {held:,} rows"
 
 
 def _thinned(rows: Seen) -> Seen:
