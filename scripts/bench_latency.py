@@ -2,9 +2,9 @@
 
     python scripts/bench_latency.py [--rounds 5] [--processor]
 
-1,000 rows of 10 columns from a CSV file, and two small programs. Every round times each command once, with an empty cache of compiled programs
-and with a filled one, and the import between them: ratios are of medians in one run. --processor takes the seconds of
-the processor, user and system, in place of the clock's, for a machine that is busy.
+1,000 rows of 10 columns from a CSV file, and two small programs. Every round times each command once, with an empty
+cache of compiled programs and with a filled one, and the import between them: ratios are of medians in one run.
+--processor takes the seconds of the processor, user and system, in place of the clock's, for a machine that is busy.
 """
 
 import argparse

@@ -16,8 +16,8 @@ from jax.flatten_util import ravel_pytree
 from programs import PLANTED
 
 from idjax import diagnose_loss, diagnose_model
-from idjax.diagnosis.program.proving import trained
-from idjax.diagnosis.program.race import smooth, steps_to
+from idjax.diagnosis.cures.proving import trained
+from idjax.diagnosis.cures.race import smooth, steps_to
 
 MODELS = ("bytes", "no norm", "offset", "large", "small")
 LIBRARIES = ("plain", "nnx", "equinox")

@@ -13,7 +13,7 @@ from flax import linen as nn
 from sklearn import datasets
 
 from idjax import diagnose_loss
-from idjax.diagnosis.program.race import steps_to
+from idjax.diagnosis.cures.race import steps_to
 
 BATCH, SWEPT = 32, 17
 OPTIMIZERS: dict[str, tuple[Callable, int]] = {

@@ -15,7 +15,7 @@ from jax.flatten_util import ravel_pytree
 from loss_faults import LOSS_FAULTS, X, Y, squares
 
 from idjax import IdjaxError, diagnose_loss
-from idjax.diagnosis.program.race import steps_to
+from idjax.diagnosis.cures.race import steps_to
 from idjax.results.store import to_json
 
 FAR = X + 30

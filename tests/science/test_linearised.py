@@ -10,6 +10,7 @@ import pytest
 from idjax.nn.model import to_bytes
 from idjax.nn.starts import start_layers
 from idjax.nn.step import plan_for
+from idjax.prediction import budget
 from idjax.prediction.dynamics import linearised, network
 from idjax.prediction.predict import predict
 from idjax.report.comparison import prediction_error
@@ -29,6 +30,20 @@ def rows(count=60, p=5, seed=0):
 def both(settings, x=None, y=None):
     x = rows() if x is None else x
     return train(x, settings, target=y), predict(x, settings, target=y, band=False)
+
+
+def test_some_of_many_rows_tell_the_form(monkeypatch):
+    """A third of the rows tells the losses within 2%, a hundred of them, the control, do not."""
+    x, settings = rows(4000), dataclasses.replace(BASE, epochs=10, learning_rate=1e-4)
+    curves = {}
+    for most in (2**14, 1000, 100):
+        monkeypatch.setattr(budget, "TANGENT_ROWS", most)
+        curves[most] = predict(x, settings, band=False)
+    off = {most: np.abs(curves[most].train / curves[2**14].train - 1).max() for most in (1000, 100)}
+    assert off[1000] < 0.02, off
+    assert off[100] > 0.02, off
+    assert curves[1000].how.endswith("on 934 of the 2,800 rows")
+    assert " rows" not in curves[2**14].how
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from flax import nnx
 from library_programs import LIBRARY_PROGRAMS, ROWS, X, linen_scanned
 
 from idjax import IdjaxError
-from idjax.diagnosis.program.given import given_loss
-from idjax.diagnosis.program.inlining import graph_of
-from idjax.diagnosis.program.layers import find_layers, input_rows
-from idjax.diagnosis.program.traced import trace
-from idjax.diagnosis.program.walk import Edits, evaluate
+from idjax.diagnosis.trace.given import given_loss
+from idjax.diagnosis.trace.inlining import graph_of
+from idjax.diagnosis.trace.layers import find_layers, input_rows
+from idjax.diagnosis.trace.traced import trace
+from idjax.diagnosis.trace.walk import Edits, evaluate
 
 
 @functools.cache

@@ -8,8 +8,8 @@ from flax import nnx
 from loss_faults import LOSS_FAULTS, X, Y, squares
 
 from idjax import diagnose_loss
-from idjax.diagnosis.program.given import given_loss
-from idjax.diagnosis.program.rule import update_rule
+from idjax.diagnosis.trace.given import given_loss
+from idjax.diagnosis.trace.rule import update_rule
 
 MADE = LOSS_FAULTS["healthy regression"]()
 

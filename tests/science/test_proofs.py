@@ -11,7 +11,7 @@ from flax import linen
 from loss_faults import LOSS_FAULTS, X, Y, squares
 
 from idjax import diagnose_loss, diagnose_model
-from idjax.diagnosis.program.race import steps_to
+from idjax.diagnosis.cures.race import steps_to
 from idjax.report.program import render_program
 from idjax.results.store import to_json
 

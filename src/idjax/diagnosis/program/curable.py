@@ -5,13 +5,13 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from idjax.diagnosis.program.cured import CuredLoss
-from idjax.diagnosis.program.descents import Batches
+from idjax.diagnosis.cures.cured import CuredLoss
+from idjax.diagnosis.cures.descents import Batches
+from idjax.diagnosis.cures.proving import BUDGET, few_rows, proof
+from idjax.diagnosis.cures.rewriting import CURABLE
+from idjax.diagnosis.cures.workshop import MeasuredCure, Workshop
 from idjax.diagnosis.program.findings import cannot_overfit
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.proving import BUDGET, few_rows, proof
-from idjax.diagnosis.program.rewriting import CURABLE
-from idjax.diagnosis.program.workshop import MeasuredCure, Workshop
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.notebook import ShownProgram
 from idjax.results.program import FewRows, RateRace
 from idjax.types import IdjaxError, OnProgress, silent

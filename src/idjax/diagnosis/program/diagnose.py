@@ -13,8 +13,8 @@ from flax import nnx
 
 from idjax.diagnosis.program.curable import CurableProgram
 from idjax.diagnosis.program.diagnose_loss import diagnosed
-from idjax.diagnosis.program.given import given_loss
-from idjax.diagnosis.program.rule import UpdateRule, update_rule
+from idjax.diagnosis.trace.given import given_loss
+from idjax.diagnosis.trace.rule import UpdateRule, update_rule
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, OnProgress, silent
 

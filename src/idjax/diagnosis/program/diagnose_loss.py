@@ -33,18 +33,18 @@ from idjax.diagnosis.program.findings import (
     unused_parameters,
     vanishing_gradient,
 )
-from idjax.diagnosis.program.given import GivenLoss, given_loss
-from idjax.diagnosis.program.graph import BOXES
-from idjax.diagnosis.program.layer_facts import layer_context
 from idjax.diagnosis.program.layer_findings import layer_findings
-from idjax.diagnosis.program.layers import find_layers
-from idjax.diagnosis.program.learning import LEARNED
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.measure import measure, runner, watchers_of
-from idjax.diagnosis.program.outputs import ending
-from idjax.diagnosis.program.rule import UpdateRule, update_rule
-from idjax.diagnosis.program.traced import trace
-from idjax.diagnosis.program.units import find_units
+from idjax.diagnosis.trace.given import GivenLoss, given_loss
+from idjax.diagnosis.trace.graph import BOXES
+from idjax.diagnosis.trace.layer_facts import layer_context
+from idjax.diagnosis.trace.layers import find_layers
+from idjax.diagnosis.trace.learning import LEARNED
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.measure import measure, runner, watchers_of
+from idjax.diagnosis.trace.outputs import ending
+from idjax.diagnosis.trace.rule import UpdateRule, update_rule
+from idjax.diagnosis.trace.traced import trace
+from idjax.diagnosis.trace.units import find_units
 from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, ProgramFinding
 from idjax.settings import DiagnosisSettings

@@ -4,12 +4,12 @@ import dataclasses
 import math
 from collections.abc import Set
 
-from idjax.diagnosis.program.context import ProgramContext
+from idjax.diagnosis.cures.gains import Gain, Gains
+from idjax.diagnosis.cures.rewriting import CURABLE, CURES
 from idjax.diagnosis.program.findings import MODULES, with_causes
-from idjax.diagnosis.program.gains import Gain, Gains
-from idjax.diagnosis.program.layer_facts import by_name, layer_context
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rewriting import CURABLE, CURES
+from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.layer_facts import by_name, layer_context
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.results.program import LayerFacts, LayerFinding
 from idjax.settings import DiagnosisSettings
 

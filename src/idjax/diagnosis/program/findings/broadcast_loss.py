@@ -16,9 +16,9 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import Atom
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import Comparison
+from idjax.diagnosis.trace.graph import Atom
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import Comparison
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

@@ -14,7 +14,7 @@ Apart: Where all of them are dead, and so the gradient of the layers before, it 
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import listed
 from idjax.results.program import ProgramFinding
 

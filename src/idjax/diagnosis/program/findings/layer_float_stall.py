@@ -12,7 +12,7 @@ Apart: layer-epsilon shortens steps, this drops them.
 """
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext
+from idjax.diagnosis.trace.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 

@@ -14,9 +14,9 @@ Apart: layer-scale is about the input that a layer is given, this about its own 
 
 import math
 
+from idjax.diagnosis.cures.inputs import divided, effect
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext
-from idjax.diagnosis.program.cures import divided, effect
+from idjax.diagnosis.trace.context import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFacts, LayerFinding
 

@@ -13,16 +13,12 @@ Apart: layer-scale is about size around the mean. A ReLU's own mean, 0.47 times 
 
 import math
 
+from idjax.diagnosis.cures.inputs import DOMINANT, centred, effect, layer_normed
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext, named
-from idjax.diagnosis.program.cures import centred, effect, layer_normed
-from idjax.diagnosis.program.layer_moments import ends
+from idjax.diagnosis.trace.context import ProgramContext, named
+from idjax.diagnosis.trace.layer_moments import ends
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding
-
-DOMINANT = 10.0
-"""|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8. And what
-centring has to gain: of small inputs with a bias, whose own input is 1, it gains nothing."""
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 

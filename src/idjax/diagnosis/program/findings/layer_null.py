@@ -12,9 +12,9 @@ Fix: Drop the constant channels; for dead units a smaller learning rate, leaky R
 Apart: It costs no speed but through the mean that it adds: layer-mean leaves constant channels out.
 """
 
+from idjax.diagnosis.cures.inputs import effect, without
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext, named
-from idjax.diagnosis.program.cures import effect, without
+from idjax.diagnosis.trace.context import ProgramContext, named
 from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, LayerFinding
 

@@ -11,9 +11,9 @@ Fix: Standardise each feature before the layer (BatchNorm, or a constant scale),
 Apart: layer-scale is all of the input; a constant feature is layer-null.
 """
 
+from idjax.diagnosis.cures.inputs import effect, standardised
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext, named
-from idjax.diagnosis.program.cures import effect, standardised
+from idjax.diagnosis.trace.context import ProgramContext, named
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding
 

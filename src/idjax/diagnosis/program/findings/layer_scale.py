@@ -15,29 +15,16 @@ Apart: layer-mean is about a constant part of the inputs, layer-outliers about o
 
 import math
 
+from idjax.diagnosis.cures.inputs import DEVIATION, DOMINANT, LARGE, SMALL, centred_and_divided, divided, effect
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.context import ProgramContext, named
-from idjax.diagnosis.program.cures import centred_and_divided, divided, effect
-from idjax.diagnosis.program.findings.layer_mean import DOMINANT
+from idjax.diagnosis.trace.context import ProgramContext, named
 from idjax.report.formatting import count, listed
-from idjax.results.diagnosis import Finding
 from idjax.results.program import LayerFacts, LayerFinding
 
-LARGE = 5.0
-"""Root mean square of inputs from which they are large: 25 times the curvature of what initialisers are made for."""
-SMALL = 0.01
-"""And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
 ALSO = 1.0
 """|m|²/tr Σ from which the mean of a program's own inputs is worth subtracting besides."""
 
-DEVIATION = "root mean square deviation"
-
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
-
-
-def is_around_mean(finding: Finding) -> bool:
-    """Whether a finding is of what varies around a mean that outweighs it, so that the mean goes first."""
-    return DEVIATION in finding.evidence
 
 
 def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[LayerFinding]:

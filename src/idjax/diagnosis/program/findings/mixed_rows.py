@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import Node, origin
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import exponentials
-from idjax.diagnosis.program.walk import Edits, evaluate
+from idjax.diagnosis.trace.graph import Node, origin
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import exponentials
+from idjax.diagnosis.trace.walk import Edits, evaluate
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

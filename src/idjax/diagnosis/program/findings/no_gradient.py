@@ -13,10 +13,10 @@ Apart: A kernel that starts at 0 holds back those before it for one step: that i
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import Node
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import kind_of
-from idjax.diagnosis.program.probe import blocking_nodes
+from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import kind_of
+from idjax.diagnosis.trace.probe import blocking_nodes
 from idjax.report.formatting import listed
 from idjax.results.program import ProgramFinding
 

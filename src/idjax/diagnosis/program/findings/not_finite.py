@@ -19,9 +19,9 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings import unreachable_output
-from idjax.diagnosis.program.graph import Node
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.probe import gradient_culprit, value_culprit
+from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.probe import gradient_culprit, value_culprit
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import LAYOUT, Node, origin
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.walk import NO_EDITS, Edits, evaluate
+from idjax.diagnosis.trace.graph import LAYOUT, Node, origin
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.walk import NO_EDITS, Edits, evaluate
 from idjax.report.formatting import listed, number, percent
 from idjax.results.program import ProgramFinding
 

@@ -13,12 +13,12 @@ Apart: A consequence where the layer's inputs or weights are found too large.
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.units import FLAT
 from idjax.report.formatting import count, listed
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
-FLAT = 0.15
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:

@@ -13,9 +13,9 @@ Apart: A softmax inside the model, as of attention, has a layer behind it.
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import LAYOUT, Node, origin
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import LOG_SIGMOIDS, exponentials, kind_of
+from idjax.diagnosis.trace.graph import LAYOUT, Node, origin
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import LOG_SIGMOIDS, exponentials, kind_of
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

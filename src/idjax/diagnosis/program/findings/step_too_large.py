@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import number
 from idjax.results.program import ProgramFinding
 

@@ -13,7 +13,7 @@ Apart: layer-float-stall is about updates that are rounded away, no-gradient abo
 """
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import count, number
 from idjax.results.program import ProgramFinding
 

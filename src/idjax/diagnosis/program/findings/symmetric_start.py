@@ -15,8 +15,8 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import listed
 from idjax.results.program import ProgramFinding
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings.only_linear import FOLDS, held_out
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.walk import NO_EDITS, Edits
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.walk import NO_EDITS, Edits
 from idjax.report.formatting import number, percent
 from idjax.results.program import ProgramFinding
 

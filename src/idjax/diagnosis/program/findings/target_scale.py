@@ -18,8 +18,8 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import activation
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import activation
 from idjax.report.formatting import count
 from idjax.results.program import ProgramFinding
 

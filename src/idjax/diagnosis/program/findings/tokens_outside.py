@@ -15,7 +15,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.graph import Node
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import is_logarithm
+from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import is_logarithm
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

@@ -19,9 +19,9 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings.unbounded_loss import endless_fall
-from idjax.diagnosis.program.graph import origin
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.outputs import Comparison, activation, is_logarithm
+from idjax.diagnosis.trace.graph import origin
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import Comparison, activation, is_logarithm
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")

@@ -11,7 +11,7 @@ Apart: no-gradient is about parameters with a path on which the slope is 0.
 """
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import listed
 from idjax.results.program import ProgramFinding
 

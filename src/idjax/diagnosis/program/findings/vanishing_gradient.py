@@ -14,7 +14,7 @@ Apart: A consequence where saturated or dead units, or a layer's start, make it 
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import count
 from idjax.results.program import ProgramFinding
 

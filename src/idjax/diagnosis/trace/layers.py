@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from idjax.diagnosis.program.graph import LAYOUT, Graph, Node, Program
-from idjax.diagnosis.program.walk import is_stacked
+from idjax.diagnosis.trace.graph import LAYOUT, Graph, Node, Program
+from idjax.diagnosis.trace.walk import is_stacked
 
 KERNELS = ("kernel", "embedding", "weight", "weights", "w", "value", "embeddings")
 """Last names of paths that say nothing which the layer's own name does not."""

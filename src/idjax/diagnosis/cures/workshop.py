@@ -4,13 +4,13 @@ import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from idjax.diagnosis.program.cured import CuredLoss
-from idjax.diagnosis.program.curvature import curvature
-from idjax.diagnosis.program.descents import Batches, Descents, width_for
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.race import HORIZON, race, rate_by_curvature, reached_now, steps_to
-from idjax.diagnosis.program.rewriting import RATES, Rewriting, rewriting
-from idjax.diagnosis.program.walk import Edits
+from idjax.diagnosis.cures.cured import CuredLoss
+from idjax.diagnosis.cures.descents import Batches, Descents, width_for
+from idjax.diagnosis.cures.race import HORIZON, race, rate_by_curvature, reached_now, steps_to
+from idjax.diagnosis.cures.rewriting import RATES, Rewriting, rewriting
+from idjax.diagnosis.trace.curvature import curvature
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.walk import Edits
 from idjax.report.formatting import number
 from idjax.results.program import RateRace
 from idjax.types import OnProgress

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idjax.diagnosis.program.cured import Flat
-from idjax.diagnosis.program.graph import Graph
-from idjax.diagnosis.program.rule import UpdateRule, stepping
-from idjax.diagnosis.program.traced import Traced
+from idjax.diagnosis.cures.cured import Flat
+from idjax.diagnosis.trace.graph import Graph
+from idjax.diagnosis.trace.rule import UpdateRule, stepping
+from idjax.diagnosis.trace.traced import Traced
 from idjax.types import IdjaxError
 
 STRIDE = 16

@@ -7,8 +7,24 @@ of the block's spectrum as it does those of M; docs/models.md (M1), (M5). Source
 import numpy as np
 from jaxtyping import Bool, Float
 
-from idjax.diagnosis.program.layer_moments import Ends, InputMoments, ends, joined
+from idjax.diagnosis.trace.layer_moments import Ends, InputMoments, ends, joined
+from idjax.results.diagnosis import Finding
 from idjax.results.program import Effect
+
+DOMINANT = 10.0
+"""|m|²/tr Σ from which the mean counts: a ReLU of centred inputs has 0.47, a sigmoid of a standard normal 5.8. And what
+centring has to gain: of small inputs with a bias, whose own input is 1, it gains nothing."""
+LARGE = 5.0
+"""Root mean square of inputs from which they are large: 25 times the curvature of what initialisers are made for."""
+SMALL = 0.01
+"""And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
+DEVIATION = "root mean square deviation"
+"""The evidence of inputs that vary around a mean that outweighs them, so that the mean goes first."""
+
+
+def is_around_mean(finding: Finding) -> bool:
+    """Whether a finding is of what varies around a mean that outweighs it."""
+    return DEVIATION in finding.evidence
 
 
 def centred(moments: InputMoments) -> Float[np.ndarray, "n n"]:

@@ -5,11 +5,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.context import ProgramContext
-from idjax.diagnosis.program.facts import Kernel, embedding_facts, facts_of
-from idjax.diagnosis.program.layer_moments import InputMoments
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.loss_context import LossContext
+from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.facts import Kernel, embedding_facts, facts_of
+from idjax.diagnosis.trace.layer_moments import InputMoments
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.moments.columns import ColumnStats
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings

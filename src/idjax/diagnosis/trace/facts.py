@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from idjax.diagnosis.program.layer_moments import InputMoments, ends
-from idjax.diagnosis.program.layers import Layer
+from idjax.diagnosis.trace.layer_moments import InputMoments, ends
+from idjax.diagnosis.trace.layers import Layer
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
 from idjax.theory.finite_precision import DIGITS, lost, unit

@@ -16,16 +16,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.context import ProgramContext
-from idjax.diagnosis.program.curvature import curvature
-from idjax.diagnosis.program.findings.saturated_units import FLAT
-from idjax.diagnosis.program.graph import Node
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.rewriting import Inputs, standardised, target_edits
-from idjax.diagnosis.program.trials import GRID, NEAR, STEPS, best, first_rate, reached, trials
-from idjax.diagnosis.program.units import Unit, watch_unit
-from idjax.diagnosis.program.walk import Edits, evaluate
+from idjax.diagnosis.cures.rewriting import Inputs, standardised, target_edits
+from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.curvature import curvature
+from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.trials import GRID, NEAR, STEPS, best, first_rate, reached, trials
+from idjax.diagnosis.trace.units import FLAT, Unit, watch_unit
+from idjax.diagnosis.trace.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
 
 LEAST_FALL = 3.0

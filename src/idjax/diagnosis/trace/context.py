@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from idjax.diagnosis.program.layer_moments import Ends, InputMoments
+from idjax.diagnosis.trace.layer_moments import Ends, InputMoments
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
 

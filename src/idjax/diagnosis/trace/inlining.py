@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from idjax.diagnosis.program.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
 
 INLINED = frozenset(
     ("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint",

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from idjax.diagnosis.program.cured import Flat
-from idjax.diagnosis.program.curvature import dot, hessian_product
-from idjax.diagnosis.program.descents import STRIDE, Descending, Descents, joined
-from idjax.diagnosis.program.rule import UpdateRule, updated
+from idjax.diagnosis.cures.cured import Flat
+from idjax.diagnosis.cures.descents import STRIDE, Descending, Descents, joined
+from idjax.diagnosis.trace.curvature import dot, hessian_product
+from idjax.diagnosis.trace.rule import UpdateRule, updated
 from idjax.results.program import RateRace
 from idjax.types import OnProgress, Progress, silent
 

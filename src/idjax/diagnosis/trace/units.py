@@ -6,11 +6,14 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from idjax.diagnosis.program.graph import Atom, Graph, Node, Program
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.outputs import kind_of
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.walk import Watcher
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.outputs import kind_of
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.walk import Watcher
+
+FLAT = 0.15
+"""Mean slope, as a share of the largest, below which tanh and sigmoid are saturated."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

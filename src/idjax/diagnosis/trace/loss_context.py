@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from idjax.diagnosis.program.given import GivenLoss
-from idjax.diagnosis.program.graph import Atom, Graph, Node, number
-from idjax.diagnosis.program.layers import Layer
-from idjax.diagnosis.program.learning import LEARNED, learned
-from idjax.diagnosis.program.measure import MeasuredLoss, Runner
-from idjax.diagnosis.program.outputs import Comparison, Ending
-from idjax.diagnosis.program.rule import UpdateRule
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.trials import reached, trials
-from idjax.diagnosis.program.units import Unit
+from idjax.diagnosis.trace.given import GivenLoss
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, number
+from idjax.diagnosis.trace.layers import Layer
+from idjax.diagnosis.trace.learning import LEARNED, learned
+from idjax.diagnosis.trace.measure import MeasuredLoss, Runner
+from idjax.diagnosis.trace.outputs import Comparison, Ending
+from idjax.diagnosis.trace.rule import UpdateRule
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.trials import reached, trials
+from idjax.diagnosis.trace.units import Unit
 
 NO_GRADIENT = 1e-14
 """Largest gradient that rounding can make of 0."""

@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.given import explained
-from idjax.diagnosis.program.graph import Node
-from idjax.diagnosis.program.layers import Layer, input_rows
-from idjax.diagnosis.program.outputs import Ending
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.units import Unit, watch_unit
-from idjax.diagnosis.program.walk import Watcher, evaluate
+from idjax.diagnosis.trace.given import explained
+from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.layers import Layer, input_rows
+from idjax.diagnosis.trace.outputs import Ending
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.units import Unit, watch_unit
+from idjax.diagnosis.trace.walk import Watcher, evaluate
 from idjax.types import OnProgress, Progress
 
 SAMPLE = 1024

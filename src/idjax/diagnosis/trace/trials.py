@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.rule import UpdateRule, stepping
+from idjax.diagnosis.trace.rule import UpdateRule, stepping
 
 STEPS = 30
 """Steps of a trial."""

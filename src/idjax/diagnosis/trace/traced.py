@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.given import GivenLoss, explained
-from idjax.diagnosis.program.graph import Atom, Graph
-from idjax.diagnosis.program.inlining import graph_of
+from idjax.diagnosis.trace.given import GivenLoss, explained
+from idjax.diagnosis.trace.graph import Atom, Graph
+from idjax.diagnosis.trace.inlining import graph_of
 from idjax.types import IdjaxError
 
 WHOLE = 128

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.graph import Graph, Node
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.walk import evaluate
+from idjax.diagnosis.trace.graph import Graph, Node
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.walk import evaluate
 
 
 def value_culprit(traced: Traced, args: list[Any]) -> tuple[Node | None, str, list[int]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from idjax.diagnosis.program.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
 
 Watcher = Callable[[list[Any], list[Any]], Any]
 Edit = Callable[[list[Any], Any], tuple[list[Any], Any]]

@@ -12,14 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.findings.layer_mean import DOMINANT
-from idjax.diagnosis.program.findings.layer_scale import LARGE, SMALL, is_around_mean
-from idjax.diagnosis.program.graph import Graph, Node
-from idjax.diagnosis.program.layer_facts import by_name
-from idjax.diagnosis.program.layers import Layer, input_rows
-from idjax.diagnosis.program.loss_context import LossContext
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.walk import Edit, Edits, evaluate
+from idjax.diagnosis.cures.inputs import DOMINANT, LARGE, SMALL, is_around_mean
+from idjax.diagnosis.trace.graph import Graph, Node
+from idjax.diagnosis.trace.layer_facts import by_name
+from idjax.diagnosis.trace.layers import Layer, input_rows
+from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.walk import Edit, Edits, evaluate
 from idjax.results.program import ProgramFinding
 
 CURES = frozenset({"layer-mean", "layer-scale", "layer-outliers"})

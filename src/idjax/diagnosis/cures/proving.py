@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.cured import CuredLoss
-from idjax.diagnosis.program.descents import STRIDE, Batches, Descents
-from idjax.diagnosis.program.race import race, rate_by_curvature, reached_now, smooth, steps_to
-from idjax.diagnosis.program.rewriting import RATES
-from idjax.diagnosis.program.workshop import Workshop
+from idjax.diagnosis.cures.cured import CuredLoss
+from idjax.diagnosis.cures.descents import STRIDE, Batches, Descents
+from idjax.diagnosis.cures.race import race, rate_by_curvature, reached_now, smooth, steps_to
+from idjax.diagnosis.cures.rewriting import RATES
+from idjax.diagnosis.cures.workshop import Workshop
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
 from idjax.types import OnProgress, Progress
 

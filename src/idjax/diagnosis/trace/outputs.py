@@ -5,8 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from idjax.diagnosis.program.graph import Atom, Graph, Node, number, origin
-from idjax.diagnosis.program.layers import Layer
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, number, origin
+from idjax.diagnosis.trace.layers import Layer
 
 ACTIVATION_RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0)}
 LOGARITHMS = frozenset(("log", "log1p"))

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.outputs import Comparison
-from idjax.diagnosis.program.rule import UpdateRule, stepping
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.walk import Edits, evaluate
+from idjax.diagnosis.trace.outputs import Comparison
+from idjax.diagnosis.trace.rule import UpdateRule, stepping
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.walk import Edits, evaluate
 
 STEPS = 300
 """Steps on one block, of some thousand rows in all: an epoch or so of a small set."""

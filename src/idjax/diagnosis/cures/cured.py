@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 
-from idjax.diagnosis.program.given import GivenLoss, explained
-from idjax.diagnosis.program.inlining import graph_of
-from idjax.diagnosis.program.rewriting import Rewriting, carried_over
-from idjax.diagnosis.program.traced import Traced
-from idjax.diagnosis.program.walk import Edits, evaluate
+from idjax.diagnosis.cures.rewriting import Rewriting, carried_over
+from idjax.diagnosis.trace.given import GivenLoss, explained
+from idjax.diagnosis.trace.inlining import graph_of
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.walk import Edits, evaluate
 from idjax.types import IdjaxError
 
 Flat = Callable[[list[Any], list[Any]], Any]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.program.given import GivenLoss
+from idjax.diagnosis.trace.given import GivenLoss
 from idjax.types import IdjaxError
 
 LEAST_EPSILON = 1e-4
