@@ -72,14 +72,15 @@ CASES: dict[str, tuple[Callable[[], FaultyLoss], Callable[[], FaultyLoss] | None
         of("only-linear", Net(activation=lambda h: h), X, np.cos(2 * X[:, :1])), of("", Net(), X, np.cos(2 * X[:, :1]))
     ),
 }  # fmt: skip
+RATES = {"P8, SGD at 4e-7": ("sgd", 4e-7), "P8, Adam at 1e-6": ("adam", 1e-6), "P8, Adam at 0.3": ("adam", 0.3)}
+"""Healthy but for the rate, whose cure is that of the race."""
 
 
-def trained(found: Any, program: Any) -> tuple[Any, Any]:
-    """Parameters after the steps, at the best rate, and those of the start where no rate is one."""
+def trained(found: Any, program: Any, rate: float | None = None) -> tuple[Any, Any]:
+    """The run of so many steps, at the best rate if not at this one, and the parameters after it."""
     shop = found.workshop
-    race = shop.raced(program)
     descents = shop.descents(program)
-    running = descents.advance(descents.start([shop.factor(race.rate)]), STEPS)
+    running = descents.advance(descents.start([shop.factor(rate or shop.raced(program).rate)]), STEPS)
     return running, shop.context.given.nested(running.states[0][0])
 
 
@@ -108,6 +109,15 @@ def main(*words: str) -> None:
                 cure, ends = "none that is a gain", [float(running.losses[0, -1]), float("nan")]
         print(f"| {name} | {codes} | {cure} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
         jax.clear_caches()
+    for name, (optimizer, rate) in RATES.items():
+        if not all(word in name for word in words):
+            continue
+        made = of("", Net(), X, Y[:, None])()
+        found = diagnose_loss(made.loss, made.params, *made.args, optimizer=optimizer, learning_rate=rate)
+        runs = [trained(found, found.workshop.as_given, at)[0] for at in (rate, None)]
+        ends = [float(jnp.mean(run.losses[0, -8:])) for run in runs]
+        codes = ", ".join(dict.fromkeys(finding.code for finding in found.causes)) or "nothing"
+        print(f"| {name} | {codes} | rate {found.learning_rate:.3g} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
 
 
 if __name__ == "__main__":
