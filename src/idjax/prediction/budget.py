@@ -42,5 +42,5 @@ JACOBIAN = 5e7
 """Numbers of a Jacobian that is held at once."""
 JACOBIAN_PART = 4e6
 """Numbers of the part of a Jacobian that is worked on at once."""
-TANGENT_ROWS = 2**14
+TANGENT_ROWS = 2**13
 """Rows that the form of the tangent kernel is summed over."""
