@@ -84,6 +84,16 @@ def trained(found: Any, program: Any, rate: float | None = None) -> tuple[Any, A
     return running, shop.context.given.nested(running.states[0][0])
 
 
+def named(found: Any) -> str:
+    """The codes of the causes."""
+    return ", ".join(dict.fromkeys(finding.code for finding in found.causes)) or "nothing"
+
+
+def settled(running: Any) -> float:
+    """The loss at the end of a run."""
+    return float(jnp.mean(running.losses[0, -8:]))
+
+
 def main(*words: str) -> None:
     """Prints a row for each case: the right loss of what training as given and cured makes."""
     print("| case | named | cure | loss as given | loss cured |\n| --- | --- | --- | --- | --- |", flush=True)
@@ -92,7 +102,6 @@ def main(*words: str) -> None:
             continue
         made = make()
         found = diagnose_loss(made.loss, made.params, *made.args, optimizer="adam", learning_rate=1e-3)
-        codes = ", ".join(dict.fromkeys(finding.code for finding in found.causes)) or "nothing"
         running, params = trained(found, found.workshop.as_given)
         if by_hand is not None:
             right, cure = by_hand(), "by hand"
@@ -104,20 +113,20 @@ def main(*words: str) -> None:
                 program = found.cured
                 cure, ends = "built in: " + ", ".join(program.codes), [0.0, 0.0]
                 after, _ = trained(found, program)
-                ends = [float(jnp.mean(each.losses[0, -8:])) for each in (running, after)]
+                ends = [settled(running), settled(after)]
             except IdjaxError:
                 cure, ends = "none that is a gain", [float(running.losses[0, -1]), float("nan")]
-        print(f"| {name} | {codes} | {cure} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
+        print(f"| {name} | {named(found)} | {cure} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
         jax.clear_caches()
     for name, (optimizer, rate) in RATES.items():
         if not all(word in name for word in words):
             continue
         made = of("", Net(), X, Y[:, None])()
         found = diagnose_loss(made.loss, made.params, *made.args, optimizer=optimizer, learning_rate=rate)
-        runs = [trained(found, found.workshop.as_given, at)[0] for at in (rate, None)]
-        ends = [float(jnp.mean(run.losses[0, -8:])) for run in runs]
-        codes = ", ".join(dict.fromkeys(finding.code for finding in found.causes)) or "nothing"
-        print(f"| {name} | {codes} | rate {found.learning_rate:.3g} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
+        ends = [settled(trained(found, found.workshop.as_given, at)[0]) for at in (rate, None)]
+        print(
+            f"| {name} | {named(found)} | rate {found.learning_rate:.3g} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True
+        )
 
 
 if __name__ == "__main__":

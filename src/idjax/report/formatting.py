@@ -93,7 +93,7 @@ def ending(curve: Curve) -> str:
     end = float(curve.explained_variance[last])
     if not math.isfinite(end) and curve.status is not Status.VALID:
         return NO_NUMBER[curve.status]
-    until = f" after {curve.epoch[last]:,.0f} epochs" if last >= 0 and last < len(curve.epoch) - 1 else ""
+    until = f" after {curve.epoch[last]:,.0f} epochs" if 0 <= last < len(curve.epoch) - 1 else ""
     return f"loss {number(final_loss(curve, last))}, EV {explained(end, curve.status)}{until}"
 
 

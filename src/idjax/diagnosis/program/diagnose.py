@@ -166,9 +166,9 @@ def _with(model: nnx.Module, params: Any) -> nnx.Module:
 
 def _of_training(batches: Any) -> Any:
     """The batches of training as arguments of the loss."""
-    if batches is None or callable(batches):
-        return batches and (lambda step: _arrays(batches(step)))
-    return map(_arrays, batches)
+    if callable(batches):
+        return lambda step: _arrays(batches(step))
+    return None if batches is None else map(_arrays, batches)
 
 
 def _arrays(batch: Any) -> tuple[Any, Any]:

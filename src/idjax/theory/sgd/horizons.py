@@ -218,13 +218,13 @@ def moments_at(
         return out
     chosen = np.flatnonzero(~short)
     window = window_over(float(steps[chosen].min()), float(steps[chosen].max()))
-    pairs = np.triu_indices(len(state.ee))
-    values = np.zeros((len(pairs[0]), len(chosen)))
+    n = len(state.ee)
+    values = np.zeros((n * (n + 1) // 2, len(chosen)))
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
         moments, _ = transform_of_state(rule, state, noise, window.nodes, sign)
         parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
         values += parity * window.invert(moments[0].T, steps[chosen])
-    out[chosen] = symmetric(values.T, len(state.ee))
+    out[chosen] = symmetric(values.T, n)
     return out
 
 
