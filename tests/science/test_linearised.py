@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from idjax.nn.model import to_bytes
+from idjax.nn.optimizers import sgd
 from idjax.nn.starts import start_layers
 from idjax.nn.step import plan_for
 from idjax.prediction import budget
@@ -44,6 +45,30 @@ def test_some_of_many_rows_tell_the_form(monkeypatch):
     assert off[100] > 0.02, off
     assert curves[1000].how.endswith("on 934 of the 2,800 rows")
     assert " rows" not in curves[2**14].how
+
+
+@pytest.mark.parametrize("share", [0.01, 0.6, 0.999, 1.001])
+@pytest.mark.parametrize("every", [1, 7])
+def test_descent_in_closed_form_is_descent_step_by_step(share, every):
+    """To rounding at rates below and above the stable one, with a mode that nothing bends; not at half the updates."""
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        jacobian, residual = rng.normal(size=(2, 3, 9, 5)), jnp.asarray(rng.normal(size=(2, 3, 9)))
+        jacobian[0, 1, :, 4] = 0
+        shares = jnp.full((3, 9), 1 / 27)
+        bent, watched = (tangent.form_of(jnp.asarray(jacobian[i]), residual[i], shares) for i in range(2))
+        train, _ = tangent.diagonal(bent)
+        origin, rate = jnp.zeros_like(train.linear), share / float(train.matrix.max())
+        state = tangent.begin(sgd, rate, origin)
+        for windows in (6, 20):
+            followed = tangent.follow(sgd, rate, train, (watched,), origin, state, windows, every)
+            state = followed[0]
+        step, losses, (seen,) = tangent.descend(train, (watched,), rate, 6, 20, every)
+        _, fewer, _ = tangent.descend(train, (watched,), rate, 3, 20, every)
+    np.testing.assert_allclose(step, state.params, atol=1e-13)
+    np.testing.assert_allclose(losses, followed[1], rtol=1e-13)
+    np.testing.assert_allclose(seen, followed[2][0], rtol=1e-13)
+    assert np.abs(fewer / losses - 1).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,11 @@ class Experiment:
     full_epochs: int | None = None
     answer: str = ""
 
+    @property
+    def many(self) -> bool:
+        """Whether there are so many runs that one figure compares their ends, and none shows its curve."""
+        return len(self.runs) > 6
+
 
 @dataclasses.dataclass(frozen=True)
 class VarianceScan:

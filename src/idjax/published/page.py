@@ -14,9 +14,6 @@ from idjax.report import formatting
 from idjax.report.drawing import to_png
 from idjax.report.templates import templates
 
-MANY = 6
-"""Experiments of more runs than this share one figure and one table."""
-
 
 def render(
     outcomes: Sequence[Outcome], provenance: Mapping[str, str], seconds: float, full: bool = False
@@ -50,7 +47,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         shown = [picture(scan.name, figures.variance_figure(outcome), SCAN_CAPTION)]
         rows = [("all points", *cells[0], outcome.holds)]
         return {"kind": "scan", "about": scan, "outcome": outcome, "rows": rows, "pictures": shown}
-    experiment, many = outcome.experiment, len(outcome.runs) > MANY
+    experiment, many = outcome.experiment, outcome.experiment.many
     return {
         "kind": "many" if many else "few",
         "about": experiment,

@@ -132,10 +132,11 @@ def _run(experiment: Experiment, run: Run, data: Dataset, progress: OnProgress) 
     data = dataclasses.replace(data, x=_spread(data.x, run.spread)) if run.spread != 1 else data
     title = f"{experiment.name} · {run.label}"
     progress(Progress(0, 1, title))
-    predicted, long_run = predict(data, settings, band=settings.optimizer == "sgd"), None
+    band = settings.optimizer == "sgd" and not experiment.many
+    predicted, long_run = predict(data, settings, band=band), None
     if run.best_learning_rate and predicted.learning_rates:
         settings = dataclasses.replace(settings, learning_rate=predicted.learning_rates.best)
-        predicted = predict(data, settings, band=settings.optimizer == "sgd")
+        predicted = predict(data, settings, band=band)
     if run.long_run:
         long_run = predict(data, dataclasses.replace(settings, epochs=run.long_run), band=False)
     trained = train(data, settings, on_epoch=lambda event: progress(event._replace(what=title)))

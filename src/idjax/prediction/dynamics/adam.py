@@ -157,13 +157,14 @@ def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float
     across = np.einsum("na,knm,mb->kab", modes.others, forms, modes.others, optimize=True)
     diagonals, slopes = np.diagonal(across, axis1=1, axis2=2), np.einsum("knq,na->kqa", slopes, modes.others)
     record = np.empty((1 + len(forms), len(run.steps)))
-    record[0] = found.loss @ spec.problem.output_shares
-    for epoch, (offset, mean, spread) in enumerate(zip(found.offset, found.errors, found.spread, strict=True)):
+    mean = np.zeros((0, 0))
+    for epoch, (loss, offset, mean, spread) in enumerate(found):
+        record[0, epoch] = loss @ spec.problem.output_shares
         bent = mean @ across + 2 * slopes
         second = np.einsum("kqa,qa->kq", bent, mean) + diagonals @ spread.T + np.outer(along, offset)
         record[1:, epoch] = np.sum(shares * second, axis=1)
     how = "quasi-static, in scalars, for the mean of the inputs dominates (Gaussian rows, fresh batches)"
-    return record, modes.others @ found.errors[-1].T, how
+    return record, modes.others @ mean.T, how
 
 
 def _in_matrices(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:

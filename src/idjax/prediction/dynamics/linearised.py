@@ -1,13 +1,13 @@
 """Activations: the network linearised at its start, with what that rests on measured and said beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idjax.nn.step import hyper_for, plan_for
+from idjax.nn.step import Plan, hyper_for, plan_for
 from idjax.prediction import budget
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
@@ -15,7 +15,7 @@ from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_la
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.theory.networks import tangent
-from idjax.types import Progress
+from idjax.types import Layers, Progress
 
 CHECKS = 8
 """Times in a run at which the drift of the kernel is measured."""
@@ -57,7 +57,7 @@ def products(spec: RunSpec) -> float:
 
 @in_float64
 def build(spec: RunSpec) -> SampledTrajectory:
-    """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D16).
+    """One layer or more with activations, linearised at the start; docs/deep.md (D13) to (D17).
 
     Sgd moves along the eigenvectors of the tangent kernel, found among the outputs or the weights, whichever are
     fewer; other optimizers move the weights themselves. The noise of batches is left out. A kernel that drifts by more
@@ -79,21 +79,16 @@ def build(spec: RunSpec) -> SampledTrajectory:
     if held_out:
         same = bool((held_out.scale == 1).all())
         watched.insert(0, watched[0] if same else _form(network, held_out, basis))
-    origin = network.start if basis is None else jnp.zeros_like(train.linear)
-    rule, hyper = rule_of(plan), hyper_for(settings)
-    state = tangent.begin(rule, hyper, origin)
+    advance = _advance(spec, plan, train, tuple(watched), network.start if basis is None else None)
     record = np.full((3, settings.epochs), np.nan)
     sample = training.z[: max(1, DRIFT_OUTPUTS // problem.train.outputs)]
     before, weights = network.jacobian(network.start, sample), network.start
     marks = [*range(0, settings.epochs, -(-settings.epochs // CHECKS)), settings.epochs]
     drift = [0.0]
     for done, end in pairwise(marks):
-        state, losses, values = tangent.follow(
-            rule, hyper, train, tuple(watched), origin, state, end - done, spec.steps
-        )
+        moved, losses, values = advance(done, end)
         record[0, done:end] = losses
-        record[3 - len(values) :, done:end] = np.stack(values)
-        moved = state.params - origin
+        record[3 - len(values) :, done:end] = values
         weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
         drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
         if not drift[-1] <= TRUSTED:
@@ -101,19 +96,46 @@ def build(spec: RunSpec) -> SampledTrajectory:
                 f"the network, linearised at its start, does not hold: its tangent kernel has moved by {drift[-1]:.2g} "
                 f"of itself at epoch {end}"
             )
-    trajectory = SampledTrajectory(spec, record - np.array([[floor_of(problem)], [0.0], [problem.lost]]), None)
+    record -= np.array([[floor_of(problem)], [0.0], [problem.lost]])
+    trajectory = SampledTrajectory(spec, record, None)
     trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
     trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
     trajectory.how = _how(spec, None if basis is None else train.linear.size, len(training.z), len(all_rows.z))
     ends = network.layers(weights)
     trajectory.layers = ends if settings.hidden else ()
-    trajectory.notes = (
-        f"the tangent kernel drifts by {max(drift):.2g} of itself at most: the prediction can be trusted",
-        *unreachable(spec, all_rows),
-        *dead(spec, all_rows, spec.layers, "at the start"),
-        *dead(spec, all_rows, ends, "at the predicted end"),
-    )
+    trajectory.notes = _notes(spec, all_rows, ends, max(drift)) if spec.beyond else ()
     return trajectory
+
+
+def _notes(spec: RunSpec, rows: Seen, ends: Layers, drift: float) -> tuple[str, ...]:
+    """How far the kernel drifts, and the outputs and units that are of no use."""
+    return (
+        f"the tangent kernel drifts by {drift:.2g} of itself at most: the prediction can be trusted",
+        *unreachable(spec, rows),
+        *dead(spec, rows, spec.layers, "at the start"),
+        *dead(spec, rows, ends, "at the predicted end"),
+    )
+
+
+def _advance(
+    spec: RunSpec, plan: Plan, train: tangent.Form, watched: tuple[tangent.Form, ...], weights: Array | None
+) -> Callable[[int, int], tuple[Array | np.ndarray, Array | np.ndarray, np.ndarray]]:
+    """From one epoch to another, of the forms: δ, the losses and what is watched; every step of the weights themselves
+    where these are given.
+    """
+    settings, every = spec.settings, spec.steps
+    if settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes:
+        return lambda done, end: tangent.descend(train, watched, settings.step_size, done, end - done, every)
+    origin = jnp.zeros_like(train.linear) if weights is None else weights
+    rule, hyper = rule_of(plan), hyper_for(settings)
+    state = tangent.begin(rule, hyper, origin)
+
+    def advance(done: int, end: int) -> tuple[Array, Array, np.ndarray]:
+        nonlocal state
+        state, losses, values = tangent.follow(rule, hyper, train, watched, origin, state, end - done, every)
+        return state.params - origin, losses, np.stack(values)
+
+    return advance
 
 
 def _how(spec: RunSpec, modes: int | None, rows: int, held: int) -> str:

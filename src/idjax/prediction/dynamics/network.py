@@ -1,5 +1,6 @@
 """The network of a run as functions of flat weights, the rows as it sees them, and which of its units are of no use."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -44,31 +45,40 @@ class Network(NamedTuple):
 
 
 def network_of(plan: Plan, layers: Layers) -> Network:
-    """The Flax model of this plan, in float64."""
-    return _one_layer(ACTIVATIONS[plan.activation], layers[0]) if len(layers) == 1 else _deep(plan, layers)
+    """The Flax model of this plan, in float64, at these weights."""
+    if len(layers) == 1:
+        return Network(jnp.asarray(layers[0].stacked.T), *_one_layer(plan.activation))
+    flat = ravel_pytree(to_params(layers, "float64"))[0]
+    return Network(flat[None], *_deep(plan, tuple(layer.kernel.shape for layer in layers)))
 
 
-def _one_layer(activation: Callable[[Array], Array], layer: Weights) -> Network:
+@functools.lru_cache(maxsize=8)
+def _one_layer(activation: str) -> tuple[Callable, Callable, Callable]:
+    function = ACTIVATIONS[activation]
+
     def inputs(z: Array) -> Array:
         return jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
 
+    def output(weights: Array, z: Array) -> Array:
+        return function(weights @ inputs(z).T)
+
     def jacobian(weights: Array, z: Array) -> Array:
-        slope = jax.vmap(jax.vmap(jax.grad(activation)))(weights @ inputs(z).T)
+        slope = jax.vmap(jax.vmap(jax.grad(function)))(weights @ inputs(z).T)
         return slope[..., None] * inputs(z)
 
     def layers(weights: Array) -> Layers:
         stacked = np.asarray(weights).T
         return (Weights(stacked[:-1], stacked[-1]),)
 
-    def output(weights: Array, z: Array) -> Array:
-        return activation(weights @ inputs(z).T)
-
-    return Network(jnp.asarray(layer.stacked.T), jax.jit(output), jax.jit(jacobian), layers)
+    return jax.jit(output), jax.jit(jacobian), layers
 
 
-def _deep(plan: Plan, layers: Layers) -> Network:
+@functools.lru_cache(maxsize=8)
+def _deep(plan: Plan, shapes: tuple[tuple[int, int], ...]) -> tuple[Callable, Callable, Callable]:
+    """Functions of the weights, which other starts of the same shapes share with their compiled programs."""
     model = plan._replace(dtype="float64").model()
-    flat, unravel = ravel_pytree(to_params(layers, "float64"))
+    start = to_params(tuple(Weights(np.zeros(shape), np.zeros(shape[1])) for shape in shapes), "float64")
+    flat, unravel = ravel_pytree(start)
 
     def output(weights: Array, z: Array) -> Array:
         return jnp.asarray(model.apply(unravel(weights[0]), z, method="layer")).reshape(1, -1)
@@ -77,7 +87,7 @@ def _deep(plan: Plan, layers: Layers) -> Network:
         rows = jax.vmap(lambda row: jax.jacrev(lambda w: output(w[None], row[None])[0])(weights[0]))(z)
         return rows.reshape(1, -1, len(flat))
 
-    return Network(flat[None], jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0])))
+    return jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0]))
 
 
 def seen(spec: RunSpec, sample: Rows) -> Seen:

@@ -26,7 +26,7 @@ class RunSpec(NamedTuple):
     rows: int
     sample: Rows | None = None
     beyond: bool = True
-    """Whether the time to learn is asked for, which may lie far beyond the run."""
+    """Whether more than the losses is asked for: the time to learn, which may lie far beyond the run, and notes."""
     layers: Layers = ()
     """All layers at the start, where there are hidden ones or activations; `start` is what they do together."""
     held_out: Rows | None = None

@@ -13,6 +13,7 @@ then on (`_glide`). See docs/theory.md, section 12.
 """
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -44,15 +45,15 @@ class MeanAndOthers(NamedTuple):
     dominance: float
 
 
-class ScalarForecast(NamedTuple):
-    """Of every output at each record: the mean of u + Var r since the record before, Var r there, and the mean and the
-    variance there of the coefficients of the other directions. The loss is Σ ω/q (u + Var r) over the outputs.
+class ScalarRecord(NamedTuple):
+    """Of every output: the mean of u + Var r since the record before, Var r now, and the mean and the variance now of
+    the coefficients of the other directions. The loss is Σ ω/q (u + Var r) over the outputs.
     """
 
-    loss: Float[np.ndarray, "r q"]
-    offset: Float[np.ndarray, "r q"]
-    errors: Float[np.ndarray, "r q k"]
-    spread: Float[np.ndarray, "r q k"]
+    loss: Float[np.ndarray, " q"]
+    offset: Float[np.ndarray, " q"]
+    errors: Float[np.ndarray, "q k"]
+    spread: Float[np.ndarray, "q k"]
 
 
 class _Balance(NamedTuple):
@@ -102,15 +103,18 @@ def forecast(
     errors: Float[np.ndarray, "n q"],
     rate: AdamRate,
     records: Float[np.ndarray, " r"],
-) -> ScalarForecast:
-    """The expected loss above its floor up to each record (whole ascending step numbers), of Keras's adam."""
+) -> Iterator[ScalarRecord]:
+    """The expected loss above its floor up to each record (whole ascending step numbers), of Keras's adam.
+
+    Records are made as they are asked for: those of all epochs would fill the memory.
+    """
     modes, zero = modes_of(inputs), np.zeros(errors.shape[1])
     # The modes are the columns D^½ v, so the coefficients of e are vᵀ D^-½ e = (D^½ v)ᵀ D⁻¹ e.
     start = (errors * _scale(inputs)[:, None]).T @ modes.others
     offset = (np.asarray(inputs.mean) @ errors) ** 2
     state = _Scalars(offset, zero, zero, zero, start, np.zeros_like(start), np.zeros(()))
     memory = 1 / (1 - float(rule.beta_2))
-    seen, now = [], None
+    now = None
     for before, stop in itertools.pairwise([0.0, *map(float, records)]):
         total = zero
         while (step := float(state.step)) < stop:
@@ -125,8 +129,7 @@ def forecast(
             total = total + loss
             if float(state.step) >= MEMORIES * memory:
                 now = _balanced(rule, inputs, modes, state, _rate_at(rate, float(state.step)))
-        seen.append((total / (stop - before), state.rr, state.errors, state.spread))
-    return ScalarForecast(*map(np.stack, zip(*seen, strict=True)))
+        yield ScalarRecord(total / (stop - before), state.rr, state.errors, state.spread)
 
 
 def _rate_at(rate: AdamRate, step: float) -> float:

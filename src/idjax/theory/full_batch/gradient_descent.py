@@ -22,6 +22,23 @@ def shrink_factors(
     return np.where((scaled > 1) & (np.mod(steps, 2) == 1), -size, size)
 
 
+@np.errstate(over="ignore", invalid="ignore")
+def summed_factors(
+    rates: Float[np.ndarray, "*g n"], learning_rate: float, steps: Float[np.ndarray, "*t"] | float
+) -> Float[np.ndarray, "..."]:
+    """Σ_{j<t} (1 - η h)^j = (1 - (1 - η h)^t) / (η h) for every step number in `steps`, shape (*t, *g, n); t if h = 0.
+
+    Example:
+      >>> float(summed_factors(np.array([0.5]), 1.0, 3.0)[0])  # 1 + 1/2 + 1/4
+      1.75
+    """
+    scaled = learning_rate * rates
+    after = shrink_factors(rates, learning_rate, steps)
+    steps = np.asarray(steps, np.float64)[(...,) + (None,) * scaled.ndim]
+    gone = np.where(scaled < 0.5, -np.expm1(steps * np.log1p(-np.minimum(scaled, 0.5))), 1 - after)
+    return np.divide(gone, scaled, out=steps * np.ones_like(gone), where=scaled > 0)
+
+
 def _log_factor(scaled: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """log|1 - s|, accurate for s near 0 and near 2."""
     below = np.log1p(-np.minimum(scaled, 1.0))

@@ -2,7 +2,7 @@
 
 f(x; θ) ≈ f(x; θ₀) + J(x) (θ - θ₀), so that the loss over weighted outputs is c + 2 gᵀδ + δᵀ G δ, δ = θ - θ₀. Descent on
 it is that of the tangent kernel K = J Jᵀ; it describes training as long as K stands still. Derivations are in
-docs/deep.md (D13) to (D16). Sources: Jacot, Gabriel and Hongler 2018; Lee et al. 2019.
+docs/deep.md (D13) to (D17). Sources: Jacot, Gabriel and Hongler 2018; Lee et al. 2019.
 
 Weights come in g groups that share no output: the outputs of one layer are g = q groups, a deep network is one.
 """
@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from idjax.nn.rounding import State, apply_gradient, initial_state
+from idjax.theory.full_batch.gradient_descent import shrink_factors, summed_factors
 from idjax.theory.networks.deep_linear import OptimizerFactory
 
 
@@ -95,6 +97,34 @@ def follow(
 
     state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
     return state, losses, seen
+
+
+def descend(
+    train: Form, watched: tuple[Form, ...], learning_rate: float, done: int, windows: int, every: int
+) -> tuple[Float[np.ndarray, "g m"], Float[np.ndarray, " windows"], Float[np.ndarray, "w windows"]]:
+    """Plain gradient descent from δ = 0 on a diagonal form, as `follow` has it, in closed form (D17).
+
+    done: windows before these.
+
+    Returns:
+      δ at the end; of every window the mean of the losses before its updates, and the forms watched at its end.
+    """
+    constant, linear, rates = map(np.asarray, train)
+    bent = [tuple(map(np.asarray, form)) for form in watched]
+    pull, rate, flat = -2 * learning_rate * linear, 2 * learning_rate, 2 - 2 * learning_rate * rates
+    # Σ_j<k s^2j / k
+    mean = np.divide(summed_factors(rates, rate, 2 * every), every * flat, out=np.ones_like(flat), where=flat != 0)
+    losses, seen, step = np.empty(windows), np.empty((len(watched), windows)), np.zeros_like(linear)
+    for number in range(windows):
+        steps = float((done + number) * every)
+        lost = 1 - shrink_factors(rates, rate, 2 * steps) * mean
+        lost = np.divide(lost, rate * rates, out=np.full_like(lost, 2 * steps + every - 1), where=rates > 0)
+        losses[number] = constant + np.sum(pull * linear * lost)
+        step = pull * summed_factors(rates, rate, steps + every)
+        seen[:, number] = [
+            least + np.sum(step * (2 * slope + (matrix @ step[..., None])[..., 0])) for least, slope, matrix in bent
+        ]
+    return step, losses, seen
 
 
 def begin(rule: OptimizerFactory, hyper: Any, weights: Float[Array, "g m"]) -> State:
