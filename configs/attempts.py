@@ -5,7 +5,8 @@ import dataclasses
 from idjax.published.experiments import Claim, Experiment, Run
 from idjax.settings import Settings
 
-BASE = Settings(learning_rate=0.01, batch_size=8, epochs=20)
+# As many epochs as a run that no theory predicts is followed for: both columns then tell of the same one.
+BASE = Settings(learning_rate=0.01, batch_size=8, epochs=12)
 FAILS = (Claim("explained_variance", high=0.5),)
 UNREACHABLE = "Its output cannot exceed 1, and the data sit at 1.1: no weights reach them."
 DEAD = "An output that starts below 0 for every row has no gradient: it stays at 0 for good."

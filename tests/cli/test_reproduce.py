@@ -134,7 +134,7 @@ def test_the_other_experiments_hold(name):
 def test_the_long_trainings_are_behind_full():
     attempts = experiment("attempts")
     assert reproduce.at_length(attempts, full=False) == attempts
-    assert {run.settings.epochs for run in attempts.runs} == {20}
+    assert {run.settings.epochs for run in attempts.runs} == {12}
     assert {run.settings.epochs for run in reproduce.at_length(attempts, full=True).runs} == {200}
     whole = reproduce.load_experiment("variance_scan")
     steps = [reproduce.at_length(whole, full).most_steps for full in (False, True)]
@@ -236,8 +236,8 @@ def test_rmsprop_of_the_attempts_is_followed_and_does_not_diverge():
     run = next(run for run in attempts.runs if run.settings.optimizer == "rmsprop")
     data = load(attempts.data)
     predicted = predict(data, run.settings, band=False)
-    assert predicted.status is Status.OUTSIDE_RANGE
-    assert re.fullmatch(r"loss 0.002\d*, EV -1,3\d\d after 1\d epochs", ending(predicted))
+    assert predicted.status is Status.FOLLOWED
+    assert re.fullmatch(r"loss 0.002\d*, EV -1,3\d\d", ending(predicted))
     lost = predict(data, dataclasses.replace(run.settings, optimizer="sgd", learning_rate=1.0, epochs=3), band=False)
     assert lost.status is Status.DIVERGES
     assert ending(lost) == "diverged"

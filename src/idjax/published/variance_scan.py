@@ -27,7 +27,7 @@ from idjax.types import OnProgress, Progress, Rows, Weights
 
 CHUNK = 1000
 """Steps of one compiled call."""
-SETTLED = 2000
+SETTLED = 500
 """Steps after which the mode of the mean, the only fast one, is gone."""
 POINT_COST = 3e4
 """What a point costs on average, in updates of a run on the published data."""
