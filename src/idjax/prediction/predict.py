@@ -204,6 +204,15 @@ def epochs_to_learn(spec: RunSpec) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")
+def fewest_epochs(spec: RunSpec) -> float:
+    """The epochs that the mean of the weights takes, by sgd at a constant rate: the noise of batches only adds to them.
+
+    E|e|² ≥ |E e|², and the loss is a sum of such squares.
+    """
+    return FullBatchTrajectory(spec).steps_to(spec.left) / spec.steps
+
+
+@np.errstate(over="ignore", invalid="ignore")
 def times_of_groups(spec: RunSpec) -> tuple[ModeGroup, ...]:
     """The times of the groups of modes of `predict_run`, without the curve."""
     return _mode_groups(spec, trajectory_for(spec)) if spec.settings.linear else ()

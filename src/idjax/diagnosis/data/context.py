@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from idjax.diagnosis.data.random_starts import MOST_OF_STARTS, STARTS, RandomStarts
 from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
@@ -40,10 +41,6 @@ PLAIN: dict[str, Any] = {"optimizer": "sgd", **USUAL, **LINEAR}
 """The same by plain SGD: what theory knows best."""
 LADDER = np.linspace(-3, 3, 13)
 """Powers of ten times the given rate at which runs are followed."""
-STARTS = 16
-"""Random starts that are looked at."""
-MOST_OF_STARTS = 2**13
-"""Weights above which they are not: the more there are, the more alike the starts."""
 BOUNCES = 2.0
 """Times what may be left unexplained that a run may have at its end, once it has been below."""
 HEAVY = 0.5
@@ -222,19 +219,22 @@ class Context:
         return curve.until(max(1, known), status)
 
     @functools.cached_property
-    def from_other_starts(self) -> Float[np.ndarray, " s"] | None:
-        """Epochs to learn from random starts, where closed forms tell them and these are cheap."""
+    def random_starts(self) -> RandomStarts | None:
+        """Other starts, where the given one is random and closed forms tell cheaply what they would do."""
         settings, raw = self.settings, self.moments.raw
         closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.dtype == "bfloat16")
         if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
             return None
-        return np.array([self.epochs(seed=(settings.seed + other) % 2**32) for other in range(STARTS)])
+        seeds = [(settings.seed + other) % 2**32 for other in range(STARTS)]
+        return RandomStarts([self.changed({"seed": seed}) for seed in seeds], self.epochs_of, self.run_of)
 
-    @property
+    @functools.cached_property
     def hangs_on_start(self) -> bool:
         """Whether some random starts learn within the budget, and others do not."""
-        starts = self.from_other_starts
-        return starts is not None and bool(np.min(starts) <= self.budget < np.max(starts))
+        starts = self.random_starts
+        if starts is None or (not self.learned and starts.none_within(self.budget)):
+            return False
+        return starts.straddle(self.budget)
 
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:

@@ -109,8 +109,8 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
 
 def _surely(candidate: _Ranked, context: Context) -> float:
     """Epochs that are enough by the expected loss, and from the slowest of the random starts: more than on the mean."""
-    starts = dataclasses.replace(context, settings=candidate.settings).from_other_starts
-    expected = [context.epochs_of(candidate.settings), *(() if starts is None else starts)]
+    starts = dataclasses.replace(context, settings=candidate.settings).random_starts
+    expected = [context.epochs_of(candidate.settings), *(() if starts is None else starts.epochs)]
     return max(candidate.epochs, *(float(each) for each in expected if math.isfinite(each)))
 
 
