@@ -123,7 +123,8 @@ def check_numbers(source: Source, columns: Sequence[int]) -> None:
         if source.dtypes[i].kind not in "biuf":
             what = "text" if source.dtypes[i] == TEXT else f"no plain numbers ({quote(source.types[i])})"
             called = f"{i + 1} (counting from 1)" if source.names is None else quote(source.names[i])
-            raise IdjaxError(f"{source.name}: column {called} holds {what}; leave it out or turn it into numbers")
+            remedy = "leave it out by naming the others in columns, or turn it into numbers"
+            raise IdjaxError(f"{source.name}: column {called} holds {what}; {remedy}")
 
 
 BLOCK_VALUES = (2**21, 2**23)
