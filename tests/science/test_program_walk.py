@@ -11,6 +11,7 @@ from flax import nnx
 from library_programs import LIBRARY_PROGRAMS, ROWS, X, linen_scanned
 
 from idjax import IdjaxError
+from idjax.diagnosis.trace import measure
 from idjax.diagnosis.trace.given import given_loss
 from idjax.diagnosis.trace.inlining import graph_of
 from idjax.diagnosis.trace.layers import find_layers, input_rows
@@ -73,6 +74,26 @@ def test_rows_are_the_axes_that_grow_with_them():
     wrong = trace(given_loss(lambda w, x, y: jnp.mean((x @ w - y) ** 2), jnp.ones((6, 1)), (X, X[:, 0])))
     twice = [out for node in wrong.graph.program.nodes for out in node.outs if len(wrong.rows_of(out)) == 2]
     assert twice
+
+
+def test_numbers_count_every_step_of_a_scan_and_passes_agree_however_they_are_compiled(monkeypatch):
+    def loss(w, x, steps):
+        return jnp.mean(jax.lax.scan(lambda h, _: (jnp.tanh(h @ w), None), x, None, length=steps)[0] ** 2)
+
+    def of(steps):
+        return trace(given_loss(lambda w, x: loss(w, x, steps), jnp.eye(6), (X[:, :6],)))
+
+    few, many = of(10), of(30)
+    block = few.block
+    each = [measure.numbers(program.graph, program.graph.program) for program in (few, many)]
+    assert each[1] - each[0] == 20 * 2 * block * 6  # a product and its tanh a step
+    found = []
+    for most in (0, 2**40):
+        monkeypatch.setattr(measure, "FEW_NUMBERS", most)
+        found.append(measure.runner(few, {}, [])(next(iter(few.blocks()))))
+    np.testing.assert_allclose(found[0].loss, found[1].loss, rtol=1e-6)
+    np.testing.assert_allclose(found[0].gradient[0], found[1].gradient[0], rtol=1e-4, atol=1e-7)
+    assert np.abs(found[0].gradient[0]).max() > 1e-3
 
 
 def test_many_rows_come_in_blocks_of_all_of_them():

@@ -1,6 +1,8 @@
 """One compiled pass over the rows: the loss, its gradient, and what is watched on the way."""
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.trace.given import explained
-from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.graph import Graph, Node, Program
 from idjax.diagnosis.trace.layers import Layer, input_rows
 from idjax.diagnosis.trace.outputs import Ending
 from idjax.diagnosis.trace.traced import Traced
@@ -21,6 +23,9 @@ SAMPLE = 1024
 """Vectors that are kept of what goes into a layer."""
 MOST_VALUES = 2**22
 """Numbers of an output that are kept in a block."""
+
+FEW_NUMBERS = 2**22
+"""Numbers of a program below which compiling it takes longer than all passes."""
 
 
 class Pass(NamedTuple):
@@ -54,7 +59,11 @@ def runner(traced: Traced, watchers: Mapping[Node, Watcher], outputs: Sequence[i
         outs, seen = evaluate(graph, [*params, *args], watchers, shifts=shifts)
         return outs[0], jax.lax.stop_gradient(seen)
 
-    @jax.jit
+    # Few numbers are through before a compiler has made the most of them.
+    few = jax.default_backend() == "cpu" and numbers(graph, graph.program) < FEW_NUMBERS
+    options = {"xla_backend_optimization_level": 0} if few else {}
+
+    @functools.partial(jax.jit, compiler_options=options)
     def run(params: list[Any], args: list[Any], shifts: dict[int, Any]) -> Any:
         (value, seen), (slope, slopes) = jax.value_and_grad(total, (0, 1), has_aux=True)(params, shifts, args)
         if graph.overruled:  # the user's own rules, in place of what they were inlined to
@@ -63,6 +72,16 @@ def runner(traced: Traced, watchers: Mapping[Node, Watcher], outputs: Sequence[i
 
     zeros = {atom: np.zeros(graph.shape(atom), graph.shapes[atom].dtype) for atom in outputs}
     return Runner(traced, run, zeros)
+
+
+def numbers(graph: Graph, program: Program) -> int:
+    """The numbers that a program makes, steps of scans counted one by one."""
+    made = 0
+    for node in program.nodes:
+        made += sum(math.prod(graph.shape(out)) for out in node.outs)
+        if node.body is not None:
+            made += node.params.get("length", 1) * numbers(graph, node.body)
+    return made
 
 
 def watch_layer(layer: Layer, blocks: int) -> Watcher:
