@@ -36,7 +36,7 @@ COMMANDS = {
 }
 """The most that each may take, in imports, and what follows `idjax`."""
 PROGRAMS = """
-import jax, jax.numpy as jnp, numpy as np, optax
+import jax, jax.numpy as jnp, numpy as np
 from flax import linen as nn
 
 class MLP(nn.Module):

@@ -15,7 +15,7 @@ from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_la
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.theory.networks import tangent
-from idjax.types import Layers, Progress
+from idjax.types import Layers, Progress, Rows
 
 CHECKS = 8
 """Times in a run at which the drift of the kernel is measured."""
@@ -71,10 +71,9 @@ def build(spec: RunSpec) -> SampledTrajectory:
         raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
     plan = plan_for(settings, autoencoder=spec.sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
     spec.progress(Progress(0, 1, "the network, linearised at its start"))
-    network, all_rows = network_of(plan, spec.layers), seen(spec, spec.sample)
-    training = _thinned(all_rows)
+    network, training = network_of(plan, spec.layers), seen(spec, spec.sample.thinned(budget.TANGENT_ROWS))
     train, basis = _modes(network, training, settings.optimizer == "sgd")
-    held_out = _thinned(seen(spec, spec.held_out)) if spec.held_out else None
+    held_out = seen(spec, spec.held_out.thinned(budget.TANGENT_ROWS)) if spec.held_out else None
     watched = [_form(network, held_out or training, basis, original=True)]
     if held_out:
         same = bool((held_out.scale == 1).all())
@@ -100,15 +99,16 @@ def build(spec: RunSpec) -> SampledTrajectory:
     trajectory = SampledTrajectory(spec, record, None)
     trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
     trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
-    trajectory.how = _how(spec, None if basis is None else train.linear.size, len(training.z), len(all_rows.z))
+    trajectory.how = _how(spec, None if basis is None else train.linear.size, len(training.z), len(spec.sample.x))
     ends = network.layers(weights)
     trajectory.layers = ends if settings.hidden else ()
-    trajectory.notes = _notes(spec, all_rows, ends, max(drift)) if spec.beyond else ()
+    trajectory.notes = _notes(spec, spec.sample, ends, max(drift)) if spec.beyond else ()
     return trajectory
 
 
-def _notes(spec: RunSpec, rows: Seen, ends: Layers, drift: float) -> tuple[str, ...]:
+def _notes(spec: RunSpec, sample: Rows, ends: Layers, drift: float) -> tuple[str, ...]:
     """How far the kernel drifts, and the outputs and units that are of no use."""
+    rows = seen(spec, sample)
     return (
         f"the tangent kernel drifts by {drift:.2g} of itself at most: the prediction can be trusted",
         *unreachable(spec, rows),
@@ -144,12 +144,6 @@ def _how(spec: RunSpec, modes: int | None, rows: int, held: int) -> str:
     how += "the weights" if modes is None else f"{modes:,} modes of the tangent kernel"
     how += "" if spec.full_batch else ", the noise of the batches left out"
     return how if rows == held else f"{how}, on {rows:,} of the {held:,} rows"
-
-
-def _thinned(rows: Seen) -> Seen:
-    """At most `budget.TANGENT_ROWS` of the rows, evenly spaced."""
-    every = -(-len(rows.z) // budget.TANGENT_ROWS)
-    return Seen(*(part[::every] for part in rows))
 
 
 def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[Array, "g P m"] | None]:
