@@ -38,6 +38,7 @@ def applies(spec: RunSpec) -> str | None:
         ),
         (settings.activity_l2 == 0, "an activation and --activity-l2"),
         (not settings.hidden_l2, "an activation and --hidden-l2"),
+        (not settings.half, f"an activation and --dtype {settings.dtype}"),
     ):
         if not holds:
             return what

@@ -138,7 +138,7 @@ def beyond_quadratic(settings: Settings) -> str | None:
         return f"--activity-l1 {settings.activity_l1}"
     if settings.activity_l2 > 0 and settings.normalize not in ("none", "center") and settings.loss_space == "original":
         return "--activity-l2 with a loss in original units"
-    if settings.normalize == "zca" and (settings.optimizer != "sgd" or settings.dtype == "bfloat16"):
+    if settings.normalize == "zca" and (settings.optimizer != "sgd" or settings.half):
         return f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}"
     return None
 
@@ -150,8 +150,8 @@ def beyond_layers(spec: RunSpec) -> str | None:
         return "--moments data"
     if settings.normalize == "zca":
         return "--normalize zca"
-    if not spec.full_batch and settings.dtype == "bfloat16":
-        return "--dtype bfloat16 with minibatches"
+    if not spec.full_batch and settings.half:
+        return f"--dtype {settings.dtype} with minibatches"
     return beyond_quadratic(settings)
 
 
