@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from idjax.diagnosis.data.context import BOUNCES, Context
 from idjax.diagnosis.explanation import Explanation, Fix
@@ -19,6 +19,8 @@ ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""
 SLOWER = (1.0, 0.25, 0.0625)
 """Shares of a well-chosen rate that are tried in turn, until the noise of the batches leaves room to learn."""
+FULL: dict[str, Any] = {"dtype": "float32", "rounding": "nearest", "loss_scale": 1.0}
+"""Weights of 32 bits."""
 UNEQUAL = 3.0
 """Largest over smallest standard deviation from which scales count as unequal."""
 CLEARLY, MUCH = 2.0, 10.0
@@ -179,4 +181,6 @@ def _flag(name: str, value: Value) -> str:
     flag = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         return flag if value else f"--no-{name.replace('_', '-')}"
+    if isinstance(value, float) and float(f"{value:.3g}") != value:
+        return f"{flag} {value}".removesuffix(".0")
     return f"{flag} {value:.3g}" if isinstance(value, float) else f"{flag} {value}"

@@ -130,6 +130,11 @@ class RunSpec(NamedTuple):
         return Weights(stacked[:-1], stacked[-1])
 
 
+def swallows(settings: Settings) -> bool:
+    """Whether rounding to 16 bits swallows updates, or gradients, for which no copy of the weights helps."""
+    return settings.dtype == "float16" or (settings.dtype == "bfloat16" and settings.rounding == "nearest")
+
+
 def beyond_quadratic(settings: Settings) -> str | None:
     """The flags that keep a linear layer's run from being descent on a quadratic form; None if there are none."""
     if settings.loss != "mse":

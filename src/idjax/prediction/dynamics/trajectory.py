@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.nn.learned import crossing
-from idjax.prediction.dynamics.run_spec import RunSpec
+from idjax.prediction.dynamics.run_spec import RunSpec, swallows
 from idjax.results.curve import Stall, Status
 from idjax.types import Layers, Weights
 
@@ -121,8 +121,7 @@ def undefined_by_rounding(spec: RunSpec) -> UndefinedTrajectory | None:
     None for other runs.
     """
     settings = spec.settings
-    swallowed = settings.dtype == "float16" or (settings.dtype == "bfloat16" and settings.rounding == "nearest")
-    if spec.full_batch or not swallowed:
+    if spec.full_batch or not swallows(settings):
         return None
     undone = "" if settings.dtype == "float16" else "; --rounding stochastic or master undoes it"
     return UndefinedTrajectory(
