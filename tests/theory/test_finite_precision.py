@@ -14,7 +14,7 @@ from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.training.train import train
 
-TYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -59,6 +59,26 @@ def test_what_noise_lets_pass_against_simulation():
     assert np.all(moved.mean(axis=0)[2:] > 4 * error[2:])
 
 
+@pytest.mark.parametrize("loss_scale", [1.0, 512.0])
+def test_what_float16_holds_of_gradients(loss_scale):
+    """Without noise what is not rounded to 0; with it the share of a small mean that arrives."""
+    smallest = 2.0**-24 / loss_scale
+    gradients = smallest * np.array([0.3, -0.49, 0.51, -0.7, 5.0, 0.0])
+    stored = (gradients * loss_scale).astype(np.float16) != 0
+    held = finite_precision.gradients_held(gradients, np.zeros(6), loss_scale)
+    np.testing.assert_array_equal(held, stored)
+    assert not np.array_equal(held, finite_precision.gradients_held(gradients, np.zeros(6), 2 * loss_scale))
+    rng = np.random.default_rng(0)
+    noise, drift = 0.3 * smallest, 0.02 * smallest
+    draws = noise * rng.normal(size=1_000_000)
+    moved = ((drift + draws) * loss_scale).astype(np.float16) - ((draws - drift) * loss_scale).astype(np.float16)
+    share = moved.astype(float).mean() / loss_scale / (2 * drift)
+    error = moved.astype(float).std() / 1000 / loss_scale / (2 * drift)
+    predicted = float(finite_precision.gradients_held(np.array(drift), np.array(noise), loss_scale))
+    assert abs(share - predicted) < 4 * error
+    assert error < 0.05 < 0.3 < predicted < 0.8
+
+
 def test_the_noise_that_rounding_adds():
     """Descent on one output with dithered rounding: the excess loss against Σ u²/(48 η) in its transient and end."""
     eigenvalues, learning_rate, unit = np.array([1.0, 0.2]), 0.05, 2.0**-8
@@ -96,7 +116,7 @@ def test_a_full_batch_in_few_digits_is_predicted_step_by_step(rows, dtype):
     predicted, trained = predict(rows, settings, band=False), train(rows, settings)
     exact = predict(rows, dataclasses.replace(FULL, dtype="float64"), band=False)
     assert exact.train[-1] < 0.1 * exact.train[0]
-    tolerance = {"bfloat16": 0.01, "float32": 1e-4}[dtype]
+    tolerance = {"bfloat16": 0.01, "float16": 1e-3, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(trained.train, predicted.train, rtol=tolerance)
     if dtype == "bfloat16":
         assert predicted.stall is not None
@@ -145,6 +165,55 @@ def test_rounding_slows_minibatches_as_predicted():
     error = (trained - predicted).std(axis=0, ddof=1) / np.sqrt(8)
     assert np.all(np.abs((trained - predicted).mean(axis=0)) < 0.02 + 2 * error)
     assert np.any(np.abs((trained - exact).mean(axis=0)) > 0.02 + 2 * error)  # as if nothing were rounded
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 2000, "learning_rate": 0.02, "loss_scale": 64.0},
+        {"batch_size": 2000, "learning_rate": 0.02, "rounding": "master"},
+        {"batch_size": 2000, "learning_rate": 0.02, "hidden": (3,), "loss_scale": 64.0},
+        {"batch_size": 2000, "optimizer": "adam", "learning_rate": 0.002, "loss_scale": 64.0},
+        {"batch_size": 2000, "activation": "relu", "learning_rate": 0.02},
+        {"loss_scale": 16.0},
+        {"rounding": "master"},
+        {"rounding": "stochastic"},
+        {"optimizer": "adam", "rounding": "master", "learning_rate": 0.002},
+        {"normalize": "zca"},
+        {"hidden": (3,)},
+    ],
+    ids=str,
+)
+def test_every_float16_run_is_predicted_or_followed(rows, changes):
+    base = Settings(batch_size=8, validation_split=0.0, learning_rate=0.01, epochs=4, dtype="float16")
+    settings = dataclasses.replace(base, **changes)
+    settings = dataclasses.replace(settings, epochs=100) if settings.batch_size == 2000 else settings
+    predicted = predict(rows, settings, band=False)
+    assert predicted.status in (Status.VALID, Status.FOLLOWED)
+    runs = 1 if settings.batch_size == 2000 else 4
+    trained = np.array([train(rows, dataclasses.replace(settings, seed=seed)).train for seed in range(runs)])
+    mean = predicted.train if runs == 1 else trained.mean(axis=0)
+    start = predict(rows, settings, band=False).train  # of the same start
+    np.testing.assert_allclose(trained[0], start, rtol=0.05)
+    assert np.isfinite(mean).all()
+
+
+def test_gradients_that_vanish_in_float16_are_predicted_and_followed():
+    x = np.random.default_rng(0).normal(1.1, 0.00012, size=(400, 6))
+    settings = Settings(
+        dtype="float16", batch_size=400, validation_split=0.0, epochs=60, normalize="feature", loss_space="original",
+        learning_rate=5e7,
+    )  # fmt: skip
+    exact = predict(x, dataclasses.replace(settings, dtype="float64"), band=False)
+    assert exact.train[-1] < 0.1 * exact.train[0]
+    for batch, status in ((400, Status.VALID), (40, Status.FOLLOWED)):
+        run = dataclasses.replace(settings, batch_size=batch, learning_rate=5e7)
+        predicted, trained = predict(x, run, band=False), train(x, run)
+        assert predicted.status is status
+        np.testing.assert_allclose(trained.train, predicted.train, rtol=0.02)
+        assert predicted.train[-1] > 0.9 * predicted.train[0]
+        saved = dataclasses.replace(run, loss_scale=2.0**24)
+        np.testing.assert_allclose(train(x, saved).train[:3], predict(x, saved, band=False).train[:3], rtol=0.05)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -1,4 +1,4 @@
-"""What float16 makes of the gradients at the start: the share that vanishes, overflow, and the loss scale for them."""
+"""Gradients at the start as float16 holds them: the share that vanishes, overflow, and the loss scale for them."""
 
 import math
 from typing import NamedTuple
@@ -26,7 +26,7 @@ MOST = 0.1
 """Share of the gradients that are too small for float16 where it suffers from that."""
 
 
-class Gradients(NamedTuple):
+class StoredGradients(NamedTuple):
     """Of the gradients of the first batches that are not 0 in float32, times the loss scale: the largest, the share
     that float16 makes 0, and that of those that lose digits; and the scales that they ask for, powers of 2.
     """
@@ -43,7 +43,7 @@ class Gradients(NamedTuple):
 
     @property
     def in_words(self) -> str:
-        """What float16 does to them, where a scale cures it."""
+        """Their trouble in float16, where a scale cures it."""
         if self.largest > LARGEST:
             return f"gradients of {self.largest:.2g} overflow float16"
         if self.vanished >= MOST:
@@ -62,7 +62,7 @@ class Gradients(NamedTuple):
         }
 
 
-def gradients_of(context: Context) -> Gradients | None:
+def gradients_of(context: Context) -> StoredGradients | None:
     """The gradients of the first batches of the sample in float32; None if all are 0."""
     settings = context.changed(FULL)
     raw, (x, y) = context.moments.raw, context.sample
@@ -85,7 +85,7 @@ def gradients_of(context: Context) -> Gradients | None:
     if not len(found):
         return None
     scale = context.settings.loss_scale
-    return Gradients(
+    return StoredGradients(
         largest=float(found.max()) * scale,
         vanished=float(np.mean(found * scale <= SMALLEST / 2)),
         worn=float(np.mean(found * scale < NORMAL)),

@@ -60,12 +60,20 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
             return stepped_run
         return StallingTrajectory(spec, stall) if stall < learned else trajectory
     if narrow and (largest := _largest_gradient(spec, trajectory)) > finite_precision.LARGEST:
-        return UndefinedTrajectory(f"gradients of {largest:.2g} overflow float16", Status.OUTSIDE_RANGE)
+        return UndefinedTrajectory(
+            f"outside its range: gradients of {largest:.2g} overflow float16", Status.OUTSIDE_RANGE
+        )
     last = max(learned, end) if np.isfinite(learned) else end
     if settings.rounding == "nearest":
         warning = _noise_warning(spec, trajectory, end)
     rounded: MinibatchTrajectory | SlowedTrajectory = trajectory
-    within, *_ = passed = _passed(spec, trajectory, np.unique([end, last]))
+    # What weights of few digits lose they lose late; gradients of float16 can be too small from the start on.
+    looked = np.unique([*((0.0, min(learned, end)) if narrow else ()), end, last])
+    passed = _passed(spec, trajectory, looked)
+    if narrow and passed[0] < CLOCKED:
+        lost = f"rounding to float16 loses {1 - passed[0]:.0%} of the first updates"
+        return UndefinedTrajectory(f"outside its range: {lost}", Status.OUTSIDE_RANGE)
+    within = passed[looked <= end].min()
     if passed.min() < UNSLOWED:
         early = np.geomspace(1, last / 8, 10) if within < UNSLOWED else [end]
         # The noise falls with the loss, most of it close to the end.

@@ -1,7 +1,7 @@
 """Updates are smaller than the spacing of the weights, and are rounded away.
 
 Numbers near w are u(w) apart; an update below u/2 leaves the weight as it was. With noisy batches part of the mean
-update gets through, in a full batch nothing does. Gradients of float16 weights are float16 too: below 3e-8 they are 0,
+update gets through, in a full batch nothing does. StoredGradients of float16 weights are float16 too: below 3e-8 they are 0,
 above 65,504 infinite.
 
 Formula: |η g| < u(w)/2; with batches the share p(ζ/u) passes; theory (121)-(125); of float16 gradients (126).
@@ -18,7 +18,7 @@ from typing import Any
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import FULL, fix
-from idjax.diagnosis.data.gradients import Gradients, gradients_of
+from idjax.diagnosis.data.gradients import StoredGradients, gradients_of
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
@@ -57,7 +57,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     )
 
 
-def _exacter(dtype: str, gradients: Gradients | None) -> Iterator[dict[str, Any]]:
+def _exacter(dtype: str, gradients: StoredGradients | None) -> Iterator[dict[str, Any]]:
     """Changes that keep more of an update, what costs least first: scales where the gradients at the start ask for one,
     and else last, for gradients that vanish later.
     """

@@ -24,7 +24,7 @@ from idjax.theory.finite_precision import LARGEST, SMALLEST
 MOST = 0.5
 """Share of a kernel's weights that may lose their update."""
 ROOM = 2.0**-10
-"""Share of the largest number of float16 that gradients' root mean square is given: the largest of them are above it."""
+"""Share of the largest number of float16 that the root mean square of gradients is given: some are far above it."""
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
@@ -54,7 +54,7 @@ def find(context: ProgramContext, found: tuple[LayerFinding, ...]) -> list[Layer
 
 
 def _scaled(layer: LayerFacts) -> str:
-    """What to do about gradients that float16 has not the digits for."""
+    """A cure of gradients that float16 has not the digits for."""
     if layer.kernel_dtype != "float16" or not 0 < layer.gradient < SMALLEST["float16"]:
         return ""
     scale = 2 ** math.floor(math.log2(ROOM * LARGEST / layer.gradient))
