@@ -188,32 +188,31 @@ def test_every_float16_run_is_predicted_or_followed(rows, changes):
     base = Settings(batch_size=8, validation_split=0.0, learning_rate=0.01, epochs=4, dtype="float16")
     settings = dataclasses.replace(base, **changes)
     settings = dataclasses.replace(settings, epochs=100) if settings.batch_size == 2000 else settings
-    predicted = predict(rows, settings, band=False)
+    predicted, trained = predict(rows, settings, band=False), train(rows, settings)
     assert predicted.status in (Status.VALID, Status.FOLLOWED)
-    runs = 1 if settings.batch_size == 2000 else 4
-    trained = np.array([train(rows, dataclasses.replace(settings, seed=seed)).train for seed in range(runs)])
-    mean = predicted.train if runs == 1 else trained.mean(axis=0)
-    start = predict(rows, settings, band=False).train  # of the same start
-    np.testing.assert_allclose(trained[0], start, rtol=0.05)
-    assert np.isfinite(mean).all()
+    np.testing.assert_allclose(trained.train, predicted.train, rtol=0.05)
+    assert trained.train[-1] < 0.9 * trained.train[0]
 
 
-def test_gradients_that_vanish_in_float16_are_predicted_and_followed():
-    x = np.random.default_rng(0).normal(1.1, 0.00012, size=(400, 6))
+@pytest.mark.parametrize(("deviation", "left"), [(0.00012, 1.0), (0.001, 0.5)])
+def test_gradients_that_vanish_in_float16_are_predicted_or_followed(deviation, left):
+    """The loss in units of narrow rows: all gradients are 0 from the start, or from some way on."""
+    x = np.random.default_rng(0).normal(1.1, deviation, size=(400, 6))
     settings = Settings(
         dtype="float16", batch_size=400, validation_split=0.0, epochs=60, normalize="feature", loss_space="original",
-        learning_rate=5e7,
+        learning_rate=0.7 / deviation**2,
     )  # fmt: skip
-    exact = predict(x, dataclasses.replace(settings, dtype="float64"), band=False)
-    assert exact.train[-1] < 0.1 * exact.train[0]
-    for batch, status in ((400, Status.VALID), (40, Status.FOLLOWED)):
-        run = dataclasses.replace(settings, batch_size=batch, learning_rate=5e7)
+    for batch in (400, 40):
+        run = dataclasses.replace(settings, batch_size=batch)
         predicted, trained = predict(x, run, band=False), train(x, run)
-        assert predicted.status is status
-        np.testing.assert_allclose(trained.train, predicted.train, rtol=0.02)
-        assert predicted.train[-1] > 0.9 * predicted.train[0]
-        saved = dataclasses.replace(run, loss_scale=2.0**24)
-        np.testing.assert_allclose(train(x, saved).train[:3], predict(x, saved, band=False).train[:3], rtol=0.05)
+        # One run, and the mean of several orders of the rows.
+        np.testing.assert_allclose(trained.train, predicted.train, rtol=0.05 if batch == 400 else 0.3)
+        exact = predict(x, dataclasses.replace(run, dtype="float64"), band=False)
+        assert exact.train[-1] < 0.01 * trained.train[-1]
+        assert left == 1.0 or trained.train[-1] < left * trained.train[0]
+        saved = dataclasses.replace(run, loss_scale=2.0**16)
+        expected = predict(x, saved, band=False).train
+        np.testing.assert_allclose(train(x, saved).train, expected, rtol=0.05, atol=0.01 * expected[0])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

@@ -53,10 +53,10 @@ def tuned(context: Context, **changes: object) -> Candidate:
     return found
 
 
-def best(context: Context, normalize: str) -> Candidate:
+def best(context: Context, normalize: str, **changes: object) -> Candidate:
     """The batch size, with its own rate, that takes the fewest epochs under this normaliser; loss in its units."""
     space = context.settings.loss_space if normalize == context.settings.normalize else "normalized"
-    candidates = at_every_batch(context, normalize, space)
+    candidates = at_every_batch(context, normalize, space, **changes)
     return min(candidates, key=lambda candidate: math.inf if math.isnan(candidate.epochs) else candidate.epochs)
 
 
@@ -76,14 +76,16 @@ def before_and_after(context: Context, cure: str) -> tuple[float, float] | None:
         simpler = list(ORDER[ORDER.index(given) : ORDER.index(cure)]) if given in ORDER else []
     if not simpler or context.tails_diverge:
         return None
-    slow = min(best(context, each).epochs for each in simpler)
+    # What float16 makes of the gradients is no fault of the inputs.
+    full = FULL if context.settings.dtype == "float16" else {}
+    slow = min(best(context, each, **full).epochs for each in simpler)
     fastest = context.fastest if context.adaptive else None
     if fastest is not None:
         slow = min(slow, fastest.steps / context.steps_per_epoch)
     # Where it hangs on the start, what spreads the starts is asked for: better inputs bring them together.
     if slow <= context.budget and not context.hangs_on_start:
         return None
-    fast = best(context, cure).epochs
+    fast = best(context, cure, **full).epochs
     enough = CLEARLY if fast <= context.budget < slow else MUCH
     return (slow, fast) if math.isfinite(fast) and times_slower(context, slow, fast) >= enough else None
 

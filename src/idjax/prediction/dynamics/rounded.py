@@ -1,5 +1,7 @@
 """SGD with rounded weights: where a full batch stalls, and how rounding slows noisy batches."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -59,21 +61,13 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
             _warn(stepped_run, warning)
             return stepped_run
         return StallingTrajectory(spec, stall) if stall < learned else trajectory
-    if narrow and (largest := _largest_gradient(spec, trajectory)) > finite_precision.LARGEST:
-        return UndefinedTrajectory(
-            f"outside its range: gradients of {largest:.2g} overflow float16", Status.OUTSIDE_RANGE
-        )
+    if narrow and (lost := _lost_gradients(spec, trajectory, min(learned, end), end)):
+        return UndefinedTrajectory(f"outside its range: {lost}", Status.OUTSIDE_RANGE)
     last = max(learned, end) if np.isfinite(learned) else end
     if settings.rounding == "nearest":
         warning = _noise_warning(spec, trajectory, end)
     rounded: MinibatchTrajectory | SlowedTrajectory = trajectory
-    # What weights of few digits lose they lose late; gradients of float16 can be too small from the start on.
-    looked = np.unique([*((0.0, min(learned, end)) if narrow else ()), end, last])
-    passed = _passed(spec, trajectory, looked)
-    if narrow and passed[0] < CLOCKED:
-        lost = f"rounding to float16 loses {1 - passed[0]:.0%} of the first updates"
-        return UndefinedTrajectory(f"outside its range: {lost}", Status.OUTSIDE_RANGE)
-    within = passed[looked <= end].min()
+    within, *_ = passed = _passed(spec, trajectory, np.unique([end, last]))
     if passed.min() < UNSLOWED:
         early = np.geomspace(1, last / 8, 10) if within < UNSLOWED else [end]
         # The noise falls with the loss, most of it close to the end.
@@ -256,11 +250,17 @@ def _noise(spec: RunSpec, trajectory: MinibatchTrajectory, steps: np.ndarray) ->
     return np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
 
 
-def _largest_gradient(spec: RunSpec, trajectory: MinibatchTrajectory) -> float:
-    """About the largest number that the first batch's gradient has, of the loss times its scale."""
-    first = np.zeros(1)
+def _lost_gradients(spec: RunSpec, trajectory: MinibatchTrajectory, *steps: float) -> str:
+    """Says where the first gradients overflow float16, or those at these steps are too small for it."""
+    settings, first = spec.settings, np.zeros(1)
     largest = np.abs(_updates(spec, trajectory, first)[1]) + FAR_OUT * _noise(spec, trajectory, first)
-    return float(largest.max()) / spec.settings.step_size * spec.settings.loss_scale
+    largest *= settings.loss_scale / settings.step_size
+    if largest.max() > finite_precision.LARGEST:
+        return f"gradients of {largest.max():.2g} overflow float16"
+    # Rounded stochastically the weights lose nothing of the mean: what is lost is lost before.
+    alone = spec._replace(settings=dataclasses.replace(settings, rounding="stochastic"))
+    lost = 1 - _passed(alone, trajectory, np.unique([0.0, *steps])).min()
+    return f"float16 loses {lost:.0%} of the gradients" if lost > 1 - CLOCKED else ""
 
 
 def _looked_at(spec: RunSpec) -> slice:

@@ -1,7 +1,7 @@
 """Updates are smaller than the spacing of the weights, and are rounded away.
 
 Numbers near w are u(w) apart; an update below u/2 leaves the weight as it was. With noisy batches part of the mean
-update gets through, in a full batch nothing does. StoredGradients of float16 weights are float16 too: below 3e-8 they are 0,
+update gets through, in a full batch nothing does. Gradients of float16 weights are float16 too: below 3e-8 they are 0,
 above 65,504 infinite.
 
 Formula: |η g| < u(w)/2; with batches the share p(ζ/u) passes; theory (121)-(125); of float16 gradients (126).
@@ -34,14 +34,16 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     now, exact = context.epochs(), context.epochs(**{**FULL, "dtype": "float64"})
     stall = context.before.stall
     in_time = exact <= context.budget < now
-    if not in_time and not (stall and math.isinf(now) and math.isfinite(exact)):
+    gradients = gradients_of(context) if settings.dtype == "float16" else None
+    stalls = stall or (gradients and gradients.suffer)
+    if not in_time and not (stalls and math.isinf(now) and math.isfinite(exact)):
         return None
     causes = tuple(finding.code for finding in found if finding.kind == "cause")
     at = f" from step {count(stall.steps)} on, at a loss of {stall.loss:.3g}" if stall else ""
-    gradients = gradients_of(context) if settings.dtype == "float16" else None
     cure = fix(context, _exacter(settings.dtype, gradients))
-    scaled = cure and cure.changes and "loss_scale" in cure.changes
-    what = gradients.in_words if gradients and scaled else f"updates are rounded away in {settings.dtype}"
+    # What is told is what the cure takes away; without one, what is seen.
+    of_gradients = "loss_scale" in (cure.changes or {}) if cure else gradients and gradients.suffer
+    what = gradients.in_words if gradients and of_gradients else f"updates are rounded away in {settings.dtype}"
     return EXPLANATION.finding(
         kind="cause" if in_time or not causes else "consequence",
         message=f"{what}{at}: {times_words(exact)} in float64",
