@@ -16,7 +16,7 @@ from idjax.settings import KERAS_NUMBERS, DiagnosisSettings, Schedule, Settings
 from idjax.types import IdjaxError
 
 OPTIMIZERS = ("sgd", *KERAS_NUMBERS)
-QUICK = {"loss": "mse", "rounding": "nearest", "moments": "gaussian"}
+QUICK = {"loss": "mse", "rounding": "nearest", "loss_scale": 1.0, "moments": "gaussian"}
 
 
 class Case(NamedTuple):
