@@ -16,7 +16,7 @@ from idjax.settings import KERAS_NUMBERS, DiagnosisSettings, Schedule, Settings
 from idjax.types import IdjaxError
 
 OPTIMIZERS = ("sgd", *KERAS_NUMBERS)
-QUICK = {"loss": "mse", "rounding": "nearest", "moments": "gaussian"}
+QUICK = {"loss": "mse", "rounding": "nearest", "loss_scale": 1.0, "moments": "gaussian"}
 
 
 class Case(NamedTuple):
@@ -98,7 +98,7 @@ def settings_of(pick: Pick, rng: np.random.Generator, count: int) -> dict[str, A
         "loss_space": pick(["normalized", "normalized", "original"]),
         "loss": pick([*["mse"] * 8, "mae", "huber", "log-cosh"]),
         "validation_split": pick([0.0, 0.0, 0.3, 0.5]),
-        "dtype": pick(["float32", "float32", "float32", "float64", "bfloat16"]),
+        "dtype": pick(["float32", "float32", "float32", "float64", "bfloat16", "float16"]),
         "learned_at": pick([0.99, 0.99, 0.5, 0.999999]),
         "seed": pick([0, 1, 2]),
         "schedule": pick([*[Schedule()] * 6, Schedule("cosine"), Schedule("exponential", warmup=0.5)]),
@@ -110,10 +110,13 @@ def settings_of(pick: Pick, rng: np.random.Generator, count: int) -> dict[str, A
         given["activity_l2"] = 10.0 ** rng.uniform(-6, 2)
     if optimizer == "sgd" and pick([False] * 9 + [True]):
         given["moments"] = "data"
-    if given["dtype"] == "bfloat16":
+    half = given["dtype"] in ("bfloat16", "float16")
+    if half:
         given["rounding"] = pick(["nearest", "stochastic", "master"])
+    if given["dtype"] == "float16":
+        given["loss_scale"] = pick([1.0, 1024.0, 2.0 ** rng.integers(-20, 60)])
     # Runs that are iterated take as long as their updates: how long is not asked here.
-    if optimizer != "sgd" or given["dtype"] == "bfloat16" or given["schedule"].changes or "moments" in given:
+    if optimizer != "sgd" or half or given["schedule"].changes or "moments" in given:
         given["epochs"] = min(given["epochs"], 20)
     return given
 

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
+from idjax.schedule import Schedule, short
 from idjax.types import NOT_NEGATIVE, POSITIVE, SHARE, IdjaxError, Limit, Value, check_fields, limited, of_type, whole
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
@@ -13,7 +14,7 @@ Loss = Literal["mse", "mae", "huber", "log-cosh", "cross-entropy"]
 Activation = Literal["linear", "relu", "tanh", "sigmoid", "gelu"]
 Normalize = Literal["none", "center", "feature", "sample", "pca", "zca"]
 LossSpace = Literal["original", "normalized"]
-Dtype = Literal["float32", "float64", "bfloat16"]
+Dtype = Literal["float32", "float64", "bfloat16", "float16"]
 Rounding = Literal["nearest", "stochastic", "master"]
 MomentsOf = Literal["gaussian", "data"]
 Solver = Literal["auto", "steps", "blocks"]
@@ -30,35 +31,11 @@ KERAS_NUMBERS = {
 """The numbers that each optimizer takes, with Keras's defaults; rmsprop and adadelta have their ρ as beta_2."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """How the learning rate changes: linearly up over the epochs of `warmup`, then held, or decayed by `kind`.
-
-    kind is constant, cosine (to 0 at the end of the run) or exponential (times `factor` an epoch).
-
-    Example:
-      >>> print(Schedule("cosine", warmup=2.0))
-      warmup=2+cosine
-    """
-
-    kind: Literal["constant", "cosine", "exponential"] = "constant"
-    warmup: float = limited(0.0, NOT_NEGATIVE)
-    factor: float = limited(0.9, Limit(lambda value: 0 < value <= 1, "give a number above 0, at most 1"))
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-
-    @property
-    def changes(self) -> bool:
-        """Whether the rate is not the same at every update."""
-        return self.kind != "constant" or self.warmup > 0
-
-    def __str__(self) -> str:
-        kind = f"exponential={_short(self.factor)}" if self.kind == "exponential" else self.kind
-        if not self.warmup:
-            return kind
-        warmup = f"warmup={_short(self.warmup)}"
-        return warmup if kind == "constant" else f"{warmup}+{kind}"
+_WAYS = {
+    "nearest": "",
+    "stochastic": ", updates rounded stochastically",
+    "master": ", updates added to a float32 copy of the weights",
+}
 
 
 def _penalties(value: Any) -> bool:
@@ -144,9 +121,12 @@ class Settings:
     )
     """Explained variance that counts as learned."""
     dtype: Dtype = "float32"
-    """Floating point type of the weights; with bfloat16 weights, rows and arithmetic are float32."""
+    """Floating point type of the weights; with those of 16 bits, rows and arithmetic are float32."""
     rounding: Rounding = "nearest"
-    """How updates are added to the weights: to nearest, stochastic, or to a float32 master copy of bfloat16 ones."""
+    """How updates are added to the weights: to nearest, stochastic, or to a float32 master copy of those of 16 bits."""
+    loss_scale: float = limited(1.0, POSITIVE._replace(remedy="give a positive number, such as 1024"), stacked=True)
+    """What the loss is multiplied by before it is differentiated, and the gradient divided by after: for weights of
+    float16, whose gradients lose digits below 6e-5 and are 0 below 3e-8."""
     moments: MomentsOf = "gaussian"
     """What a prediction for minibatches knows of the rows beyond mean and covariance: that they are gaussian, or the
     data's own fourth moments (sgd on small data)."""
@@ -194,8 +174,19 @@ class Settings:
 
     @property
     def data_dtype(self) -> Literal["float32", "float64"]:
-        """Floating point type of the rows: bfloat16 weights see float32 rows."""
+        """Floating point type of the rows: weights of 16 bits see float32 rows."""
         return "float64" if self.dtype == "float64" else "float32"
+
+    @property
+    def half(self) -> bool:
+        """Whether the weights have 16 bits."""
+        return self.dtype in ("bfloat16", "float16")
+
+    @property
+    def digits(self) -> str:
+        """The dtype of the weights in words, with how updates are added to them and what the loss is multiplied by."""
+        scaled = f", the loss times {self.loss_scale:,g}" if self.loss_scale != 1 else ""
+        return f"{self.dtype}{_WAYS[self.rounding]}{scaled}"
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -219,7 +210,7 @@ class Settings:
             "a constant `schedule`": not self.schedule.changes,
             "no activity penalty": self.activity_l1 == self.activity_l2 == 0,
             "`loss_space='normalized'`": self.normalize == "none" or self.loss_space == "normalized",
-            "`dtype='float32'` or float64": self.dtype != "bfloat16",
+            "`dtype='float32'` or float64": not self.half,
             "`rounding='nearest'`": self.rounding == "nearest",
         }
         missing = [need for need, met in needs.items() if not met]
@@ -255,17 +246,13 @@ def plain_value(name: str, value: Any) -> Value:
     if name == "hidden":
         return ",".join(map(str, value))
     if name == "hidden_l2":
-        return ":".join(map(_short, value if isinstance(value, tuple) else (value,))) if value else ""
+        return ":".join(map(short, value if isinstance(value, tuple) else (value,))) if value else ""
     return str(value) if name == "schedule" else value
-
-
-def _short(number: float) -> str:
-    return str(number).removesuffix(".0")
 
 
 def _rounds(settings: Settings) -> bool:
     least = {"nearest": ("float32", "float64"), "stochastic": ("float32",), "master": ()}
-    return settings.dtype in ("bfloat16", *least[settings.rounding])
+    return settings.half or settings.dtype in least[settings.rounding]
 
 
 _CONFLICTS: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
@@ -275,7 +262,16 @@ _CONFLICTS: tuple[tuple[str, Callable[[Settings], bool], str], ...] = (
         "there is no hidden layer; give `hidden=(32,)`",
     ),
     ("hidden_l2", lambda given: bool(given.hidden or not given.hidden_l2), "there is no hidden layer"),
-    ("rounding", _rounds, "{0.dtype} has none; stochastic needs `dtype='bfloat16'` or float32, master needs bfloat16"),
+    (
+        "rounding",
+        _rounds,
+        "{0.dtype} has none; stochastic needs `dtype='bfloat16'`, float16 or float32, master needs bfloat16 or float16",
+    ),
+    (
+        "loss_scale",
+        lambda given: given.loss_scale == 1 or given.dtype == "float16",
+        "{0.dtype} holds gradients without; it is for `dtype='float16'`",
+    ),
     (
         "loss",
         lambda given: not given.classifies or (given.activation, given.loss_space) == ("linear", "normalized"),

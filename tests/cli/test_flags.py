@@ -60,9 +60,14 @@ def test_other_words_of_widths_and_penalties_are_refused():
         ({"nesterov": True}, "--nesterov is True: it needs --optimizer sgd and a positive --momentum"),
         (
             {"rounding": "master"},
-            "--rounding is master: float32 has none; stochastic needs --dtype bfloat16 or float32, master needs "
-            "bfloat16",
+            "--rounding is master: float32 has none; stochastic needs --dtype bfloat16, float16 or float32, master "
+            "needs bfloat16 or float16",
         ),
+        (
+            {"loss_scale": 1024.0},
+            "--loss-scale is 1024.0: float32 holds gradients without; it is for --dtype float16",
+        ),
+        ({"loss_scale": 0.0, "dtype": "float16"}, "--loss-scale is 0.0: give a positive number, such as 1024"),
         (
             {"hidden_activation": "relu"},
             "--hidden-activation is relu: there is no hidden layer; give --hidden 32",

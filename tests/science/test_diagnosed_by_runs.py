@@ -98,3 +98,8 @@ def test_the_floor_of_a_bottleneck_is_that_of_principal_axes():
     assert explained_by_rank(moments_of(x, None), 2) == pytest.approx(axes[:2].sum() / axes.sum())
     settings = DiagnosisSettings(hidden=(2,), learning_rate=0.05, epochs=200, batch_size=50)
     assert train(x, settings).explained_variance[-1] < explained_by_rank(moments_of(x, None), 2) + 1e-6
+
+
+def test_hidden_layers_behind_a_normaliser_are_diagnosed():
+    found = idjax.diagnose(RNG(0).normal(size=(300, 4)), DiagnosisSettings(hidden=(3,), normalize="feature", epochs=3))
+    assert "bottleneck" in codes(found)

@@ -14,7 +14,7 @@ from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.training.train import train
 
-TYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32}
+TYPES = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16, "float32": np.float32}
 
 
 @pytest.mark.parametrize("dtype", TYPES)
@@ -59,6 +59,26 @@ def test_what_noise_lets_pass_against_simulation():
     assert np.all(moved.mean(axis=0)[2:] > 4 * error[2:])
 
 
+@pytest.mark.parametrize("loss_scale", [1.0, 512.0])
+def test_what_float16_holds_of_gradients(loss_scale):
+    """Without noise what is not rounded to 0; with it the share of a small mean that arrives."""
+    smallest = 2.0**-24 / loss_scale
+    gradients = smallest * np.array([0.3, -0.49, 0.51, -0.7, 5.0, 0.0])
+    stored = (gradients * loss_scale).astype(np.float16) != 0
+    held = finite_precision.gradients_held(gradients, np.zeros(6), loss_scale)
+    np.testing.assert_array_equal(held, stored)
+    assert not np.array_equal(held, finite_precision.gradients_held(gradients, np.zeros(6), 2 * loss_scale))
+    rng = np.random.default_rng(0)
+    noise, drift = 0.3 * smallest, 0.02 * smallest
+    draws = noise * rng.normal(size=1_000_000)
+    moved = ((drift + draws) * loss_scale).astype(np.float16) - ((draws - drift) * loss_scale).astype(np.float16)
+    share = moved.astype(float).mean() / loss_scale / (2 * drift)
+    error = moved.astype(float).std() / 1000 / loss_scale / (2 * drift)
+    predicted = float(finite_precision.gradients_held(np.array(drift), np.array(noise), loss_scale))
+    assert abs(share - predicted) < 4 * error
+    assert error < 0.05 < 0.3 < predicted < 0.8
+
+
 def test_the_noise_that_rounding_adds():
     """Descent on one output with dithered rounding: the excess loss against Σ u²/(48 η) in its transient and end."""
     eigenvalues, learning_rate, unit = np.array([1.0, 0.2]), 0.05, 2.0**-8
@@ -96,7 +116,7 @@ def test_a_full_batch_in_few_digits_is_predicted_step_by_step(rows, dtype):
     predicted, trained = predict(rows, settings, band=False), train(rows, settings)
     exact = predict(rows, dataclasses.replace(FULL, dtype="float64"), band=False)
     assert exact.train[-1] < 0.1 * exact.train[0]
-    tolerance = {"bfloat16": 0.01, "float32": 1e-4}[dtype]
+    tolerance = {"bfloat16": 0.01, "float16": 1e-3, "float32": 1e-4}[dtype]
     np.testing.assert_allclose(trained.train, predicted.train, rtol=tolerance)
     if dtype == "bfloat16":
         assert predicted.stall is not None
@@ -145,6 +165,54 @@ def test_rounding_slows_minibatches_as_predicted():
     error = (trained - predicted).std(axis=0, ddof=1) / np.sqrt(8)
     assert np.all(np.abs((trained - predicted).mean(axis=0)) < 0.02 + 2 * error)
     assert np.any(np.abs((trained - exact).mean(axis=0)) > 0.02 + 2 * error)  # as if nothing were rounded
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 2000, "learning_rate": 0.02, "loss_scale": 64.0},
+        {"batch_size": 2000, "learning_rate": 0.02, "rounding": "master"},
+        {"batch_size": 2000, "learning_rate": 0.02, "hidden": (3,), "loss_scale": 64.0},
+        {"batch_size": 2000, "optimizer": "adam", "learning_rate": 0.002, "loss_scale": 64.0},
+        {"batch_size": 2000, "activation": "relu", "learning_rate": 0.02},
+        {"loss_scale": 16.0},
+        {"rounding": "master"},
+        {"rounding": "stochastic"},
+        {"optimizer": "adam", "rounding": "master", "learning_rate": 0.002},
+        {"normalize": "zca"},
+        {"hidden": (3,)},
+    ],
+    ids=str,
+)
+def test_every_float16_run_is_predicted_or_followed(rows, changes):
+    base = Settings(batch_size=8, validation_split=0.0, learning_rate=0.01, epochs=4, dtype="float16")
+    settings = dataclasses.replace(base, **changes)
+    settings = dataclasses.replace(settings, epochs=100) if settings.batch_size == 2000 else settings
+    predicted, trained = predict(rows, settings, band=False), train(rows, settings)
+    assert predicted.status in (Status.VALID, Status.FOLLOWED)
+    np.testing.assert_allclose(trained.train, predicted.train, rtol=0.05)
+    assert trained.train[-1] < 0.9 * trained.train[0]
+
+
+@pytest.mark.parametrize(("deviation", "left"), [(0.00012, 1.0), (0.001, 0.5)])
+def test_gradients_that_vanish_in_float16_are_predicted_or_followed(deviation, left):
+    """The loss in units of narrow rows: all gradients are 0 from the start, or from some way on."""
+    x = np.random.default_rng(0).normal(1.1, deviation, size=(400, 6))
+    settings = Settings(
+        dtype="float16", batch_size=400, validation_split=0.0, epochs=60, normalize="feature", loss_space="original",
+        learning_rate=0.7 / deviation**2,
+    )  # fmt: skip
+    for batch in (400, 40):
+        run = dataclasses.replace(settings, batch_size=batch)
+        predicted, trained = predict(x, run, band=False), train(x, run)
+        # One run, and the mean of several orders of the rows.
+        np.testing.assert_allclose(trained.train, predicted.train, rtol=0.05 if batch == 400 else 0.3)
+        exact = predict(x, dataclasses.replace(run, dtype="float64"), band=False)
+        assert exact.train[-1] < 0.01 * trained.train[-1]
+        assert left == 1.0 or trained.train[-1] < left * trained.train[0]
+        saved = dataclasses.replace(run, loss_scale=2.0**16)
+        expected = predict(x, saved, band=False).train
+        np.testing.assert_allclose(train(x, saved).train, expected, rtol=0.05, atol=0.01 * expected[0])
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])

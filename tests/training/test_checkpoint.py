@@ -24,6 +24,7 @@ CASES = {
     "adam": dataclasses.replace(BASE, optimizer="adam"),
     "float64": dataclasses.replace(BASE, dtype="float64"),
     "stochastic bfloat16": dataclasses.replace(BASE, dtype="bfloat16", rounding="stochastic"),
+    "float16, scaled": dataclasses.replace(BASE, dtype="float16", loss_scale=1024.0),
     "master bfloat16": dataclasses.replace(BASE, dtype="bfloat16", rounding="master"),
     "schedule": dataclasses.replace(BASE, optimizer="nadam", schedule=Schedule("cosine"), solver="steps"),
     "full batch": dataclasses.replace(BASE, batch_size=150, validation_split=0.5),

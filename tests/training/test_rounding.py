@@ -14,12 +14,15 @@ from idjax.training.train import train
 DRAWS = 20_000
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
-@pytest.mark.parametrize(("weight", "share"), [(1.0, 0.3), (-0.7, 0.02), (3e-5, -0.45), (1.0, -0.2), (100.0, 1.7)])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize(
+    ("weight", "share"), [(1.0, 0.3), (-0.7, 0.02), (3e-5, -0.45), (1.0, -0.2), (100.0, 1.7), (1e-7, 0.4)]
+)
 def test_the_mean_of_rounded_sums_is_exact(dtype, weight, share):
     weight = jnp.asarray(weight, dtype)
-    digits = 8 if dtype == "bfloat16" else 24
-    ulp = 2.0 ** (np.floor(np.log2(abs(float(weight)))) + 1 - digits)
+    digits = {"bfloat16": 8, "float16": 11, "float32": 24}[dtype]
+    least = -14 if dtype == "float16" else -126  # below which numbers have fewer digits
+    ulp = 2.0 ** (max(np.floor(np.log2(abs(float(weight)))), least) + 1 - digits)
     update = jnp.float32(share * ulp)
     many = jnp.full((DRAWS,), weight)
     got = np.asarray(add_stochastically(many, jnp.full((DRAWS,), update), jax.random.key(1)), np.float64)
@@ -33,11 +36,17 @@ def test_the_mean_of_rounded_sums_is_exact(dtype, weight, share):
 
 
 def test_sums_that_fit_are_left_alone():
-    for dtype in ("bfloat16", "float32"):
+    for dtype in ("bfloat16", "float16", "float32"):
         weights = jnp.asarray([1.0, -2.5, 0.0], dtype)
         got = add_stochastically(weights, jnp.asarray([0.5, 0.5, 1.0], jnp.float32), jax.random.key(0))
         np.testing.assert_array_equal(np.asarray(got, np.float32), [1.5, -2.0, 1.0])
         assert got.dtype == dtype
+
+
+def test_what_float16_cannot_hold_is_infinite():
+    weights = jnp.asarray([65504.0, -65504.0, 65504.0], jnp.float16)
+    got = add_stochastically(weights, jnp.asarray([40.0, -40.0, 0.0], jnp.float32), jax.random.key(0))
+    np.testing.assert_array_equal(np.asarray(got, np.float32), [np.inf, -np.inf, 65504.0])
 
 
 def test_full_batch_training_stalls_in_bfloat16_but_not_with_a_remedy():

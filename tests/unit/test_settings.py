@@ -97,5 +97,5 @@ def test_settings_are_values():
 
 
 def test_what_is_stacked_is_listed_once():
-    names = "start learning_rate momentum beta_1 beta_2 epsilon weight_decay learned_at seed"
+    names = "start learning_rate momentum beta_1 beta_2 epsilon weight_decay learned_at loss_scale seed"
     assert names.split() == list(STACKED)

@@ -54,6 +54,8 @@ def activity_penalty(
 
 def unit_penalty(penalties: tuple[Array, ...], kernels: list[Array]) -> Float[Array, ""]:
     """Σ_h Σ_i μ_hi (|in_hi|² + |out_hi|²), from the kernels of all layers; 0 without penalties."""
+    # Weights of 16 bits are seen exactly, and their squares are float32.
+    kernels = [kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)) for kernel in kernels]
     total = jnp.zeros((), kernels[0].dtype)
     for each, before, after in zip(penalties, kernels, kernels[1:], strict=False):
         total += jnp.sum(each * (jnp.sum(before**2, axis=0) + jnp.sum(after**2, axis=1)))

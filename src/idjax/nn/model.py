@@ -42,7 +42,7 @@ class DenseModel(nn.Module):
 
     def setup(self) -> None:
         """Declares the layers."""
-        arithmetic = jnp.promote_types(self.param_dtype, jnp.float32)  # weights of bfloat16 are seen exactly
+        arithmetic = jnp.promote_types(self.param_dtype, jnp.float32)  # weights of 16 bits are seen exactly
 
         def dense(units: int) -> nn.Dense:
             return nn.Dense(units, dtype=arithmetic, param_dtype=self.param_dtype, precision="highest")

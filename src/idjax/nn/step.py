@@ -73,6 +73,8 @@ class Hyper(NamedTuple):
     activity_l2: Float[Array, ""]
     numbers: tuple[Float[Array, ""], ...] = ()
     hidden_l2: tuple[Float[Array, " h"], ...] = ()
+    loss_scale: Float[Array, ""] | None = None
+    """Of the gradients of float16 weights alone."""
 
 
 def plan_for(settings: Settings, *, autoencoder: bool, outputs: int, rows: int = 0) -> Plan:
@@ -112,6 +114,7 @@ def hyper_for(settings: Settings) -> Hyper:
         number(settings.activity_l2),
         tuple(number(value) for value in settings.numbers.values()),
         tuple(jnp.asarray(units, settings.data_dtype) for units in settings.unit_penalties),
+        number(settings.loss_scale) if settings.dtype == "float16" else None,
     )
 
 
@@ -122,8 +125,10 @@ def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 
 
 def train_step(plan: Plan, hyper: Hyper, fitted: Normalizer, state: State, batch: Rows) -> tuple[State, Array]:
     """One update; returns the new state and the batch's loss *before* it, as Keras reports it."""
-    loss, gradient = jax.value_and_grad(functools.partial(loss_of, plan, hyper, fitted, rows=batch))(state.params)
-    return rounding.apply_gradient(plan.optimizer_of(hyper), plan.rounding, state, gradient), loss
+    descended = functools.partial(loss_of, plan, hyper, fitted, rows=batch)
+    loss, gradient = rounding.gradient_of(descended, state.params, hyper.loss_scale)
+    transformation = plan.optimizer_of(hyper)
+    return rounding.apply_gradient(transformation, plan.rounding, state, gradient, hyper.loss_scale), loss
 
 
 @functools.partial(jax.jit, static_argnames=("plan", "repeats"), donate_argnames="state")

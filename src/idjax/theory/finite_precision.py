@@ -9,14 +9,16 @@ See docs/theory.md, section 14. Sources: Goldberg 1991; Gray and Stockham 1993, 
 import numpy as np
 from jaxtyping import Bool, Float
 
-DIGITS = {"bfloat16": 8, "float32": 24, "float64": 53}
-SMALLEST = 2.0**-126
-"""The smallest normal number of bfloat16 and float32; below it their unit shrinks no more."""
+DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
+SMALLEST = {"float16": 2.0**-14}
+"""The smallest normal number, below which the unit shrinks no more; 2^-126, that of float32, if not given."""
+LARGEST = 65504.0
+"""Of float16."""
 
 
 def unit(weights: Float[np.ndarray, "..."], dtype: str) -> Float[np.ndarray, "..."]:
     """u(w), the distance between neighbouring numbers of this dtype at |w|; docs/theory.md (121)."""
-    _, exponent = np.frexp(np.maximum(np.abs(weights), SMALLEST))
+    _, exponent = np.frexp(np.maximum(np.abs(weights), SMALLEST.get(dtype, 2.0**-126)))
     return np.ldexp(np.ones_like(weights), exponent - DIGITS[dtype])
 
 
@@ -49,15 +51,28 @@ def descent_passed(
     updates: Float[np.ndarray, "t n q"],
     noise: Float[np.ndarray, "t n q"],
     dtype: str,
+    held: Float[np.ndarray, "t n q"] | float = 1.0,
 ) -> Float[np.ndarray, " t"]:
     """The share of the descent, Σ Δ² over the weights' mean updates Δ, that rounding lets pass; NaN where none is left.
 
-    noise is the deviation ζ of each update. Updates of half a unit and more pass by themselves.
+    noise is the deviation ζ of each update. Updates of half a unit and more pass by themselves. held: the share of each
+    gradient that rounding has left.
     """
     share = 1.0 - lost(weights, updates, dtype)
     for index in np.flatnonzero(noise.any(axis=(1, 2))):
         share[index] = np.maximum(share[index], passed(noise[index] / unit(weights[index], dtype)))
-    return np.sum(share * updates**2, axis=(1, 2)) / np.sum(updates**2, axis=(1, 2))
+    return np.sum(held * share * updates**2, axis=(1, 2)) / np.sum(updates**2, axis=(1, 2))
+
+
+def gradients_held(
+    gradients: Float[np.ndarray, "*n"], noise: Float[np.ndarray, "*n"], loss_scale: float
+) -> Float[np.ndarray, "*n"]:
+    """The share of each mean gradient that float16 holds where the loss is multiplied by a scale; docs/theory.md (126).
+
+    None of it below half of float16's smallest number, 2^-24, unless the batches' noise carries it over.
+    """
+    smallest = 2.0**-24 / loss_scale
+    return np.maximum(np.abs(gradients) >= smallest / 2, np.where(noise > 0, passed(noise / smallest), 0.0))
 
 
 def noise_after(

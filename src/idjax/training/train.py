@@ -17,7 +17,6 @@ from idjax.nn.descent import ONE_BY_ONE, Descent, EpochLosses, PreparedData, put
 from idjax.nn.learned import crossing, explained_variance, level
 from idjax.nn.logistic import SEPARABLE, least_loss_of
 from idjax.nn.model import from_params, layers_of, precision
-from idjax.nn.rounding import IN_WORDS
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
 from idjax.settings import Settings
@@ -224,7 +223,7 @@ def _curve(
         known_until=float(steps * record.shape[1]),
         weights=from_params(params, settings.hidden_activation),
         layers=layers_of(params) if plan.widths else (),
-        how=f"trained in {plan.dtype}{IN_WORDS[plan.rounding]}{in_blocks}",
+        how=f"trained in {settings.digits}{in_blocks}",
         status=_status(record, params),
         seconds=seconds,
     )

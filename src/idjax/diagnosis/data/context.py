@@ -173,8 +173,8 @@ class Context:
             settings = dataclasses.replace(settings, solver=self.settings.solver)
         if settings == self.settings:
             return self.before.epochs_to_learn
-        if settings.optimizer == "sgd" and not settings.schedule.changes and settings.dtype != "bfloat16":
-            # Closed forms know when, whatever the run; only rounding of a full batch in bfloat16 is stepped.
+        if settings.optimizer == "sgd" and not settings.schedule.changes and not settings.half:
+            # Closed forms know when, whatever the run; only rounding of a full batch to 16 bits is stepped.
             settings = dataclasses.replace(settings, epochs=1)
         if settings not in self._epochs:
             try:
@@ -222,7 +222,7 @@ class Context:
     def random_starts(self) -> RandomStarts | None:
         """Other starts, where the given one is random and closed forms tell cheaply what they would do."""
         settings, raw = self.settings, self.moments.raw
-        closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.dtype == "bfloat16")
+        closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.half)
         if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
             return None
         seeds = [(settings.seed + other) % 2**32 for other in range(STARTS)]
@@ -250,9 +250,10 @@ class Context:
         """The run that these settings make of all training rows.
 
         Of settings that are not those given at some rate, of which hundreds are tried, only what theory predicts is
-        asked for, unless they may be followed.
+        asked for, unless they may be followed; what is stored in 16 bits is tried in few other ways.
         """
-        rated = dataclasses.replace(settings, learning_rate=self.settings.learning_rate) == self.settings
+        same = ("learning_rate", *(("dtype", "rounding", "loss_scale") if self.settings.half else ()))
+        rated = dataclasses.replace(settings, **{each: getattr(self.settings, each) for each in same}) == self.settings
         problem, sample = self.problem_of(settings), self.sample_rows if rated or follow else None
         spec = run_spec(self.moments, None, settings, problem=problem, sample=sample)
         return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))

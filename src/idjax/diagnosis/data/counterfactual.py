@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from idjax.diagnosis.data.context import BOUNCES, Context
 from idjax.diagnosis.explanation import Explanation, Fix
@@ -19,6 +19,8 @@ ORDER = ("none", "center", "feature", "pca")
 """Each normaliser cures what the one before it does, and more."""
 SLOWER = (1.0, 0.25, 0.0625)
 """Shares of a well-chosen rate that are tried in turn, until the noise of the batches leaves room to learn."""
+FULL: dict[str, Any] = {"dtype": "float32", "rounding": "nearest", "loss_scale": 1.0}
+"""Weights of 32 bits."""
 UNEQUAL = 3.0
 """Largest over smallest standard deviation from which scales count as unequal."""
 CLEARLY, MUCH = 2.0, 10.0
@@ -51,10 +53,10 @@ def tuned(context: Context, **changes: object) -> Candidate:
     return found
 
 
-def best(context: Context, normalize: str) -> Candidate:
+def best(context: Context, normalize: str, **changes: object) -> Candidate:
     """The batch size, with its own rate, that takes the fewest epochs under this normaliser; loss in its units."""
     space = context.settings.loss_space if normalize == context.settings.normalize else "normalized"
-    candidates = at_every_batch(context, normalize, space)
+    candidates = at_every_batch(context, normalize, space, **changes)
     return min(candidates, key=lambda candidate: math.inf if math.isnan(candidate.epochs) else candidate.epochs)
 
 
@@ -74,14 +76,16 @@ def before_and_after(context: Context, cure: str) -> tuple[float, float] | None:
         simpler = list(ORDER[ORDER.index(given) : ORDER.index(cure)]) if given in ORDER else []
     if not simpler or context.tails_diverge:
         return None
-    slow = min(best(context, each).epochs for each in simpler)
+    # What float16 makes of the gradients is no fault of the inputs.
+    full = FULL if context.settings.dtype == "float16" else {}
+    slow = min(best(context, each, **full).epochs for each in simpler)
     fastest = context.fastest if context.adaptive else None
     if fastest is not None:
         slow = min(slow, fastest.steps / context.steps_per_epoch)
     # Where it hangs on the start, what spreads the starts is asked for: better inputs bring them together.
     if slow <= context.budget and not context.hangs_on_start:
         return None
-    fast = best(context, cure).epochs
+    fast = best(context, cure, **full).epochs
     enough = CLEARLY if fast <= context.budget < slow else MUCH
     return (slow, fast) if math.isfinite(fast) and times_slower(context, slow, fast) >= enough else None
 
@@ -179,4 +183,6 @@ def _flag(name: str, value: Value) -> str:
     flag = f"--{name.replace('_', '-')}"
     if isinstance(value, bool):
         return flag if value else f"--no-{name.replace('_', '-')}"
+    if isinstance(value, float) and float(f"{value:.3g}") != value:
+        return f"{flag} {value}".removesuffix(".0")
     return f"{flag} {value:.3g}" if isinstance(value, float) else f"{flag} {value}"

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from idjax.diagnosis.data.context import Context
@@ -24,7 +25,8 @@ def program_findings(context: Context, progress: OnProgress) -> tuple[Finding, .
     x, y = context.sample
     every = -(-len(x) // MOST_ROWS)
     plan = plan_for(settings, autoencoder=context.autoencoder, outputs=raw.outputs, rows=context.rows)
-    fitted, hyper = fit(settings.normalize, raw), hyper_for(settings)
+    fitted = jax.tree.map(lambda part: jnp.asarray(part, settings.data_dtype), fit(settings.normalize, raw))
+    hyper = hyper_for(settings)
     layers = start_layers(settings.start, (raw.inputs, *settings.hidden, raw.outputs), settings.seed)
 
     def loss(params: dict[str, Any], x: Any, y: Any) -> Any:

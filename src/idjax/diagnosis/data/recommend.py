@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from idjax.diagnosis.data.context import LINEAR, Context
-from idjax.diagnosis.data.counterfactual import Candidate, at_every_batch, fastest_in_time, tuned
+from idjax.diagnosis.data.counterfactual import FULL, Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
@@ -135,8 +135,8 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Candidate]:
     given batch; Adam on other inputs where it is quick.
     """
     given = context.settings
-    # Weights in bfloat16 would stall: the recipes have float32 ones.
-    full = {"dtype": "float32", "rounding": "nearest"} if given.dtype == "bfloat16" else {}
+    # Weights of 16 bits would stall: the recipes have float32 ones.
+    full = FULL if given.half else {}
     if given.optimizer in RECIPES and (faster := _other_rate(context)):
         yield faster
     places = _places(context)

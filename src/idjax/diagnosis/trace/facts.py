@@ -100,8 +100,8 @@ def _rounding(kernel: Kernel, settings: Settings) -> tuple[float, float]:
     moved = np.asarray(kernel.gradient) != 0
     if dtype not in DIGITS or not moved.any():
         return (float("nan"), float("nan")) if dtype not in DIGITS else (0.0, 0.0)
-    direction = np.asarray(_per_unit_rate(kernel.gradient, settings))
-    weights = np.asarray(kernel.weights).astype(direction.dtype)
+    direction = np.asarray(_per_unit_rate(kernel.gradient, settings)).astype(np.float64)
+    weights = np.asarray(kernel.weights).astype(np.float64)
     dropped = lost(weights, -settings.step_size * direction, dtype)[moved]
     with np.errstate(divide="ignore"):
         passing = unit(weights, dtype)[moved] / 2 / np.abs(direction)[moved]

@@ -51,7 +51,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     for done in range(0, settings.epochs, AT_ONCE):
         size = min(AT_ONCE, settings.epochs - done)
         state, losses, seen = deep_linear.follow(
-            rule, hyper, single, hyper.hidden_l2, state, watched, size, spec.steps, rounding=settings.rounding
+            rule, hyper, single, hyper.hidden_l2, state, watched, size, spec.steps, settings.rounding, hyper.loss_scale
         )
         *seen, penalty = np.asarray(seen)
         record[:, done : done + size] = np.vstack([losses, np.stack(seen) + constants[:, None]])
@@ -62,7 +62,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     trajectory.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
     trajectory.how += ", exact" if spec.full_batch else ", the noise of the batches left out"
     if settings.dtype != "float64":
-        trajectory.how += f", weights in {settings.dtype}"
+        trajectory.how += f", weights in {settings.digits}"
     trajectory.notes = _notes(spec, trajectory)
     return trajectory
 

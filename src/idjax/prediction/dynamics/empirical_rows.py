@@ -31,7 +31,7 @@ def applies(spec: RunSpec) -> str | None:
     for holds, what in (
         (settings.optimizer == "sgd", f"--moments data with --optimizer {settings.optimizer}"),
         (not settings.schedule.changes, f"--moments data with --schedule {settings.schedule}"),
-        (settings.dtype != "bfloat16", "--moments data with --dtype bfloat16"),
+        (not settings.half, f"--moments data with --dtype {settings.dtype}"),
     ):
         if not holds:
             return what

@@ -11,7 +11,7 @@ from idjax.nn.step import Plan, hyper_for, plan_for
 from idjax.prediction import budget
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, seen, unreachable
-from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of, swallows
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.theory.networks import tangent
@@ -38,6 +38,7 @@ def applies(spec: RunSpec) -> str | None:
         ),
         (settings.activity_l2 == 0, "an activation and --activity-l2"),
         (not settings.hidden_l2, "an activation and --hidden-l2"),
+        (not swallows(settings), f"an activation and --dtype {settings.dtype}"),
     ):
         if not holds:
             return what

@@ -1,5 +1,7 @@
 """SGD with rounded weights: where a full batch stalls, and how rounding slows noisy batches."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -8,8 +10,9 @@ from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory, UndefinedTrajectory
 from idjax.results.curve import Stall, Status
+from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.types import Weights
 
@@ -26,6 +29,8 @@ MOST_NOISE = 0.05
 """Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
 MOST_WEIGHTS = 2**16
 """Weights from which those of evenly spaced outputs stand for all."""
+FAR_OUT = 6.0
+"""Deviations of a batch's gradient from its mean that count as its largest."""
 FOREVER = 1e18
 NODES = (np.polynomial.legendre.leggauss(4)[0] + 1) / 2
 
@@ -38,22 +43,29 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
     """
     settings = spec.settings
     end = float(settings.epochs * spec.steps)
+    narrow, warning = settings.dtype == "float16", ""
     if settings.rounding == "stochastic":
-        _warn(trajectory, _noise_warning(spec, trajectory, end))
-    if settings.rounding != "nearest" or settings.dtype == "float64":
+        warning = _noise_warning(spec, trajectory, end)
+    if settings.dtype == "float64" or (settings.rounding != "nearest" and not narrow):
+        _warn(trajectory, warning)
         return trajectory
     learned = trajectory.steps_to(spec.left) if spec.beyond else np.inf
     if isinstance(trajectory, FullBatchTrajectory):
         if not spec.power().any():  # nothing to descend, of which nothing is lost
             return trajectory
         stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
-        if settings.dtype == "bfloat16" or stall < end:
+        if settings.half or stall < end:
             from idjax.prediction.dynamics import stepped
 
-            return stepped.build(spec)
+            stepped_run = stepped.build(spec)
+            _warn(stepped_run, warning)
+            return stepped_run
         return StallingTrajectory(spec, stall) if stall < learned else trajectory
+    if narrow and (lost := _lost_gradients(spec, trajectory, min(learned, end), end)):
+        return UndefinedTrajectory(f"outside its range: {lost}", Status.OUTSIDE_RANGE)
     last = max(learned, end) if np.isfinite(learned) else end
-    warning = _noise_warning(spec, trajectory, end)
+    if settings.rounding == "nearest":
+        warning = _noise_warning(spec, trajectory, end)
     rounded: MinibatchTrajectory | SlowedTrajectory = trajectory
     within, *_ = passed = _passed(spec, trajectory, np.unique([end, last]))
     if passed.min() < UNSLOWED:
@@ -188,21 +200,67 @@ def _passed(
 
 
 def _part_passed(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: np.ndarray) -> np.ndarray:
-    settings, problem, outputs = spec.settings, spec.problem, _looked_at(spec)
-    before, after = np.split(trajectory.weights_along(np.concatenate([steps, steps + 1]), outputs), 2)
-    updates = after - before
-    share = finite_precision.descent_passed(before, updates, np.zeros_like(before), settings.dtype)
+    settings = spec.settings
+    before, updates = _updates(spec, trajectory, steps)
+    share = share_passed(settings, before, updates, np.zeros_like(before))
     # The loss is dear, and where hardly any of the descent is lost noise has nothing to carry.
     helped = share < NOTHING_LOST
     if isinstance(trajectory, MinibatchTrajectory) and helped.any():
-        steps, before, updates = steps[helped], before[helped], updates[helped]
-        # Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
-        rate = 2 * settings.step_size * problem.output_shares[outputs]
-        left = trajectory.at(steps).train + floor_of(problem) - problem.penalty[0]
-        power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
-        noise = np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
-        share[helped] = finite_precision.descent_passed(before, updates, noise, settings.dtype)
+        noise = _noise(spec, trajectory, steps[helped])
+        share[helped] = share_passed(settings, before[helped], updates[helped], noise)
     return np.nan_to_num(share, nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
+
+
+def share_passed(
+    settings: Settings,
+    weights: Float[np.ndarray, "t n q"],
+    updates: Float[np.ndarray, "t n q"],
+    noise: Float[np.ndarray, "t n q"],
+) -> Float[np.ndarray, " t"]:
+    """The share of the descent that rounding lets pass, of the weights and of float16 gradients.
+
+    Rounded stochastically every update passes in the mean; to a float32 copy what float32 lets pass.
+    """
+    dtype = {"nearest": settings.dtype, "master": "float32", "stochastic": "float64"}[settings.rounding]
+    held = 1.0
+    if settings.dtype == "float16":
+        rate = settings.step_size
+        held = finite_precision.gradients_held(updates / rate, noise / rate, settings.loss_scale)
+    return finite_precision.descent_passed(weights, updates, noise, dtype, held)
+
+
+def _updates(
+    spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTrajectory, steps: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The expected weights before these steps, and the mean updates."""
+    both = trajectory.weights_along(np.concatenate([steps, steps + 1]), _looked_at(spec))
+    before, after = np.split(both, 2)
+    return before, after - before
+
+
+def _noise(spec: RunSpec, trajectory: MinibatchTrajectory, steps: np.ndarray) -> np.ndarray:
+    """The deviation of the updates at these steps.
+
+    Late in a run the mean of the inputs is learned, and a row's gradient is as large as what is left.
+    """
+    problem = spec.problem
+    rate = 2 * spec.settings.step_size * problem.output_shares[_looked_at(spec)]
+    left = trajectory.at(steps).train + floor_of(problem) - problem.penalty[0]
+    power = problem.train.weight * np.append(np.diagonal(problem.train.covariance_xx) + problem.train.mean_x**2, 1)
+    return np.sqrt(np.outer(left, power) / spec.mean_batch)[:, :, None] * rate
+
+
+def _lost_gradients(spec: RunSpec, trajectory: MinibatchTrajectory, *steps: float) -> str:
+    """Says where the first gradients overflow float16, or those at these steps are too small for it."""
+    settings, first = spec.settings, np.zeros(1)
+    largest = np.abs(_updates(spec, trajectory, first)[1]) + FAR_OUT * _noise(spec, trajectory, first)
+    largest *= settings.loss_scale / settings.step_size
+    if largest.max() > finite_precision.LARGEST:
+        return f"gradients of {largest.max():.2g} overflow float16"
+    # Rounded stochastically the weights lose nothing of the mean: what is lost is lost before.
+    alone = spec._replace(settings=dataclasses.replace(settings, rounding="stochastic"))
+    lost = 1 - _passed(alone, trajectory, np.unique([0.0, *steps])).min()
+    return f"float16 loses {lost:.0%} of the gradients" if lost > 1 - CLOCKED else ""
 
 
 def _looked_at(spec: RunSpec) -> slice:

@@ -130,6 +130,11 @@ class RunSpec(NamedTuple):
         return Weights(stacked[:-1], stacked[-1])
 
 
+def swallows(settings: Settings) -> bool:
+    """Whether rounding to 16 bits swallows updates, or gradients, for which no copy of the weights helps."""
+    return settings.dtype == "float16" or (settings.dtype == "bfloat16" and settings.rounding == "nearest")
+
+
 def beyond_quadratic(settings: Settings) -> str | None:
     """The flags that keep a linear layer's run from being descent on a quadratic form; None if there are none."""
     if settings.loss != "mse":
@@ -138,7 +143,7 @@ def beyond_quadratic(settings: Settings) -> str | None:
         return f"--activity-l1 {settings.activity_l1}"
     if settings.activity_l2 > 0 and settings.normalize not in ("none", "center") and settings.loss_space == "original":
         return "--activity-l2 with a loss in original units"
-    if settings.normalize == "zca" and (settings.optimizer != "sgd" or settings.dtype == "bfloat16"):
+    if settings.normalize == "zca" and (settings.optimizer != "sgd" or settings.half):
         return f"--normalize zca with --optimizer {settings.optimizer} and --dtype {settings.dtype}"
     return None
 
@@ -150,8 +155,8 @@ def beyond_layers(spec: RunSpec) -> str | None:
         return "--moments data"
     if settings.normalize == "zca":
         return "--normalize zca"
-    if not spec.full_batch and settings.dtype == "bfloat16":
-        return "--dtype bfloat16 with minibatches"
+    if not spec.full_batch and settings.half:
+        return f"--dtype {settings.dtype} with minibatches"
     return beyond_quadratic(settings)
 
 

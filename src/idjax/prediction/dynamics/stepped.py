@@ -10,12 +10,13 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from idjax.nn import optimizers, rounding, schedules
+from idjax.nn import optimizers, schedules
 from idjax.prediction.dynamics.on_moments import layer_of, watched_of
+from idjax.prediction.dynamics.rounded import share_passed
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
-from idjax.results.curve import Stall
+from idjax.results.curve import Stall, Status
 from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
@@ -51,7 +52,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     """
     settings, problem = spec.settings, spec.problem
     # Programs are compiled for a transformation, which starts and seeds share, and where it is constant the rate.
-    shared = dataclasses.replace(settings, start="glorot", seed=0, learned_at=0.5, batch_size=1)
+    shared = dataclasses.replace(settings, start="glorot", seed=0, learned_at=0.5, batch_size=1, loss_scale=1.0)
     constant = not settings.schedule.changes
     shared = dataclasses.replace(shared, learning_rate=1.0, epochs=1) if constant else shared
     transformation = _transformation(shared, spec.steps)
@@ -63,15 +64,19 @@ def build(spec: RunSpec) -> SampledTrajectory:
         rate = jnp.full_like(state.optimizer[1], settings.step_size)
         state = state._replace(optimizer=(state.optimizer[0], rate))
     record = np.empty((1 + len(constants), settings.epochs))
-    plain = settings.optimizer == "sgd" and not settings.momentum and settings.rounding == "nearest"
+    plain = settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes
+    rounds = settings.dtype == "float16" or (settings.dtype != "float64" and settings.rounding == "nearest")
+    loss_scale = settings.loss_scale if settings.dtype == "float16" else None
     done, passed, still = 0, 1.0, False
     while done < settings.epochs and not still:
         size = min(AT_ONCE, settings.epochs - done)
-        state, losses, seen = stepped.follow(transformation, layer, state, watched, size, rounding=settings.rounding)
+        state, losses, seen = stepped.follow(
+            transformation, layer, state, watched, size, 1, settings.rounding, loss_scale
+        )
         record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
         done += size
-        if plain and not settings.schedule.changes and settings.dtype != "float64":
-            passed = _passed(layer, stepped.error_of(layer, state), settings.step_size, settings.dtype)
+        if plain and rounds:
+            passed = _passed(settings, layer, stepped.error_of(layer, state))
             still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
     trajectory = SampledTrajectory(spec, record, spec.weights_of(np.asarray(stepped.error_of(layer, state))))
@@ -80,8 +85,15 @@ def build(spec: RunSpec) -> SampledTrajectory:
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
         trajectory.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
-        trajectory.how += f", weights in {settings.dtype}{rounding.IN_WORDS[settings.rounding]}"
-    if passed < STALLED:
+        trajectory.how += f", weights in {settings.digits}"
+    diverges = trajectory.status is Status.DIVERGES
+    if (
+        loss_scale
+        and diverges
+        and (largest := _largest_gradient(layer, errors) * loss_scale) > finite_precision.LARGEST
+    ):
+        trajectory.how += f"; gradients of {largest:.2g} overflow float16"
+    if passed < STALLED and not diverges:
         end = float(record[0, -1])
         first = int(np.argmax(record[0] <= end / STANDS))
         trajectory.stall = Stall(settings.dtype, float(first), end + floor_of(problem))
@@ -116,7 +128,11 @@ def _times_rate(plain: optax.GradientTransformation) -> optax.GradientTransforma
     return optax.GradientTransformation(init, update)
 
 
-def _passed(layer: stepped.LinearLayer, error: Array, learning_rate: float, dtype: str) -> float:
-    updates = -learning_rate * np.asarray(stepped.excess(layer, error)[1])[None]
+def _largest_gradient(layer: stepped.LinearLayer, error: Array) -> float:
+    return float(jnp.max(jnp.abs(stepped.excess(layer, error)[1])))
+
+
+def _passed(settings: Settings, layer: stepped.LinearLayer, error: Array) -> float:
+    updates = -settings.step_size * np.asarray(stepped.excess(layer, error)[1])[None]
     weights = np.asarray(layer.reference + error)[None]
-    return float(np.nan_to_num(finite_precision.descent_passed(weights, updates, np.zeros_like(updates), dtype)[0]))
+    return float(np.nan_to_num(share_passed(settings, weights, updates, np.zeros_like(updates))[0]))

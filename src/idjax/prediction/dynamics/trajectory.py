@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.nn.learned import crossing
-from idjax.prediction.dynamics.run_spec import RunSpec
+from idjax.prediction.dynamics.run_spec import RunSpec, swallows
 from idjax.results.curve import Stall, Status
 from idjax.types import Layers, Weights
 
@@ -117,13 +117,16 @@ class UndefinedTrajectory(Trajectory):
 
 
 def undefined_by_rounding(spec: RunSpec) -> UndefinedTrajectory | None:
-    """No numbers, where rounding to bfloat16 swallows updates by batches at rates that change; None for other runs."""
+    """No numbers, where rounding to 16 bits swallows updates of batches at rates that change, or float16 gradients;
+    None for other runs.
+    """
     settings = spec.settings
-    if spec.full_batch or settings.dtype != "bfloat16" or settings.rounding != "nearest":
+    if spec.full_batch or not swallows(settings):
         return None
+    undone = "" if settings.dtype == "float16" else "; --rounding stochastic or master undoes it"
     return UndefinedTrajectory(
-        f"{settings.optimizer} with {settings.schedule} learning rate, outside its range: rounding to bfloat16 is "
-        "predicted for the full batch and for sgd with a constant rate; --rounding stochastic or master undoes it",
+        f"{settings.optimizer} with {settings.schedule} learning rate, outside its range: rounding to {settings.dtype} "
+        f"is predicted for the full batch and for sgd with a constant rate{undone}",
         Status.OUTSIDE_RANGE,
     )
 

@@ -81,13 +81,15 @@ def follow(
     windows: int,
     every: int = 1,
     rounding: str = "nearest",
+    loss_scale: ArrayLike | None = None,
 ) -> tuple[State, Float[Array, " windows"], Float[Array, "k windows"]]:
     """`windows` times `every` updates of the tree {kernel, bias}.
 
     Args:
       transformation: sees the weights as {"kernel": (p, q), "bias": (q,)}, as the layer's own parameters are.
       watched: what is judged.
-      rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype.
+      rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype, times
+        loss_scale if there is one.
 
     Returns:
       The state; of every window the mean over its updates of the excess loss before each, and
@@ -97,7 +99,8 @@ def follow(
 
     def update(state: State, _: None) -> tuple[State, Array]:
         loss, gradient = excess(layer, error_of(layer, state))
-        return apply_gradient(transformation, rounding, state, _tree(gradient, dtype)), loss
+        stored = _tree(gradient if loss_scale is None else gradient * loss_scale, dtype)
+        return apply_gradient(transformation, rounding, state, stored, loss_scale), loss
 
     def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
         state, losses = jax.lax.scan(update, state, None, length=every)

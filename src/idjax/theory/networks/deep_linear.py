@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from idjax.moments.spectrum import covariance_factor
 from idjax.nn.losses import unit_penalty
-from idjax.nn.rounding import State, Transformation, apply_gradient, initial_state
+from idjax.nn.rounding import State, Transformation, apply_gradient, gradient_of, initial_state
 from idjax.theory.full_batch import stepped
 from idjax.types import Layers, end_to_end
 
@@ -95,6 +95,7 @@ def follow(
     windows: int,
     every: int = 1,
     rounding: str = "nearest",
+    loss_scale: ArrayLike | None = None,
 ) -> tuple[State, Float[Array, " windows"], Float[Array, "seen windows"]]:
     """`windows` times `every` updates of all layers with the gradient of the full batch (D6).
 
@@ -104,6 +105,7 @@ def follow(
       penalties: μ of the units of every hidden layer; () for none.
       watched: what is judged, as forms of the error of the end-to-end map.
       rounding: how updates are added to the weights.
+      loss_scale: what the loss is multiplied by before it is differentiated.
 
     Returns:
       The state; of every window the mean over its updates of the loss before each, and
@@ -112,8 +114,8 @@ def follow(
     transformation = rule(hyper)
 
     def update(state: State, _: None) -> tuple[State, Array]:
-        value, gradient = jax.value_and_grad(functools.partial(loss, problem, penalties))(state.params)
-        return apply_gradient(transformation, rounding, state, gradient), value
+        value, gradient = gradient_of(functools.partial(loss, problem, penalties), state.params, loss_scale)
+        return apply_gradient(transformation, rounding, state, gradient, loss_scale), value
 
     def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
         state, losses = jax.lax.scan(update, state, None, length=every)
