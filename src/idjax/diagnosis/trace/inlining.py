@@ -134,8 +134,10 @@ class _Builder:
                 self.stacked.add(out)
 
         def run(*values: Any) -> list[Any]:
+            bound = primitive.get_bind_params(equation.params)
+            functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a pair before JAX 0.10
             with equation.ctx.manager:
-                made = primitive.bind(*values, **primitive.get_bind_params(equation.params))
+                made = primitive.bind(*functions, *values, **params)
             return list(made) if primitive.multiple_results else [made]
 
         name = str(equation.params.get("name", "")) if inner is not None else ""
