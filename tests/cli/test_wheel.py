@@ -1,4 +1,4 @@
-"""The wheel, in an empty environment: the three things that a newcomer does, on the oldest and the newest JAX."""
+"""The wheel, in an empty environment: what a newcomer does, on the oldest and the newest JAX."""
 
 import os
 import pathlib
@@ -46,6 +46,23 @@ def idjax(request, wheel, tmp_path_factory):
 def test_a_file_is_diagnosed(idjax, tmp_path):
     np.savetxt(tmp_path / "rows.csv", 50 + np.random.default_rng(0).normal(size=(300, 4)), delimiter=",")
     assert "mean-dominated" in run(idjax, "diagnose", "rows.csv", "--quiet", cwd=tmp_path, status=1)
+
+
+PROGRAM = """
+import jax.numpy as jnp
+import numpy as np
+
+
+def broadcast():
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype("float32")
+    return lambda w, x, y: jnp.mean((x @ w - y) ** 2), np.ones((3, 1), "float32"), x, x.sum(1)
+"""
+
+
+def test_a_program_is_diagnosed(idjax, tmp_path):
+    """Its primitives are run one by one, by names that JAX does not promise to keep."""
+    (tmp_path / "own.py").write_text(PROGRAM)
+    assert "broadcast-loss" in run(idjax, "diagnose", "--program", "own:broadcast", cwd=tmp_path, status=1)
 
 
 def test_an_experiment_is_replayed(idjax, tmp_path):

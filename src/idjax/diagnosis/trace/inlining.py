@@ -135,7 +135,7 @@ class _Builder:
 
         def run(*values: Any) -> list[Any]:
             bound = primitive.get_bind_params(equation.params)
-            functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a pair before JAX 0.10
+            functions, params = bound if isinstance(bound, tuple) else ((), bound)  # a pair in JAX 0.8
             with equation.ctx.manager:
                 made = primitive.bind(*functions, *values, **params)
             return list(made) if primitive.multiple_results else [made]
