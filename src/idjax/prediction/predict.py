@@ -23,7 +23,7 @@ from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.dynamics.trajectory import Trajectory, UndefinedTrajectory
 from idjax.prediction.learning_rates import learning_rates
 from idjax.prediction.measured import measured_rows
-from idjax.prediction.problem import QuadraticProblem, mode_groups, quadratic_problem
+from idjax.prediction.problem import QuadraticProblem, quadratic_problem
 from idjax.results.curve import Curve, LearningRates, ModeGroup, Status
 from idjax.settings import Settings
 from idjax.types import OnProgress, Rows, Weights, end_to_end, silent
@@ -244,7 +244,7 @@ def _unknown(like: Weights) -> Weights:
 
 def _mode_groups(spec: RunSpec, trajectory: Trajectory) -> tuple[ModeGroup, ...]:
     """The groups of modes, and the steps until each has lost all but 1 - learned_at of its loss at the start."""
-    groups = mode_groups(spec.problem)
+    groups = spec.problem.mode_groups
     start = spec.power().sum(axis=0)
     masks = np.stack([mask for _, mask in groups])
     steps = trajectory.group_steps(masks, 1 - spec.settings.learned_at)

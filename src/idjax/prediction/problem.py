@@ -121,6 +121,26 @@ class QuadraticProblem:
     def _project(self, moments: Moments) -> quadratic.Projected:
         return quadratic.project(moments, self.reference, self.spectrum.eigenvectors)
 
+    @functools.cached_property
+    def mode_groups(self) -> list[tuple[str, np.ndarray]]:
+        """The modes by what they are, as masks (n,): the mean of the inputs, the slow ones, the bias, and null ones.
+
+        The mean has a mode of its own only where it is larger than any deviation; the bias is the mode that turns most
+        towards the constant 1, if one does by half.
+        """
+        eigenvalues, vectors = self.spectrum.eigenvalues, self.spectrum.eigenvectors
+        kind = np.full(len(eigenvalues), "slow")
+        kind[eigenvalues == 0] = "null"
+        moving = np.flatnonzero(eigenvalues > 0)
+        mean = self.train.mean_x
+        if len(moving) and float(mean @ mean) > largest_eigenvalue(self.train.covariance_xx):
+            kind[moving[0]] = "mean"
+        constant = vectors[-1] ** 2 * (kind == "slow")
+        if constant.max(initial=0.0) > 0.5 * (1 - (vectors[-1] ** 2)[kind == "mean"].sum()):
+            kind[np.argmax(constant)] = "bias"
+        named = ((name, (kind == name).astype(np.float64)) for name in ("mean", "slow", "bias", "null"))
+        return [(name, mask) for name, mask in named if mask.any()]
+
     def coefficients(self, start: Weights) -> np.ndarray:
         """Vᵀ(Θ_0 - Θ_ref), (n, q); of the last start they are known."""
         return self._once(start, b"", lambda: self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked))
@@ -194,28 +214,6 @@ def quadratic_problem(train: MomentSet, validation: MomentSet | None, settings: 
         reachable=quadratic.reachable(train.raw, judged_set.raw),
         turned=turned,
     )
-
-
-def mode_groups(problem: QuadraticProblem) -> list[tuple[str, np.ndarray]]:
-    """The modes by what they are, as masks (n,): the mean of the inputs, the slow ones, the bias, and null ones.
-
-    The mean has a mode of its own only where it is larger than any deviation; the bias is the mode that turns most
-    towards the constant 1, if one does by half.
-    """
-    eigenvalues, vectors = problem.spectrum.eigenvalues, problem.spectrum.eigenvectors
-    kind = np.full(len(eigenvalues), "slow")
-    kind[eigenvalues == 0] = "null"
-    moving = np.flatnonzero(eigenvalues > 0)
-    mean = problem.train.mean_x
-    size = float(mean @ mean)
-    if len(moving) and size > largest_eigenvalue(problem.train.covariance_xx):
-        kind[moving[0]] = "mean"
-    constant = vectors[-1] ** 2 * (kind == "slow")
-    if constant.max(initial=0.0) > 0.5 * (1 - (vectors[-1] ** 2)[kind == "mean"].sum()):
-        kind[np.argmax(constant)] = "bias"
-    return [
-        (name, (kind == name).astype(np.float64)) for name in ("mean", "slow", "bias", "null") if (kind == name).any()
-    ]
 
 
 def _penalized(moments: Moments, l2: float) -> tuple[Moments, float]:

@@ -19,7 +19,6 @@ from idjax.diagnosis.explanation import known_codes
 from idjax.moments.normalize import fold
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn.logistic import SEPARABLE
-from idjax.prediction.problem import mode_groups
 from idjax.report.formatting import count, percent
 from idjax.report.notebook import Shown
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
@@ -154,7 +153,7 @@ def _recommended(context: Context, progress: OnProgress) -> tuple[tuple[Prescrip
 
 def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
     """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
-    raw, groups = context.moments.raw, dict(mode_groups(context.problem))
+    raw, groups = context.moments.raw, dict(context.problem.mode_groups)
     before = context.before if context.varies else None
     outputs = explained_outputs(context, context.settings) if context.varies and raw.outputs > 1 else None
     return {

@@ -12,7 +12,6 @@ from idjax.diagnosis.data.diagnose import examine, samples_of
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import predict_run
-from idjax.prediction.problem import mode_groups
 from idjax.results.curve import Band, Curve
 from idjax.results.diagnosis import Finding, Samples
 from idjax.settings import Settings
@@ -105,7 +104,7 @@ class Explorer:
             spec = context.run_of(settings)._replace(sample=None)  # what takes seconds is for `judge`
             curve = predict_run(spec, groups=True, undefined=True)
             stable = self._stable(context) if settings.optimizer == "sgd" else None
-            named = {name: int(np.argmax(mask)) for name, mask in mode_groups(problem)}
+            named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
         modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
         return View(settings, curve, stable, context.level, modes, samples)

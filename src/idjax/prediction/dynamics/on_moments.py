@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.prediction.dynamics.run_spec import RunSpec
-from idjax.prediction.problem import mode_groups
 from idjax.theory.full_batch.stepped import LinearLayer, Watched
 
 
@@ -28,7 +27,7 @@ def watched_of(spec: RunSpec) -> tuple[Watched, Float[np.ndarray, " k"]]:
     vectors, eigenvalues = problem.spectrum.eigenvectors, problem.spectrum.eigenvalues
     projected = [problem.on_validation or problem.on_train, problem.on_judged]
     rows_shares = [problem.output_shares, problem.judged_shares]
-    masks = [mask for _, mask in mode_groups(problem)]
+    masks = [mask for _, mask in problem.mode_groups]
     forms = [vectors @ part.gram @ vectors.T for part in projected]
     forms += [(vectors * (mask * eigenvalues)) @ vectors.T for mask in masks]
     slopes = [vectors @ part.slopes for part in projected] + [np.zeros_like(coefficients) for _ in masks]
