@@ -16,8 +16,8 @@ from jaxtyping import Array, Float, Int
 
 from idjax.nn.descent import Shuffle
 
-FINENESS = 24
-"""A look comes every 1/24 of the updates that are behind; between looks lines are straight."""
+FINENESS = 36
+"""A look comes every 1/36 of the updates that are behind; between looks lines are straight."""
 DRAWN = 256
 """Updates whose rows are drawn at a time, at least an epoch's."""
 EXTRA = 1.15
@@ -74,7 +74,7 @@ def race(
         LabelledRows(jnp.asarray(rows.a, jnp.float32), jnp.asarray(rows.labels, jnp.int32))
         for rows in (training, judged)
     )
-    batches = _Batches(len(training.labels), batch_size, orders, seed)
+    batches = _DrawnOrders(len(training.labels), batch_size, orders, seed)
     zeros = np.zeros((orders, len(rates), classes, training.a.shape[1]), np.float32)
     runs = _Runs(jnp.asarray(zeros), jnp.asarray(zeros))
     hyper = jnp.asarray(rates, jnp.float32), jnp.asarray(momentum, jnp.float32)
@@ -91,7 +91,7 @@ def race(
     return Race(steps, np.array(looks), np.array(seen))
 
 
-class _Batches:
+class _DrawnOrders:
     """Row numbers of the updates, drawn as they are come to: -1 where the last batch of an epoch is short."""
 
     def __init__(self, rows: int, batch_size: int, orders: int, seed: int):
