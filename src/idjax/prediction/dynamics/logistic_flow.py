@@ -7,6 +7,7 @@ from idjax.moments.normalize import encode
 from idjax.nn.learned import crossing
 from idjax.nn.logistic import shares_and_loss
 from idjax.prediction import budget
+from idjax.prediction.dynamics.followed import affordable
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.logistic import LabelledInputs, Look, SmallUpdates, flow, gradients, lagged, updates_of
@@ -37,6 +38,8 @@ def applies(spec: RunSpec) -> str | None:
         (settings.dtype != "bfloat16", "and --dtype bfloat16"),
         (settings.normalize != "zca", "and --normalize zca"),
         (sample is not None and len(sample.x) == spec.rows, "without all rows at hand"),
+        # One run of the full batch is exact, and told to its end where that is cheap.
+        (not spec.full_batch or affordable(spec, 1) < settings.epochs, "on the full batch"),
         (products(spec) <= budget.FOLLOWED_RUNS, f"of {spec.rows:,} rows for {settings.epochs * spec.steps:,} updates"),
     ):
         if not holds:
