@@ -50,7 +50,19 @@ def base_loss(mean: Float[np.ndarray, " q"]) -> float:
 
 def mean_loss(logits: Float[np.ndarray, "N q"], targets: Float[np.ndarray, "N q"]) -> float:
     """The mean cross-entropy over rows."""
-    return float(np.mean(_log_sum(logits) - np.sum(targets * logits, axis=1)))
+    return shares_and_loss(logits, targets)[1]
+
+
+def shares_and_loss(
+    logits: Float[np.ndarray, "N q"], targets: Float[np.ndarray, "N q"]
+) -> tuple[Float[np.ndarray, "N q"], float]:
+    """The shares p that the logits give the classes, and the mean cross-entropy over rows."""
+    if logits.shape[1] == 1:
+        return scipy.special.expit(logits), float(np.mean(np.logaddexp(0, logits) - targets * logits))
+    top = np.max(logits, axis=1, keepdims=True)
+    odds = np.exp(logits - top)
+    total = np.sum(odds, axis=1, keepdims=True)
+    return odds / total, float(np.mean(np.log(total) + top - np.sum(targets * logits, axis=1, keepdims=True)))
 
 
 @remembered
@@ -84,8 +96,8 @@ def least_loss(
     passed: list[float] = []
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = a @ flat.reshape(shape)
-        return mean_loss(logits, y), (a.T @ (_shares(logits) - y) / len(a)).ravel()
+        shares, value = shares_and_loss(a @ flat.reshape(shape), y)
+        return value, (a.T @ (shares - y) / len(a)).ravel()
 
     def look(flat: np.ndarray) -> None:
         passed.append(mean_loss(b @ flat.reshape(shape), targets))
@@ -107,15 +119,6 @@ def least_loss_of(normalize: str, training: Rows, judged: Rows | None = None) ->
     if normalize == "sample":
         x, seen = standardize_samples(x)[0], None if seen is None else standardize_samples(seen)[0]
     return least_loss(x, training.target, seen, None if seen is None or judged is None else judged.target)
-
-
-def _shares(logits: np.ndarray) -> np.ndarray:
-    return scipy.special.expit(logits) if logits.shape[1] == 1 else scipy.special.softmax(logits, axis=1)
-
-
-def _log_sum(logits: np.ndarray) -> np.ndarray:
-    alone = logits.shape[1] == 1
-    return np.asarray(np.logaddexp(0, logits[:, 0]) if alone else scipy.special.logsumexp(logits, axis=1))
 
 
 def _separates(logits: np.ndarray, targets: np.ndarray) -> bool:

@@ -164,8 +164,9 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, groups: bool, undefined:
     bands = bands_of(spec, trajectory, losses) if known else Bands()
     # Learning rates are those of a linear recursion with constant numbers, and of Gaussian rows.
     constant = settings.optimizer == "sgd" and not settings.schedule.changes
-    rated = details and constant and not (spec.empirical_rows or spec.layers or trajectory.followed)
-    grouped = (details or groups) and settings.linear and not trajectory.followed
+    quadratic = not (settings.classifies or trajectory.followed)
+    rated = details and constant and quadratic and not (spec.empirical_rows or spec.layers)
+    grouped = (details or groups) and settings.linear and quadratic
     adaptive = known and details and spec.beyond and settings.optimizer != "sgd" and settings.linear
     return Curve(
         epoch=np.arange(1, settings.epochs + 1),

@@ -52,7 +52,8 @@ def _predict_all(dataset: Dataset, settings: Sequence[Settings]) -> list[Curve]:
 def _judge(point: Point, predicted: Curve, trained: Curve, tolerance: float) -> SweepPoint:
     settings = point.settings
     drawn = trained.steps_per_epoch > 1 or settings.half
-    bound = tolerance if drawn or predicted.status is Status.FOLLOWED else EXACT[settings.dtype]
+    drawn = drawn or settings.classifies or predicted.status is Status.FOLLOWED
+    bound = tolerance if drawn else EXACT[settings.dtype]
     agreement, error = _agreement(predicted, trained, bound, settings.learned_at)
     return SweepPoint(
         index=point.index,

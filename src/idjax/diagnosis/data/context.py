@@ -125,8 +125,8 @@ class Context:
 
     @property
     def followed(self) -> bool:
-        """Whether the run as given was followed, for no theory covers it."""
-        return bool(self.no_prediction)
+        """Whether the run as given was followed, for no theory covers it; those of classes are told alike."""
+        return bool(self.no_prediction) or self.settings.classifies
 
     @property
     def learned(self) -> bool:

@@ -14,7 +14,17 @@ from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.dynamics.trajectory import Trajectory
 from idjax.results.curve import Status
 
-THEORIES = ("constant_rate", "adam", "scheduled", "stepped", "empirical_rows", "deep_linear", "linearised", "followed")
+THEORIES = (
+    "constant_rate",
+    "adam",
+    "scheduled",
+    "stepped",
+    "empirical_rows",
+    "deep_linear",
+    "linearised",
+    "logistic_flow",
+    "followed",
+)
 """In the order in which they are asked; a module is imported when it is, for most need JAX and the first does not. The
 last follows what the others do not predict."""
 

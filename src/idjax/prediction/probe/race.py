@@ -1,24 +1,25 @@
 """Many learning rates trained at once on the same batches, until the first of them has reached an accuracy.
 
-Weights are (R, S, n, k): R learning rates, S orders of the rows, n inputs, k classes. The rates, the momentum, the
-data and how many updates there are between two looks are traced: races of one shape share one compilation.
+Weights are (S, R, k, n): S orders of the rows, R learning rates, k classes, n inputs, so that all rates share one
+matrix product. The rates, the momentum, the data and the number of updates are traced: races of one shape share one
+compilation.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
-from idjax.nn import optimizers
+from idjax.nn.descent import Shuffle
 
-LOOKS = 16
-"""Looks at the accuracy on the judged rows in one compiled call."""
-FINENESS = 24
-"""A look comes every 1/24 of the updates that are behind; between looks lines are straight."""
+FINENESS = 36
+"""A look comes every 1/36 of the updates that are behind; between looks lines are straight."""
+DRAWN = 256
+"""Updates whose rows are drawn at a time, at least an epoch's."""
 EXTRA = 1.15
 """How much longer than the first rate to arrive the others may run."""
 
@@ -41,12 +42,11 @@ class Race(NamedTuple):
     accuracy: Float[np.ndarray, "T R"]
 
 
-class _RaceState(NamedTuple):
-    weights: Float[Array, "R S n k"]
-    optimizer: Any
-    order: Int[Array, "S N"]
-    key: Array
-    done: Int[Array, ""]
+class _Runs(NamedTuple):
+    """Weights and their velocity."""
+
+    weights: Float[Array, "S R k n"]
+    velocity: Float[Array, "S R k n"]
 
 
 def race(
@@ -62,34 +62,59 @@ def race(
     orders: int = 2,
     seed: int = 0,
     extra: float = EXTRA,
+    begin: float = 0.0,
 ) -> Race:
     """Trains from zero weights at every rate, and times their arrival at the target accuracy.
 
     Args:
       extra: the race ends so much later than its first arrival; inf runs it to `most_steps`.
+      begin: updates before which nobody is looked at.
     """
     training, judged = (
         LabelledRows(jnp.asarray(rows.a, jnp.float32), jnp.asarray(rows.labels, jnp.int32))
         for rows in (training, judged)
     )
-    batch_size = min(batch_size, len(training.labels))
-    shape = (len(rates), orders, training.a.shape[1], classes)
-    weights = jnp.zeros(shape, jnp.float32)
-    order = jnp.tile(jnp.arange(len(training.labels)), (orders, 1))
+    batches = _DrawnOrders(len(training.labels), batch_size, orders, seed)
+    zeros = np.zeros((orders, len(rates), classes, training.a.shape[1]), np.float32)
+    runs = _Runs(jnp.asarray(zeros), jnp.asarray(zeros))
     hyper = jnp.asarray(rates, jnp.float32), jnp.asarray(momentum, jnp.float32)
-    start = _over_runs(_start)(*hyper, weights)
-    state = _RaceState(weights, start, order, jax.random.key(seed), jnp.asarray(0))
-    looks, seen, done = [0.0], [_accuracies(weights, judged)], 0
-    while done < most_steps:
-        every = max(1, done // FINENESS)
-        state, accuracies = _advance(state, training, judged, *hyper, every, batch_size)
-        looks += [float(done + every * (look + 1)) for look in range(LOOKS)]
-        done += every * LOOKS
-        seen += list(np.asarray(accuracies))
+    looks, seen, steps = [0.0], [np.asarray(_accuracies(runs.weights, judged))], np.array([np.inf])
+    while (done := int(looks[-1])) < most_steps:
+        until = min(max(done + max(1, done // FINENESS), int(begin)), max(most_steps, 1))
+        for order, first, last in batches.between(done, until):
+            runs = _advance(runs, training, order, *hyper, first, last)
+        looks.append(float(until))
+        seen.append(np.asarray(_accuracies(runs.weights, judged)))
         steps = arrivals(np.array(looks), np.array(seen), target)
-        if done > extra * np.min(steps) + every or not np.isfinite(np.asarray(state.weights)).all(axis=(1, 2, 3)).any():
+        if until > extra * np.min(steps) or not np.isfinite(np.asarray(runs.weights)).all(axis=(0, 2, 3)).any():
             break
-    return Race(arrivals(np.array(looks), np.array(seen), target), np.array(looks), np.array(seen))
+    return Race(steps, np.array(looks), np.array(seen))
+
+
+class _DrawnOrders:
+    """Row numbers of the updates, drawn as they are come to: -1 where the last batch of an epoch is short."""
+
+    def __init__(self, rows: int, batch_size: int, orders: int, seed: int):
+        size = min(batch_size, rows)
+        self._rows, self._each = rows, -(-rows // size)
+        self._epochs = -(-DRAWN // self._each)
+        self._shape = orders, self._epochs * self._each, size
+        self._shuffles = [Shuffle(np.random.default_rng([seed, order]), rows, rows) for order in range(orders)]
+        self._drawn, self._order = 0, jnp.zeros(self._shape, jnp.int32)
+
+    def between(self, done: int, until: int) -> Iterator[tuple[Int[Array, "S P B"], int, int]]:
+        """Row numbers, and which updates of them to make."""
+        while done < until:
+            if done == self._drawn:
+                orders, _, size = self._shape
+                numbers = np.full((orders, self._epochs, self._each * size), -1, np.int32)
+                numbers[:, :, : self._rows] = [shuffle.epochs(self._epochs) for shuffle in self._shuffles]
+                self._order = jnp.asarray(numbers.reshape(self._shape))
+                self._drawn += self._shape[1]
+            first = done - (self._drawn - self._shape[1])
+            last = min(until, self._drawn) - done + first
+            yield self._order, first, last
+            done += last - first
 
 
 def arrivals(
@@ -107,71 +132,34 @@ def arrivals(
     return np.where(stays.any(axis=0), time, np.inf)
 
 
-def _rule(rate: Array, momentum: Array) -> optax.GradientTransformation:
-    return optimizers.build("sgd", rate, momentum=momentum)
-
-
-def _start(rate: Array, momentum: Array, weights: Array) -> Any:
-    return _rule(rate, momentum).init(weights)
-
-
-def _update(rate: Array, momentum: Array, weights: Array, optimizer: Any, a: Array, labels: Array, counts: Array):
-    """One update of one run on a batch whose rows count 0 where there are none."""
-
-    def loss(weights: Array) -> Array:
-        losses = optax.softmax_cross_entropy_with_integer_labels(a @ weights, labels)
-        return jnp.sum(counts * losses) / jnp.sum(counts)
-
-    updates, optimizer = _rule(rate, momentum).update(jax.grad(loss)(weights), optimizer)
-    return optax.apply_updates(weights, updates), optimizer
-
-
-def _over_runs(function: Any) -> Any:
-    """f(rate, momentum, state of a run...) → the same over R rates and S orders."""
-    return jax.vmap(jax.vmap(function, (None, None, 0)), (0, None, 0))
-
-
-_UPDATES = jax.vmap(jax.vmap(_update, (None, None, 0, 0, 0, 0, None)), (0, None, 0, 0, None, None, None))
-
-
-def _accuracies(weights: Array, rows: LabelledRows) -> Float[Array, " R"]:
-    answer = jnp.argmax(jnp.einsum("mn,rsnk->rsmk", rows.a, weights), axis=-1)
+@jax.jit
+def _accuracies(weights: Float[Array, "S R k n"], rows: LabelledRows) -> Float[Array, " R"]:
+    answer = jnp.argmax(jnp.einsum("mn,srkn->srmk", rows.a, weights), axis=-1)
     finite = jnp.isfinite(weights).all(axis=(-1, -2))
-    return jnp.mean(finite * jnp.mean(answer == rows.labels, axis=-1), axis=-1)
+    return jnp.mean(finite * jnp.mean(answer == rows.labels, axis=-1), axis=0)
 
 
-@functools.partial(jax.jit, static_argnames="batch_size", donate_argnames="state")
+@functools.partial(jax.jit, donate_argnames="runs")
 def _advance(
-    state: _RaceState,
+    runs: _Runs,
     training: LabelledRows,
-    judged: LabelledRows,
-    rates: Array,
-    momentum: Array,
-    every: Array | int,
-    batch_size: int,
-) -> tuple[_RaceState, Float[Array, "looks R"]]:
-    rows = len(training.labels)
-    batches = -(-rows // batch_size)
-    place = jnp.arange(batch_size)
+    order: Int[Array, "S P B"],
+    rates: Float[Array, " R"],
+    momentum: Float[Array, ""],
+    first: Array | int,
+    last: Array | int,
+) -> _Runs:
+    """The updates from `first` to `last` of those whose rows are drawn."""
+    classes = jnp.arange(runs.weights.shape[2])[:, None]
 
-    def shuffled(state: _RaceState) -> _RaceState:
-        key, use = jax.random.split(state.key)
-        order = jax.vmap(lambda key: jax.random.permutation(key, rows))(jax.random.split(use, len(state.order)))
-        return state._replace(order=order, key=key)
+    def step(update: Array, runs: _Runs) -> _Runs:
+        rows = order[:, update]
+        a, labels = training.a[rows], training.labels[rows]
+        counts = (rows >= 0) / jnp.sum(rows >= 0, axis=1, keepdims=True)
+        shares = jax.nn.softmax(jnp.einsum("srkn,sbn->srkb", runs.weights, a), axis=2)
+        errors = (shares - (labels[:, None, None] == classes)) * counts[:, None, None]
+        gradient = jnp.einsum("srkb,sbn->srkn", errors, a)
+        velocity = momentum * runs.velocity - rates[:, None, None] * gradient
+        return _Runs(runs.weights + velocity, velocity)
 
-    def step(_: Array, state: _RaceState) -> _RaceState:
-        batch = state.done % batches
-        state = jax.lax.cond(batch == 0, shuffled, lambda state: state, state)
-        at = batch * batch_size + place
-        chosen = state.order[:, jnp.minimum(at, rows - 1)]
-        counts = jnp.asarray(at < rows, jnp.float32)
-        weights, optimizer = _UPDATES(
-            rates, momentum, state.weights, state.optimizer, training.a[chosen], training.labels[chosen], counts
-        )
-        return state._replace(weights=weights, optimizer=optimizer, done=state.done + 1)
-
-    def look(state: _RaceState, _: None) -> tuple[_RaceState, Array]:
-        state = jax.lax.fori_loop(0, every, step, state)
-        return state, _accuracies(state.weights, judged)
-
-    return jax.lax.scan(look, state, None, length=LOOKS)
+    return jax.lax.fori_loop(first, last, step, runs)

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.optimize
-import scipy.special
 from jaxtyping import Float, Int
 
 DEGENERATE = 1e-7
 """Eigenvalues below this share of the largest are left out: single precision does not hold them."""
+
+
+STRIDE = 5
+"""Times between two looks at the linearised probe, before the way between them is looked at."""
 
 
 class Rates(NamedTuple):
@@ -71,18 +74,15 @@ def stable_rates(u: Float[np.ndarray, "N r"], classes: int, batch_size: int, mom
 
 
 def linearised_weights(
-    u: Float[np.ndarray, "N r"], codes: Float[np.ndarray, "N k"], step: float
+    eigenvalues: Float[np.ndarray, " r"], pull: Float[np.ndarray, "r k"], step: float
 ) -> Float[np.ndarray, "r k"]:
     """W after `step` = η t/(1 - β), where the softmax is replaced by its tangent at the start (P5).
 
     p ≈ (1 + z - z̄)/k makes it linear regression, dW/ds = C - Λ W/k with C = E[u (y - 1/k)ᵀ], which each axis solves by
     itself: W = k (1 - exp(-s λ/k))/λ · C.
     """
-    eigenvalues = np.mean(u**2, axis=0)[:, None]
-    classes = codes.shape[1]
-    pull = u.T @ (codes - 1 / classes) / len(u)
-    reach = -classes * np.expm1(-step * eigenvalues / classes) / np.where(eigenvalues > 0, eigenvalues, 1)
-    return reach * pull
+    classes, rates = pull.shape[1], eigenvalues[:, None]
+    return -classes * np.expm1(-step * rates / classes) / np.where(rates > 0, rates, 1) * pull
 
 
 def linearised_step(
@@ -93,11 +93,19 @@ def linearised_step(
     target: float,
 ) -> float:
     """η t at which the linearised probe first reaches the target accuracy on the rows judged; inf if never."""
-    largest = float(np.max(np.mean(u**2, axis=0)))
-    for step in np.geomspace(1e-2, 1e10, 141) / largest:
-        if accuracy(judged @ linearised_weights(u, codes, step), labels) >= target:
-            return float(step)
-    return float("inf")
+    eigenvalues, judged = np.mean(u**2, axis=0), np.asarray(judged, np.float32)
+    pull = u.T @ (codes - 1 / codes.shape[1]) / len(u)
+
+    def reached(step: float) -> bool:
+        weights = np.asarray(linearised_weights(eigenvalues, pull, step), np.float32)
+        return accuracy(judged @ weights, labels) >= target
+
+    steps = np.geomspace(1e-2, 1e10, 141) / np.max(eigenvalues)
+    # In strides first: the way is monotonic but for the last rows.
+    found = next((last for last in range(0, len(steps), STRIDE) if reached(steps[last])), None)
+    if found is None:
+        return float("inf")
+    return next(float(step) for step in steps[max(0, found - STRIDE + 1) : found + 1] if reached(step))
 
 
 def converged_weights(v: Float[np.ndarray, "N r"], codes: Float[np.ndarray, "N k"]) -> Float[np.ndarray, "r k"]:
@@ -105,20 +113,21 @@ def converged_weights(v: Float[np.ndarray, "N r"], codes: Float[np.ndarray, "N k
 
     A Gaussian prior of variance 1 on the weights, 1/N of the loss a row, keeps it finite where classes are separable.
     """
-    shape = v.shape[1], codes.shape[1]
+    shape, codes = (codes.shape[1], v.shape[1]), codes.T
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         weights = flat.reshape(shape)
-        logits = v @ weights
-        normaliser = np.asarray(scipy.special.logsumexp(logits, axis=1, keepdims=True))
-        error = np.exp(logits - normaliser) - codes
-        value = np.mean(normaliser[:, 0] - np.sum(codes * logits, axis=1)) + np.sum(flat**2) / (2 * len(v))
-        return float(value), ((v.T @ error + weights) / len(v)).ravel()
+        logits = weights @ v.T
+        logits -= np.max(logits, axis=0)
+        odds = np.exp(logits)
+        total = np.sum(odds, axis=0)
+        value = np.mean(np.log(total) - np.sum(codes * logits, axis=0)) + np.sum(flat**2) / (2 * len(v))
+        return float(value), (((odds / total - codes) @ v + weights) / len(v)).ravel()
 
     found = scipy.optimize.minimize(
         loss, np.zeros(shape[0] * shape[1]), jac=True, method="L-BFGS-B", options={"maxiter": 300}
     )
-    return np.asarray(found.x).reshape(shape)
+    return np.asarray(found.x).reshape(shape).T
 
 
 def accuracy(logits: Float[np.ndarray, "m k"], labels: Int[np.ndarray, " m"]) -> float:
