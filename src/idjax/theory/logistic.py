@@ -1,7 +1,7 @@
 """Softmax and logistic regression at small learning rates: the gradient flow, to second order in the rate.
 
 With s = η (t - lag)/(1 - β) the expected weights of SGD over shuffled epochs follow the flow of the loss with two terms
-more: what the length of an update does, (139), and what the noise of batches does, (140). It is integrated by
+more: what the length of an update does, (140), and what the noise of batches does, (141). It is integrated by
 Runge-Kutta-Chebyshev steps that grow with s, so that any time costs some hundred gradients. docs/theory.md, section 18.
 Sources: Barrett and Dherin 2021; Smith, Dherin, Barrett and De 2021; Sommeijer, Shampine and Verwer 1998.
 """
@@ -39,8 +39,8 @@ class SmallUpdates(NamedTuple):
     """Updates of a run, as far as the flow knows them.
 
     stride:  of the clock in one update, η/(1 - β).
-    bend:    ε of (139), η (1 + β)/(2 (1 - β)²).
-    noise:   ν of (140), which tr F is multiplied by.
+    bend:    ε of (140), η (1 + β)/(2 (1 - β)²).
+    noise:   ν of (141), which tr F is multiplied by.
     """
 
     stride: float

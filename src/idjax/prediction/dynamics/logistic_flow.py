@@ -55,7 +55,7 @@ def products(spec: RunSpec) -> float:
 
 
 def build(spec: RunSpec) -> "LogisticTrajectory":
-    """The flow to the end of the run, and on to where it has learned; docs/theory.md (139) to (141).
+    """The flow to the end of the run, and on to where it has learned; docs/theory.md (140) to (142).
 
     Raises:
       NoTheoryError: if the rate is too large for it, or the noise.
