@@ -59,7 +59,7 @@ class Look(NamedTuple):
 
 
 def lagged(steps: Float[np.ndarray, " t"], momentum: float) -> Float[np.ndarray, " t"]:
-    """SmallUpdates as the clock counts them: velocity that starts from rest is β (1 - βᵗ)/(1 - β) of them late.
+    """Updates as the clock counts them: velocity that starts from rest is β (1 - βᵗ)/(1 - β) of them late.
 
     Example:
       >>> lagged(np.array([1.0, 2.0]), 0.5).tolist()

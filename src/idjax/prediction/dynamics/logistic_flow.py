@@ -35,7 +35,7 @@ def applies(spec: RunSpec) -> str | None:
         (not settings.nesterov, "and --nesterov"),
         (not settings.schedule.changes, f"and --schedule {settings.schedule}"),
         (settings.activity_l1 == settings.activity_l2 == 0, "and a penalty"),
-        (settings.dtype != "bfloat16", "and --dtype bfloat16"),
+        (not settings.half, f"and --dtype {settings.dtype}"),
         (settings.normalize != "zca", "and --normalize zca"),
         (sample is not None and len(sample.x) == spec.rows, "without all rows at hand"),
         # One run of the full batch is exact, and told to its end where that is cheap.
@@ -119,7 +119,7 @@ class LogisticTrajectory(SampledTrajectory):
         self.how += "" if spec.full_batch else ", with the noise of shuffled batches in expectation"
 
     def steps_to(self, level: float) -> float:
-        """SmallUpdates until the judged loss is at most `level`, within the run or beyond it."""
+        """Updates until the judged loss is at most `level`, within the run or beyond it."""
         return crossing(self._times, self._losses, level)
 
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
