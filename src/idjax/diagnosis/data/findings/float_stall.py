@@ -14,14 +14,16 @@ Apart: A cause where the same run in float64 learns in time; else the consequenc
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import FULL, fix
-from idjax.diagnosis.data.gradients import StoredGradients, gradients_of
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
+
+if TYPE_CHECKING:
+    from idjax.diagnosis.data.gradients import StoredGradients
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
@@ -34,7 +36,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     now, exact = context.epochs(), context.epochs(**{**FULL, "dtype": "float64"})
     stall = context.before.stall
     in_time = exact <= context.budget < now
-    gradients = gradients_of(context) if settings.dtype == "float16" else None
+    gradients = _stored_gradients(context) if settings.dtype == "float16" else None
     stalls = stall or (gradients and gradients.suffer)
     if not in_time and not (stalls and math.isinf(now) and math.isfinite(exact)):
         return None
@@ -59,7 +61,14 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     )
 
 
-def _exacter(dtype: str, gradients: StoredGradients | None) -> Iterator[dict[str, Any]]:
+def _stored_gradients(context: Context) -> "StoredGradients | None":
+    """As float16 holds them; None if all are 0."""
+    from idjax.diagnosis.data.gradients import gradients_of  # JAX's, which few diagnoses need
+
+    return gradients_of(context)
+
+
+def _exacter(dtype: str, gradients: "StoredGradients | None") -> Iterator[dict[str, Any]]:
     """Changes that keep more of an update, what costs least first: scales where the gradients at the start ask for one,
     and else last, for gradients that vanish later.
     """
