@@ -100,6 +100,7 @@ def test_the_floor_of_a_bottleneck_is_that_of_principal_axes():
     assert train(x, settings).explained_variance[-1] < explained_by_rank(moments_of(x, None), 2) + 1e-6
 
 
+@pytest.mark.slow
 def test_hidden_layers_behind_a_normaliser_are_diagnosed():
     found = idjax.diagnose(RNG(0).normal(size=(300, 4)), DiagnosisSettings(hidden=(3,), normalize="feature", epochs=3))
     assert "bottleneck" in codes(found)

@@ -67,6 +67,7 @@ def test_three_hundred_data_sets():
     assert np.mean(healthy) >= 0.99, np.mean(healthy)
 
 
+@pytest.mark.slow
 def test_the_published_failing_set():
     x = idjax.load("narrow-normal").x[:20_000]
     settings = idjax.DiagnosisSettings(batch_size=8, learning_rate=0.01, epochs=20)

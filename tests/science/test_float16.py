@@ -25,7 +25,9 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name != "vanish" else name for name in CASES]
+)
 def test_the_stall_is_named_and_its_cure_trains(name):
     x, y, changes, cured_by, words = CASES[name]
     settings = dataclasses.replace(BASE, **changes)

@@ -29,6 +29,7 @@ def top_of_first_block(model, params, first, x, y, loss):
     return np.linalg.eigvalsh(dense_gauss_newton(forward, own, x, y, loss)[0].astype(float))[-1]
 
 
+@pytest.mark.slow
 def test_a_cure_changes_a_linear_block_exactly_as_predicted():
     """One linear layer under a squared error: H is M ⊗ G without any approximation."""
     rng = np.random.default_rng(0)

@@ -47,6 +47,7 @@ def test_targets_to_125_are_no_cause_where_a_rate_learns_them(optimizer, expecte
     assert codes(Net(), X, Y, optimizer=optimizer) == expected
 
 
+@pytest.mark.slow
 def test_inputs_of_5_are_a_cause_where_the_rate_that_is_given_does_not_learn():
     model = Net((5,), nn.sigmoid)
     assert codes(model, LINE, LINE**2 / 30, optimizer=optax.sgd(0.1)) == []

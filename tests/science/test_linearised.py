@@ -33,6 +33,7 @@ def both(settings, x=None, y=None):
     return train(x, settings, target=y), predict(x, settings, target=y, band=False)
 
 
+@pytest.mark.slow
 def test_some_of_many_rows_tell_the_form(monkeypatch):
     """A third of the rows tells the losses within 2%, a hundred of them, the control, do not."""
     x, settings = rows(4000), dataclasses.replace(BASE, epochs=10, learning_rate=1e-4)
@@ -142,6 +143,7 @@ def test_derivatives_are_those_of_the_flax_model():
             assert float(tangent.drift(net.jacobian(net.start, z), net.jacobian(net.start, z))) == 0
 
 
+@pytest.mark.slow
 def test_unreachable_outputs_and_dead_units_are_named(tmp_path):
     x = rows()
     y = np.stack([x[:, 0] * 0 + 0.5, x[:, 1] - 9, np.abs(x[:, 2])], axis=1)

@@ -60,6 +60,7 @@ def trained(found, x, y, prescription=0, epochs=None):
     return idjax.train(x, dataclasses.replace(settings, epochs=epochs or settings.epochs), target=y)
 
 
+@pytest.mark.slow
 def test_past_the_budget_is_not_never_and_a_stall_below_the_level_is_no_cause():  # F1
     x, y = walk()
     found = idjax.diagnose(x, Run(optimizer="adam", epochs=40), target=y)
@@ -78,6 +79,7 @@ def test_past_the_budget_is_not_never_and_a_stall_below_the_level_is_no_cause():
     assert idjax.diagnose(x, best.settings, target=y, budget=40.0).causes == ()
 
 
+@pytest.mark.slow
 def test_the_bias_has_far_to_go_under_adam():  # F2
     x, y = line()
     found = idjax.diagnose(x, Run(optimizer="adam", epochs=100), target=y)
@@ -144,7 +146,8 @@ def test_numbers_that_vary_little_around_a_mean_are_told_so(inputs):  # the publ
     assert "mean-dominated" not in codes(small)
 
 
-@pytest.mark.parametrize(("count", "labels"), [(1000, False), pytest.param(50_000, True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "labels"), [(1000, False), (50_000, True)])
 def test_a_run_without_a_theory_is_followed_and_has_a_cause(count, labels):  # F5; a probe of labels takes seconds
     x, y = differences(count)
     settings = Run(optimizer="rmsprop", batch_size=10, epochs=1000)
@@ -208,6 +211,7 @@ def test_learned_means_the_same_in_predict_train_and_diagnose():  # F9
     assert run.epochs_to_learn == pytest.approx(predicted.epochs_to_learn, rel=0.1)
 
 
+@pytest.mark.slow
 def test_outputs_that_the_scale_hides():  # F12
     x = RNG(7).normal(size=(2000, 6)) * np.geomspace(1e-3, 1, 6)
     settings = Run(learning_rate=0.5, batch_size=16, epochs=100)

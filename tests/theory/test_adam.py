@@ -153,7 +153,7 @@ def narrow(d: int, mean: float, deviation: float, batch: int, outputs: int):
 @pytest.mark.parametrize(
     ("d", "mean", "deviation", "batch", "rate", "beta"),
     [
-        (20, 1.109, 0.00124, 8, 1e-3, 0.9),
+        pytest.param(20, 1.109, 0.00124, 8, 1e-3, 0.9, marks=pytest.mark.slow),
         (10, 1.0, 0.03, 8, 1e-3, 0.9),
         pytest.param(10, 1.0, 0.01, 4, 1e-3, 0.5, marks=pytest.mark.slow),
         (10, 1.0, 0.003, 64, 3e-4, 0.9),
@@ -230,6 +230,7 @@ def test_noise_that_falls_faster_than_v_follows_is_outside_the_range(share, hold
     assert found.verdict is None or 2000 <= found.verdict[0] <= 8000
 
 
+@pytest.mark.slow
 def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
     """However long the run, it is predicted where the mean dominates."""
     beyond = r"beyond the budget.* --epochs [0-9]+ or a larger --batch-size"

@@ -244,6 +244,7 @@ def look_standard_normal(scores: np.ndarray) -> bool:
     return bool(scipy.stats.chi2.sf(np.sum(scores**2), len(scores)) > 1e-3)
 
 
+@pytest.mark.slow
 def test_fresh_batches_against_simulation():
     scores = standardised(True, Case.fresh)
     assert look_standard_normal(scores)

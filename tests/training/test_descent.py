@@ -32,7 +32,9 @@ CASES = [
     (40, {"batch_size": 32, "learning_rate": 0.05}),
     (103, {"batch_size": 8, "learning_rate": 0.05, "momentum": 0.5}),
     (96, {"batch_size": 8, "learning_rate": 0.05, "normalize": "feature"}),
-    (40, {"batch_size": 32, "optimizer": "adam", "learning_rate": 0.01, "epochs": 600}),
+    pytest.param(
+        40, {"batch_size": 32, "optimizer": "adam", "learning_rate": 0.01, "epochs": 600}, marks=pytest.mark.slow
+    ),
     (30, {"batch_size": 30, "learning_rate": 0.05, "epochs": 40}),
 ]
 

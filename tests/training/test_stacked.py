@@ -60,7 +60,7 @@ def test_a_run_among_others_is_the_run_alone(dataset, changes):
         assert_same(train_many(dataset, off), alone, SINGLE)
 
 
-@pytest.mark.parametrize("changes", [{"solver": "blocks"}, {"optimizer": "adam"}])
+@pytest.mark.parametrize("changes", [pytest.param({"solver": "blocks"}, marks=pytest.mark.slow), {"optimizer": "adam"}])
 def test_whatever_their_seeds_momenta_epochs_and_numbers(dataset, changes):
     mixed = [
         *settings_of([0.01, 0.02], seed=1, **changes),
