@@ -27,7 +27,7 @@ define beside_checks
 endef
 
 # Most programs of these tests run for less time than XLA's optimiser would take; test-all runs them optimised.
-test: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_parallel_codegen_split_count=1
+test: export XLA_FLAGS = --xla_backend_optimization_level=0
 test: $(READY)
 	$(call beside_checks,-m "not slow" --durations 15)
 
