@@ -2,10 +2,8 @@
 
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from idjax.diagnosis.trace.layer_moments import InputMoments, ends
 from idjax.diagnosis.trace.layers import Layer
@@ -17,8 +15,8 @@ from idjax.theory.finite_precision import DIGITS, lost, unit
 class Kernel(NamedTuple):
     """A kernel as stored and its gradient over all rows."""
 
-    weights: Array
-    gradient: Array
+    weights: Float[np.ndarray, "..."]
+    gradient: Float[np.ndarray, "..."]
 
 
 def facts_of(name: str, layer: Layer, moments: InputMoments, kernel: Kernel, settings: Settings) -> LayerFacts:
@@ -82,13 +80,13 @@ def embedding_facts(
 
 
 def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
-    scale = float(_root_mean_square(kernel.weights))
+    scale = _root_mean_square(kernel.weights)
     dropped, passing = _rounding(kernel, settings)
     return {
         "gain": scale if layer.kind == "embed" else scale * layer.inputs**0.5,
         "kernel_dtype": str(kernel.weights.dtype),
         "kernel_scale": scale,
-        "gradient": float(_root_mean_square(kernel.gradient)),
+        "gradient": _root_mean_square(kernel.gradient),
         "update_lost": dropped,
         "passing_rate": passing,
     }
@@ -97,28 +95,28 @@ def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str,
 def _rounding(kernel: Kernel, settings: Settings) -> tuple[float, float]:
     """The share of updates lost, of weights that have a gradient, and the rate at which half of them pass."""
     dtype = str(kernel.weights.dtype)
-    moved = np.asarray(kernel.gradient) != 0
+    moved = kernel.gradient != 0
     if dtype not in DIGITS or not moved.any():
         return (float("nan"), float("nan")) if dtype not in DIGITS else (0.0, 0.0)
-    direction = np.asarray(_per_unit_rate(kernel.gradient, settings)).astype(np.float64)
-    weights = np.asarray(kernel.weights).astype(np.float64)
+    direction = _per_unit_rate(kernel.gradient, settings).astype(np.float64)
+    weights = kernel.weights.astype(np.float64)
     dropped = lost(weights, -settings.step_size * direction, dtype)[moved]
     with np.errstate(divide="ignore"):
         passing = unit(weights, dtype)[moved] / 2 / np.abs(direction)[moved]
     return float(dropped.mean()), float(np.median(passing))
 
 
-def _per_unit_rate(gradient: Float[Array, "..."], settings: Settings) -> Float[Array, "..."]:
+def _per_unit_rate(gradient: Float[np.ndarray, "..."], settings: Settings) -> Float[np.ndarray, "..."]:
     """The update over the learning rate: the gradient (what it adds up to with momentum), or that over its size."""
     epsilon = settings.numbers.get("epsilon")
     if epsilon is None:
         return gradient / (1 - settings.momentum)
-    return gradient / (jnp.abs(gradient) + epsilon)
+    return gradient / (np.abs(gradient) + epsilon)
 
 
-@jax.jit
-def _root_mean_square(values: Float[Array, "..."]) -> Float[Array, ""]:
-    return jnp.sqrt(jnp.mean(jnp.square(values.astype(jnp.float32))))
+def _root_mean_square(values: Float[np.ndarray, "..."]) -> float:
+    flat = values.astype(np.float32).ravel()
+    return float(np.sqrt(np.dot(flat, flat) / len(flat)))
 
 
 def _constant(moments: InputMoments) -> tuple[tuple[int, ...], tuple[int, ...]]:

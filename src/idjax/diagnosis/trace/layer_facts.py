@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.trace.context import ProgramContext
@@ -49,7 +48,7 @@ def _kernel(context: LossContext, layer: Layer, step: int) -> Kernel:
         for values in (context.given.params, context.measured.gradient)
     ]
     weights, slopes = (part[0] if len(part) == 1 else np.concatenate([v.ravel() for v in part]) for part in parts)
-    return Kernel(jnp.asarray(weights), jnp.asarray(slopes, jnp.float32))
+    return Kernel(weights, slopes.astype(np.float32))
 
 
 def _moments(layer: Layer, blocks: list[dict[str, Any]]) -> InputMoments:

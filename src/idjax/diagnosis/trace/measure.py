@@ -127,8 +127,11 @@ def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
         made = run(args)
         first = first or made
         total += float(made.loss) / count
-        added = made.gradient if count == 1 else [slope / count for slope in made.gradient]
-        gradient = added if gradient is None else jax.tree.map(jnp.add, gradient, added)
+        if count == 1:
+            gradient = made.gradient
+        else:  # on the host, for JAX would compile as many programs as there are shapes
+            shares = [np.asarray(slope) / slope.dtype.type(count) for slope in made.gradient]
+            gradient = shares if gradient is None else [np.add(*pair) for pair in zip(gradient, shares, strict=True)]
         for node, value in made.seen.items():
             seen.setdefault(node, []).append(jax.tree.map(np.asarray, value))
     assert first is not None
