@@ -35,6 +35,8 @@ COMMANDS = {
     "diagnose --program, LSTM": (5, "diagnose --program programs:lstm"),
 }
 """The most that each may take, in imports, and what follows `idjax`."""
+CACHES = "empty", "filled", "alone"
+"""With a cache of compiled programs that is empty or filled; and a program that makes its parameters, alone."""
 PROGRAMS = """
 import jax, jax.numpy as jnp, numpy as np
 from flax import linen as nn
@@ -72,10 +74,11 @@ def main() -> None:
         took = _cold(folder, arguments.rounds, _processor if arguments.processor else time.perf_counter)
     unit = statistics.median(took["import"])
     print(f"import of jax, flax and optax {unit:.2f} s; load at the start {load:.1f} on {os.cpu_count()} cores\n")
-    print("| command | cache empty | filled | at most |\n|---|---|---|---|")
+    print("| command | cache empty | filled | the program alone | at most |\n|---|---|---|---|---|")
     for name, (most, _) in COMMANDS.items():
-        empty, filled = (statistics.median(took[f"{name}, {cache}"]) / unit for cache in ("empty", "filled"))
-        print(f"| {name} | {empty:.2f} | {filled:.2f} | {most} |")
+        units = {cache: statistics.median(took.get(f"{name}, {cache}", [0.0])) / unit for cache in CACHES}
+        alone = f"{units['alone']:.2f}" if units["alone"] else "–"
+        print(f"| {name} | {units['empty']:.2f} | {units['filled']:.2f} | {alone} | {most} |")
     print("\n| second call, other data | ms | at most |\n|---|---|---|")
     for name, most, call in (
         ("predict", 30, lambda x: idjax.predict(x)),
@@ -105,6 +108,9 @@ def _cold(folder: str, rounds: int, clock: Callable[[], float]) -> dict[str, lis
             shutil.rmtree(environment["IDJAX_CACHE"], ignore_errors=True)
             for cache in ("empty", "filled"):
                 timed(f"{name}, {cache}", [sys.executable, "-m", "idjax.cli", *arguments.split()])
+            module, _, factory = arguments.partition("--program ")[2].partition(":")
+            if factory:
+                timed(f"{name}, alone", [sys.executable, "-c", f"import {module}; {module}.{factory}()"])
     return took
 
 

@@ -45,7 +45,6 @@ class MomentumRule(NamedTuple):
 
 class _DrawnRuns(NamedTuple):
     step: Int[Array, ""]
-    key: Array
     error: Float[Array, "r n q"]
     velocity: Float[Array, "r n q"]
     first: Float[Array, " r"]
@@ -59,7 +58,7 @@ def first_steps(
     start: Float[Array, "n q"],
     level: float | Float[Array, ""],
     most: float | Float[Array, ""],
-    seed: int | Int[Array, ""],
+    seed: int,
     *,
     batch_size: int,
     runs: int,
@@ -69,9 +68,11 @@ def first_steps(
     Epochs are shuffled, and the last batch of one holds the rows that are left. Runs differ by the orders of the rows
     alone. A step costs 2 r B n q products.
     """
-    state = _at_start(judge, start, level, seed, runs)
+    state = _at_start(judge, start, level, runs)
+    # Drawn by NumPy: XLA takes long to compile its sorts, and ten times as long to run them.
+    random, each = np.random.default_rng(seed), np.tile(np.arange(len(rows.inputs), dtype=np.int32), (runs, 1))
     while np.asarray(state.going).any() and int(state.step) < most:
-        orders = _orders(state.key, len(rows.inputs), runs)
+        orders = random.permuted(each, axis=1)
         state = _epoch(rows, rule, judge, level, most, state, orders, batch_size=batch_size)
     return state.first
 
@@ -81,20 +82,12 @@ def _at_start(
     judge: Judge,
     start: Float[Array, "n q"],
     level: float | Float[Array, ""],
-    seed: int | Int[Array, ""],
     runs: int,
 ) -> _DrawnRuns:
     error = jnp.broadcast_to(start, (runs, *start.shape))
     there = judge.loss(error) <= level
     first = jnp.where(there, 0.0, jnp.inf)
-    return _DrawnRuns(jnp.asarray(0), jax.random.key(seed), error, jnp.zeros_like(error), first, ~there)
-
-
-@functools.partial(jax.jit, static_argnames=("count", "runs"))
-def _orders(key: Array, count: int, runs: int) -> Int[Array, "r N"]:
-    """The orders of the rows in the epoch that begins with this key: apart, for sorts take longest to compile."""
-    keys = jax.random.split(jax.random.split(key)[1], runs)
-    return jax.vmap(lambda each: jax.random.permutation(each, count))(keys)
+    return _DrawnRuns(jnp.asarray(0), error, jnp.zeros_like(error), first, ~there)
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
@@ -105,7 +98,7 @@ def _epoch(
     level: float | Float[Array, ""],
     most: float | Float[Array, ""],
     state: _DrawnRuns,
-    orders: Int[Array, "r N"],
+    orders: Int[np.ndarray | Array, "r N"],
     *,
     batch_size: int,
 ) -> _DrawnRuns:
@@ -128,7 +121,7 @@ def _epoch(
         done = state.step + 1
         reached = jnp.where(state.going & (loss <= level), done, state.first)
         going = state.going & (loss > level) & jnp.isfinite(loss)
-        return _DrawnRuns(done, jax.random.split(state.key)[0], error, velocity, reached, going)
+        return _DrawnRuns(done, error, velocity, reached, going)
 
     def goes_on(state: _DrawnRuns) -> Array:
         return jnp.any(state.going) & (state.step < most) & (state.step < begin + steps)
