@@ -110,6 +110,30 @@ def test_the_decay_of_the_mean_bounds_that_of_the_loss():
         assert not mean_square.growth_is_below(1 - 1.01 * mean_square.mean_decay(rule), rule)
 
 
+@pytest.mark.parametrize(("decades", "scale", "batch", "epoch_steps"), [(3.0, 1.0, 32, np.inf), (1.5, 0.1, 4, 50.0)])
+def test_groups_of_modes_find_the_rate_that_learns_fastest(decades, scale, batch, epoch_steps, monkeypatch):
+    """Where the loss shrinks as fast as at the rate of all modes apart; groups ten times as wide do not do."""
+    rng, n = np.random.default_rng(0), 60
+    mean = rng.normal(size=n) * scale * np.sqrt(np.geomspace(1, 10**-decades, n) / n)
+    eigenvalues, vectors = np.linalg.eigh(np.diag(np.geomspace(1, 10**-decades, n)) + np.outer(mean, mean))
+    modes = eigenvalues[::-1].copy(), (vectors.T @ mean)[::-1].copy()
+    rule = minibatch.updates(*modes, batch, 0.1 / modes[0][0], 0.9, False, epoch_steps)
+    limit = mean_square.max_rate(rule, 3.8 / modes[0][0])
+
+    def decay(few: int, width: float) -> float:
+        monkeypatch.setattr(mean_square, "FEW", few)
+        monkeypatch.setattr(mean_square, "WIDTH", width)
+        return mean_square.loss_decay(rule._replace(rate=mean_square.best_rate(rule, limit)))
+
+    exact = decay(n, 0.05)
+    assert decay(0, 0.05) == pytest.approx(exact, rel=1e-5)
+    assert decay(0, 20.0) < 0.999 * exact
+    kept = mean_square.grouped(rule)
+    assert len(np.unique(kept.eigenvalues)) < n
+    assert kept.eigenvalues.sum() == pytest.approx(rule.eigenvalues.sum())
+    assert np.linalg.norm(kept.mean) == pytest.approx(np.linalg.norm(rule.mean))
+
+
 def test_the_end_of_what_holds():
     assert last_where(lambda x: 0.3 - x, 1.0, 1e-12) == pytest.approx(0.3, abs=1e-12)
     assert last_where(lambda x: 1.0 if x < 0.7 else -1.0, 1.0, 1e-9) == pytest.approx(0.7, abs=1e-9)

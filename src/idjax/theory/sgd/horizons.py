@@ -60,6 +60,7 @@ class Expectation:
     ):
         self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
         self._shape = len(starts), len(forms)
+        self._still = not (np.any(noise) or any(np.any(start) for start in starts))
         self._transforms: dict[Window, np.ndarray] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
         self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
@@ -81,6 +82,8 @@ class Expectation:
 
     def mean(self, steps: Float[np.ndarray, " t"], length: int) -> Float[np.ndarray, "s k t"]:
         """The mean of tr(Q E) over the steps from t to t + length - 1."""
+        if self._still:
+            return np.zeros((*self._shape, len(steps)))
         direct = np.zeros(len(steps), bool)
         if self._foretold is not None:
             direct = self._foretold.holds(steps) & self._foretold.holds(steps + length)
@@ -88,10 +91,15 @@ class Expectation:
         # In one, for the difference of two sums loses digits late in a run.
         self._invert(out, self._foretold, steps, np.flatnonzero(direct), length)
         before, after = steps[~direct], steps[~direct] + length
+        both = np.append(before, after)
+        if (short := both[both < self._shortest]).any():
+            self._iterated(int(short.max()) + 1)  # the table is made once, as long as it has to be
         out[..., ~direct] = (self.total(after) - self.total(before)) / length
         return out
 
     def _read(self, steps: np.ndarray, summed: bool) -> np.ndarray:
+        if self._still:
+            return np.zeros((*self._shape, len(steps)))
         out = np.empty((*self._shape, len(steps)))
         short = steps < self._shortest
         if summed and not steps[short].any():
@@ -172,7 +180,7 @@ class Expectation:
 def shortest_jump(rule: Updates) -> float:
     """Steps that have to be iterated before the transform's path may pass by the modes that oscillate, |z|² ≤ β."""
     momentum = rule.momentum
-    ringing = 76 / -np.log(momentum) if momentum > 0 else 0.0
+    ringing = 46 / -np.log(momentum) if momentum > 0 else 0.0
     return float(min(max(SHORTEST, np.ceil(ringing)), MOST_DIRECT))
 
 
