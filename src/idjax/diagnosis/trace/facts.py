@@ -79,6 +79,7 @@ def embedding_facts(
     )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # gradients of a loss that is not finite
 def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
     scale = _root_mean_square(kernel.weights)
     dropped, passing = _rounding(kernel, settings)

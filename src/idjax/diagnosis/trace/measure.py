@@ -117,6 +117,7 @@ class MeasuredLoss(NamedTuple):
     seen: dict[Node, list[Any]]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of a loss that is not finite
 def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
     """One pass over the blocks."""
     total, gradient, first = 0.0, None, None
