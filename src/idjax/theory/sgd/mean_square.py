@@ -19,7 +19,7 @@ CLOSE = 1e-12
 CLOSE_GROWTH = 1e-6
 """Relative width to which 1 - ρ is found where the fastest rate is sought."""
 FEW, WIDTH = 256, 0.05
-"""Modes up to which each stands for itself where the fastest rate is sought; of more, how wide groups are, as a share."""
+"""Modes up to which each is by itself where the fastest rate is sought; of more, how wide groups are, as a share."""
 
 
 def on_range(rule: Updates) -> Updates:
