@@ -10,7 +10,7 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts
 from idjax.prediction.problem import QuadraticProblem
-from idjax.theory.quadratic import Projected, evaluate, quadratic_form
+from idjax.theory.quadratic import evaluate, quadratic_form
 from idjax.types import Weights
 
 Means = Callable[[Float[np.ndarray, " E"]], tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]]
@@ -26,6 +26,7 @@ def from_other_starts(
 ) -> list[Losses] | NoEnsemble:
     """The losses of the run from each start: those of the means alone, or to leading order in the batches' noise.
 
+    Without the error as judged, NaN, which would take as long again and no band is asked for.
     Label noise adds the same from every start, what `losses_of` says of the optimum; all else is what the means make of
     it, times what the run's `own` losses are of those of its means.
     """
@@ -41,20 +42,23 @@ def from_other_starts(
     ends, squares = map(np.concatenate, zip(*parts, strict=True))
     size = max(1, budget.NUMBERS_AT_ONCE // (modes * (len(epochs) + n) + numbers))
     drawn = iter(starts)
-    there = [
-        each
-        for chosen in iter(lambda: list(itertools.islice(drawn, size)), [])
-        for each in _of_means(problem, chosen, ends, squares)
-    ]
+    chosen = iter(lambda: list(itertools.islice(drawn, size)), [])
+    lines, squares_there = (
+        [np.concatenate(part) for part in zip(*each, strict=True)]
+        for each in zip(*(_of_means(problem, some, ends, squares) for some in chosen), strict=True)
+    )
     if own is None or losses_of is None:
-        return [Losses(*map(np.add, *pair)) for pair in there]
-    here, optimum = _of_means(problem, [spec.start, problem.reference], ends, squares)
-    noise = [a - line for a, line in zip(losses_of(spec._replace(start=problem.reference)), optimum[0], strict=True)]
-    share = [_over(a - line - b, square) for a, b, line, square in zip(own, noise, *here, strict=True)]
-    return [
-        Losses(*(line + square * by + b for line, square, by, b in zip(*one, share, noise, strict=True)))
-        for one in there
-    ]
+        found = map(np.add, lines, squares_there)
+    else:
+        line, square = _of_means(problem, [spec.start, problem.reference], ends, squares)
+        at_optimum = losses_of(spec._replace(start=problem.reference))
+        noise = [whole - part[1] for whole, part in zip(at_optimum[:2], line, strict=True)]
+        parts = zip(own[:2], line, square, noise, strict=True)
+        share = [_over(whole - a[0] - added, b[0]) for whole, a, b, added in parts]
+        found = (a + b * by + added for a, b, by, added in zip(lines, squares_there, share, noise, strict=True))
+    unasked = np.full(len(epochs), np.nan)
+    train, validation = found
+    return [Losses(*one, unasked) for one in zip(train, validation, strict=True)]
 
 
 def _over(a: Float[np.ndarray, " E"], b: Float[np.ndarray, " E"]) -> Float[np.ndarray, " E"]:
@@ -66,8 +70,8 @@ def _of_means(
     starts: Sequence[Weights],
     ends: Float[np.ndarray, "E g n"],
     squares: Float[np.ndarray, "E g n"],
-) -> list[tuple[Losses, Losses]]:
-    """The part of the losses that the mean of the weights makes, from each start: constant with linear, and square."""
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Of training and validation loss what the mean of the weights makes, (k, E): constant with linear, and square."""
     kernels, biases = (np.stack(parts) for parts in zip(*starts, strict=True))
     errors = np.concatenate([kernels, biases[:, None]], axis=1) - problem.reference.stacked
     coefficients = problem.spectrum.eigenvectors.T @ errors
@@ -75,14 +79,9 @@ def _of_means(
     powers = powers.sum(axis=2) if problem.groups == 1 else powers.swapaxes(1, 2)
     train = powers.reshape(len(starts), -1) @ squares.reshape(len(squares), -1).T
 
-    def split(rows: Projected | None, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if rows is None:
-            return np.full_like(train, np.nan), np.full_like(train, np.nan)
-        form = quadratic_form(rows, coefficients[:, None], weights, problem.groups)
+    line = bent = np.full_like(train, np.nan)
+    if problem.on_validation is not None:
+        form = quadratic_form(problem.on_validation, coefficients[:, None], problem.output_weights, problem.groups)
         line = form.constant + 2 * np.einsum("kgn,egn->ke", form.linear[:, 0], ends)
-        return line, evaluate(form, ends) - line
-
-    validation = split(problem.on_validation, problem.output_weights)
-    judged = split(problem.on_judged, problem.judged_weights)
-    lines = map(Losses, np.zeros_like(train), validation[0], judged[0])
-    return list(zip(lines, map(Losses, train, validation[1], judged[1]), strict=True))
+        bent = evaluate(form, ends) - line
+    return (np.zeros_like(train), line), (train, bent)
