@@ -24,6 +24,23 @@ for _name, _value in COMPILED.items():
     jax.config.update(_name, type(_value)(os.environ.setdefault(_name.upper(), str(_value))))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests with a mark `quick` all cases but so many, evenly spaced, are slow."""
+    cases: dict[tuple[object, ...], list[pytest.Item]] = {}
+    for item in items:
+        if isinstance(item, pytest.Function) and item.get_closest_marker("quick"):
+            cases.setdefault((item.parent, item.originalname), []).append(item)
+    for same in cases.values():
+        mark = same[0].get_closest_marker("quick")
+        fast = [item for item in same if not item.get_closest_marker("slow")]
+        count = min(mark.args[0] if mark else 0, len(fast))
+        kept = {index * len(fast) // count for index in range(count)}
+        for index, item in enumerate(fast):
+            if index not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _compiled(request: pytest.FixtureRequest):
     """Slow tests compile thousands of programs in one process."""

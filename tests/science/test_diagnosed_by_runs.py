@@ -74,6 +74,7 @@ def test_a_square_by_linear_layers():  # y = x² + 3
     assert "relu" in found.causes[0].fix
 
 
+@pytest.mark.slow
 def test_a_square_of_a_hundred_rows_in_order_by_linear_layers():  # small numbers of rows and units, large targets
     x = np.arange(-5, 5, 0.1)[:, None]
     found = idjax.diagnose(x, DiagnosisSettings(hidden=(8,), epochs=20), target=x**2 + 3)

@@ -47,6 +47,7 @@ def test_advice_on_five_hundred_sets_is_a_gain(seed):
     assert not wrong
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize("cause", CAUSES)
 def test_causes_under_adam(cause):
     data = planted_adaptive(cause, "adam", 32, 1)

@@ -95,6 +95,7 @@ def test_adam_is_asked_for_its_own_speed():
     assert any("steps to one loss" in name for name in found[0].evidence)
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     ("optimizer", "code"),
     [(optax.adam(1e-6), "step-too-small"), (optax.adam(3.0), "step-too-large"), (optax.adam(1e-3), None),

@@ -17,6 +17,7 @@ def codes(found) -> list[str]:
     return [finding.code for finding in found.causes]
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("normalize", ["none", "feature", "sample"])
 @pytest.mark.parametrize("penalty", [{"activity_l2": 1.0}, {"activity_l1": 1.0}])
 def test_a_strong_penalty_is_the_cause_and_leaving_it_out_the_cure(penalty, normalize):

@@ -106,6 +106,7 @@ def test_many_rows_come_in_blocks_of_all_of_them():
     assert np.ptp(blocks[0]) > 800
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize(
     "options", [{}, {"strides": 2}, {"padding": "VALID"}, {"kernel_dilation": 2}, {"padding": "CIRCULAR"},
                 {"padding": ((0, 1), (2, 0))}, {"feature_group_count": 3}], ids=str

@@ -47,6 +47,8 @@ def test_full_batch_curves_are_exact_for_every_normaliser_and_unit(problem, norm
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
 
 
+@pytest.mark.quick(5)
+@pytest.mark.quick(5)
 @pytest.mark.parametrize("l2", [0.003, 0.1])
 def test_the_l2_activity_penalty_is_exact_too(problem, l2):
     settings = full_batch(problem, activity_l2=l2)
@@ -152,6 +154,7 @@ def test_minibatch_negative_controls(small_rate_runs, wrong, monkeypatch):
     assert beyond_chance(predicted, trained) > SECOND_ORDER
 
 
+@pytest.mark.quick(20)
 @where(lambda problem: problem.y is None and problem.x.shape[1] > 2)  # rows that differ in their deviation
 def test_the_weighted_moment_is_what_counts(problem):
     """Per-sample scales with the loss in original units: mean(s²) E[a aᵀ] in place of E[s² a aᵀ] must fail."""

@@ -113,6 +113,7 @@ def test_wrong_theories_fail_against_simulation(wrong, monkeypatch):
         adam._run.clear_cache()
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", ["nadam", "adamw", "rmsprop", "exponential schedule", "warm-up"])
 def test_relatives_and_schedules_against_training(name):
     """Through predict, on Gaussian rows: the mean over shuffles of losses that have fallen by 95%."""

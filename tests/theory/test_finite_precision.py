@@ -167,6 +167,7 @@ def test_rounding_slows_minibatches_as_predicted():
     assert np.any(np.abs((trained - exact).mean(axis=0)) > 0.02 + 2 * error)  # as if nothing were rounded
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     "changes",
     [

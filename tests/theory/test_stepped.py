@@ -46,6 +46,7 @@ def on_the_rows(optimizer, x, y, start):
     return np.asarray(losses), np.asarray(jnp.concatenate([params["kernel"], params["bias"][None]]))
 
 
+@pytest.mark.quick(6)
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_on_moments_are_steps_on_rows(name):
     rng = np.random.default_rng(0)

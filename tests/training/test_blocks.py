@@ -53,6 +53,7 @@ def in_blocks(rows, targets, weights, velocity, sizes, *, rates=RATES, momenta=M
 SIZES = [(1,) * 7, (4, 4, 4, 4, 4, 3), (8, 8, 8, 8), (7,), (2, 1)]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("sizes", [*SIZES[:2], *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in SIZES[2:])])
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_block_is_its_batches_one_by_one(sizes, nesterov):
@@ -104,6 +105,7 @@ def assert_same(got, expected, rtol):
     assert got.steps_per_epoch == expected.steps_per_epoch
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("batch_size", [4, 9, 10, 71])
 def test_training_in_blocks_is_training_in_steps(batch_size):
     settings = Settings(learning_rate=0.02, batch_size=batch_size, epochs=3, dtype="float64", momentum=0.5)
@@ -113,6 +115,7 @@ def test_training_in_blocks_is_training_in_steps(batch_size):
     assert "blocks" not in stepped.how
 
 
+@pytest.mark.quick(5)
 @pytest.mark.parametrize(
     "change",
     [

@@ -39,6 +39,7 @@ def assert_same(got, expected, bound):
         assert one.how == other.how
 
 
+@pytest.mark.quick(4)
 @pytest.mark.parametrize(
     "changes",
     [
