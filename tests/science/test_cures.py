@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import nnx
 from jax.flatten_util import ravel_pytree
-from loss_faults import LOSS_FAULTS, X, Y, squares
+from loss_faults import LOSS_FAULTS, X, Y, binary, integer_labels, squares
 
 from idjax import IdjaxError, diagnose_loss
 from idjax.diagnosis.cures.race import steps_to
@@ -114,6 +114,42 @@ def test_another_start_and_other_targets_are_cures():
     y = 1e4 * Y[:, None] + 3e4
     cured = diagnose_loss(loss, params, X, y, optimizer="adam").cure("target-scale")
     assert float(cured(params, X, y)) == pytest.approx(float(loss(params, X, (y - y.mean()) / y.std())), rel=1e-4)
+
+
+def answers(params, x):
+    return x @ params["w"] + params["b"]
+
+
+ENDS = {
+    "broadcast-loss": (lambda z, y: jnp.mean((z - y) ** 2), lambda z, y: jnp.mean((z[:, 0] - y) ** 2), 1),
+    "softmax-twice": (
+        lambda z, y: integer_labels(jax.nn.softmax(z), 1 * (y > 0)), lambda z, y: integer_labels(z, 1 * (y > 0)), 3
+    ),
+    "sigmoid-twice": (
+        lambda z, y: binary(jax.nn.sigmoid(z)[:, 0], y > 0), lambda z, y: binary(z[:, 0], y > 0), 1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_cured_end_is_the_loss_that_was_meant(name):
+    """At any parameters and for any number of rows, with its gradient; the loss as given is another."""
+    given, meant, outputs = ENDS[name]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    y = x @ rng.normal(size=4).astype(np.float32)
+
+    def drawn(size):
+        return {"w": size * rng.normal(size=(4, outputs)).astype(np.float32), "b": np.ones(outputs, np.float32)}
+
+    found = diagnose_loss(lambda params, x, y: given(answers(params, x), y), drawn(0.1), x, y, optimizer="adam")
+    cured = found.cure(name.replace("sigmoid", "softmax"))
+    params, rows = drawn(2.0), slice(50, 170)
+    value, slope = jax.value_and_grad(cured)(params, x[rows], y[rows])
+    right, true = jax.value_and_grad(lambda params: meant(answers(params, x[rows]), y[rows]))(params)
+    assert float(value) == pytest.approx(float(right), rel=1e-5)
+    np.testing.assert_allclose(slope["w"], true["w"], rtol=1e-4, atol=1e-5)
+    assert abs(float(given(answers(params, x[rows]), y[rows])) / float(right) - 1) > 0.1
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", optax.sgd, optax.chain(optax.sgd(1.0))])

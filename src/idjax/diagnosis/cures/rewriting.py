@@ -17,15 +17,18 @@ from idjax.diagnosis.trace.graph import Graph, Node
 from idjax.diagnosis.trace.layer_facts import by_name
 from idjax.diagnosis.trace.layers import Layer, input_rows
 from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.outputs import second_softmax
 from idjax.diagnosis.trace.traced import Traced
-from idjax.diagnosis.trace.walk import Edit, Edits, evaluate
+from idjax.diagnosis.trace.walk import Edit, Edits, Outs, evaluate
 from idjax.results.program import ProgramFinding
 
 CURES = frozenset({"layer-mean", "layer-scale", "layer-outliers"})
 """Findings about a layer's inputs: the mean is subtracted, the rest divided by its size, or both."""
 RATES = frozenset({"step-too-large", "step-too-small"})
 """Findings that another rate cures; the rest of CURABLE begins elsewhere, or has other targets."""
-CURABLE = CURES | RATES | {"layer-init", "symmetric-start", "target-scale"}
+ENDS = frozenset({"broadcast-loss", "softmax-twice"})
+"""Findings about the loss itself, which is another one once it is cured."""
+CURABLE = CURES | RATES | ENDS | {"layer-init", "symmetric-start", "target-scale"}
 
 
 class Rewriting(NamedTuple):
@@ -103,6 +106,9 @@ def rewriting(context: LossContext, findings: Sequence[ProgramFinding]) -> Rewri
     for finding in findings:
         params = _started(context, finding, params)
     inputs = _fitted(context.traced, params, _of_inputs(context, findings))
+    for finding in findings:
+        if finding.code in ENDS:
+            inputs = _with(inputs, *(_own_rows if finding.code == "broadcast-loss" else _once)(context))
     edits, judged = inputs, inputs
     if any(finding.code == "target-scale" for finding in findings):
         node, scaled, restored = target_edits(context)
@@ -237,6 +243,34 @@ def _step(name: str) -> int:
 def _usual(layer: Layer) -> float:
     """The root mean square of a kernel that gives out the size of what it takes."""
     return 1.0 if layer.kind == "embed" else layer.inputs**-0.5
+
+
+def _own_rows(context: LossContext) -> tuple[Node, Edit]:
+    """The comparison of every output with every target, with targets turned so that each output meets its own alone."""
+    comparison = next(each for each in context.end.comparisons if context.is_between_all_rows(each))
+    place = comparison.node.ins.index(comparison.target)
+    (own,), (other,) = map(context.traced.rows_of, (comparison.output, comparison.target))
+
+    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
+        # In the shape that they had together, over which the loss takes its mean.
+        shape = jnp.broadcast_shapes(*(value.shape for value in ins))
+        turned = [jnp.swapaxes(value, own, other) if i == place else value for i, value in enumerate(ins)]
+        return [jnp.broadcast_to(value, shape) for value in turned], ()
+
+    return comparison.node, edit
+
+
+def _once(context: LossContext) -> tuple[Node, Edit]:
+    """The first of two softmaxes or sigmoids, which gives on the logits: those of a softmax less their largest."""
+    twice = second_softmax(context.graph, context.end)
+    assert twice is not None
+
+    def edit(ins: list[Any], _: Any) -> tuple[Outs, Any]:
+        if twice.first.primitive != "div":
+            return Outs([ins[0]]), ()
+        return Outs([jnp.log(jnp.maximum(ins[0], jnp.finfo(ins[0].dtype).tiny))]), ()
+
+    return twice.first, edit
 
 
 def target_edits(context: LossContext) -> tuple[Node, Edit, Edit]:

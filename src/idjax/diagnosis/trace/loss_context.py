@@ -103,6 +103,13 @@ class LossContext:
         """The layers whose kernels these parameters are."""
         return tuple(layer.name for layer in self.layers if set(layer.leaves) & set(leaves))
 
+    def is_between_all_rows(self, comparison: Comparison) -> bool:
+        """Whether outputs have their rows in one axis and targets in another, so that each meets all of the others."""
+        rows = self.traced.rows_of
+        a, b = rows(comparison.output), rows(comparison.target)
+        together = rows(comparison.node.outs[0])
+        return comparison.kind != "index" and len(a) == len(b) == 1 and a != b and len(together) == 2
+
     def argument_leaves(self, atom: Atom) -> list[int]:
         """Which of the arguments with rows a value depends on."""
         bits = (self.graph.bits(atom) & self.graph.data) >> len(self.given.params)

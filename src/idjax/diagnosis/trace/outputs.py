@@ -3,9 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from idjax.diagnosis.trace.graph import Atom, Graph, Node, number, origin
+from idjax.diagnosis.trace.graph import LAYOUT, Atom, Graph, Node, number, origin
 from idjax.diagnosis.trace.layers import Layer
 
 ACTIVATION_RANGES = {"relu": (0.0, math.inf), "tanh": (-1.0, 1.0), "sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0)}
@@ -169,6 +169,39 @@ def exponentials(graph: Graph) -> list[tuple[Node, Atom]]:
         if _is_maximum(graph, before.ins[1]):
             found.append((node, before.ins[0]))
     return found
+
+
+class SecondSoftmax(NamedTuple):
+    """A softmax or sigmoid, its node, and the node of another one of what it gives, with nothing learned between."""
+
+    kind: str
+    first: Node
+    second: Node
+
+
+def second_softmax(graph: Graph, end: Ending) -> SecondSoftmax | None:
+    """The first softmax or sigmoid at the end of a program that is applied to what one gave already."""
+    program, tail = graph.program, end.feeding
+    for node, before in exponentials(graph):
+        first = origin(program, before)
+        if first is not None and node.outs[0] not in tail and kind_of(graph, first) in ("softmax", "sigmoid"):
+            return SecondSoftmax(kind_of(graph, first), first, node)
+    for node in program.nodes:
+        first = origin(program, node.ins[0], LAYOUT | {"neg", "abs"}) if node.ins else None
+        if first is None or kind_of(graph, first) != "sigmoid" or node.outs[0] in tail:
+            continue
+        soft = any(word in call for call in node.calls for word in LOG_SIGMOIDS)
+        if (soft and not set(first.calls) & set(node.calls)) or _of_logits(graph, node):
+            return SecondSoftmax("sigmoid", first, node)
+    return None
+
+
+def _of_logits(graph: Graph, node: Node) -> bool:
+    """log(1 + exp(-|x|)), or another sigmoid."""
+    if kind_of(graph, node) == "sigmoid":
+        return True
+    users = graph.program.users.get(node.outs[0], [])
+    return node.primitive == "exp" and any(user.primitive == "log1p" for user in users)
 
 
 def _is_maximum(graph: Graph, atom: Atom) -> bool:

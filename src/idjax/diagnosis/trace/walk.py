@@ -2,7 +2,8 @@
 
 A watcher is called with the values that go into and come out of its node, and what it returns is returned with the
 outputs: of a node in a scan, stacked over the steps. An edit is called with what would go into its node, and returns
-what goes in instead, and a nest of its own numbers that is returned as what a watcher saw is.
+what goes in instead, or `Outs` that come out in place of the node's own, and a nest of its own numbers that is returned
+as what a watcher saw is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,15 @@ import jax
 from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
 
 Watcher = Callable[[list[Any], list[Any]], Any]
-Edit = Callable[[list[Any], Any], tuple[list[Any], Any]]
+
+
+class Outs(NamedTuple):
+    """Values that come out of a node, which is not run."""
+
+    values: list[Any]
+
+
+Edit = Callable[[list[Any], Any], tuple[list[Any] | Outs, Any]]
 
 
 class Edits(NamedTuple):
@@ -65,7 +74,9 @@ class _Walk:
             ins = list(map(read, node.ins))
             if node in self._edits:
                 ins, seen[node] = self._edits[node](ins, given.get(node))
-            if node.primitive == "scan":
+            if isinstance(ins, Outs):
+                ins, outs = [], ins.values
+            elif node.primitive == "scan":
                 outs, inside = self._scan(node, ins, given)
                 seen |= inside
             else:

@@ -7,7 +7,7 @@ Formula: an elementwise operation of outputs and targets whose result has the ro
     the loss as it is.
 Source: NumPy's rules of broadcasting
 Example: jnp.mean((nn.Dense(1)(x) - y) ** 2) with y of shape (N,)
-Fix: Give both one shape: outputs[:, 0], or y[:, None].
+Fix: Give both one shape: outputs[:, 0], or y[:, None]; `found.cure` compares each output with its own target.
 Apart: Losses between rows, as contrastive ones, compare outputs with outputs.
 """
 
@@ -27,16 +27,9 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """The first comparison that is broadcast over the rows."""
     for comparison in context.end.comparisons:
-        if _twice(context, comparison) and _order_does_not_matter(context, comparison):
+        if context.is_between_all_rows(comparison) and _order_does_not_matter(context, comparison):
             return [_finding(context, comparison)]
     return []
-
-
-def _twice(context: LossContext, comparison: Comparison) -> bool:
-    rows = context.traced.rows_of
-    a, b = rows(comparison.output), rows(comparison.target)
-    together = rows(comparison.node.outs[0])
-    return comparison.kind != "index" and len(a) == len(b) == 1 and a != b and len(together) == 2
 
 
 def _order_does_not_matter(context: LossContext, comparison: Comparison) -> bool:
