@@ -103,19 +103,18 @@ def main(*words: str) -> None:
         made = make()
         found = diagnose_loss(made.loss, made.params, *made.args, optimizer="adam", learning_rate=1e-3)
         running, params = trained(found, found.workshop.as_given)
+        try:
+            program = found.cured
+            cure, (after, cured) = "built in: " + ", ".join(program.codes), trained(found, program)
+            ends = [settled(running), settled(after)]
+        except IdjaxError:
+            cure, cured, ends = "none that is a gain", None, [float(running.losses[0, -1]), float("nan")]
         if by_hand is not None:
-            right, cure = by_hand(), "by hand"
-            again = diagnose_loss(right.loss, right.params, *right.args, optimizer="adam")
-            _, cured = trained(again, again.workshop.as_given)
+            right = by_hand()
+            if cured is None:
+                again = diagnose_loss(right.loss, right.params, *right.args, optimizer="adam")
+                cure, (_, cured) = "by hand", trained(again, again.workshop.as_given)
             ends = [float(right.loss(each, *right.args)) for each in (params, cured)]
-        else:
-            try:
-                program = found.cured
-                cure, ends = "built in: " + ", ".join(program.codes), [0.0, 0.0]
-                after, _ = trained(found, program)
-                ends = [settled(running), settled(after)]
-            except IdjaxError:
-                cure, ends = "none that is a gain", [float(running.losses[0, -1]), float("nan")]
         print(f"| {name} | {named(found)} | {cure} | {ends[0]:.4g} | {ends[1]:.4g} |", flush=True)
         jax.clear_caches()
     for name, (optimizer, rate) in RATES.items():
