@@ -9,6 +9,8 @@ from planted_adaptive import CAUSES, planted_adaptive
 
 import idjax
 from idjax.results.diagnosis import OF_THE_DATA
+from idjax.schedule import Schedule
+from idjax.settings import DiagnosisSettings
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
 SHARED = ("start-dependent", "heavy-tails")
@@ -80,3 +82,16 @@ def test_planted_bounces_are_learned_at_no_rate():
             settings = dataclasses.replace(data.settings, learning_rate=float(rate))
             curve = idjax.train(data.x, settings, target=data.y)
             assert not curve.explained_variance[-1] >= 0.9 * curve.reachable
+
+
+@pytest.mark.slow
+def test_a_schedule_is_kept_where_the_rate_alone_is_the_cure():
+    """The run as given at another rate is prescribed, without code to paste: no recipe has a rate that changes."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    settings = DiagnosisSettings(
+        loss="mae", optimizer="adam", schedule=Schedule("cosine"), batch_size=2, epochs=20, learning_rate=1e-4
+    )
+    found = idjax.diagnose(x, settings, target=x @ np.ones((3, 1)))
+    best = found.prescriptions[0]
+    assert (best.role, best.settings.schedule, best.flax_code) == ("simplest", Schedule("cosine"), "")
+    assert all(other.flax_code for other in found.prescriptions[1:])

@@ -5,7 +5,7 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -78,11 +78,19 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
             predicted_steps=candidate.steps,
             runs=candidate.runs,
             role=_role(index, candidate, ranked, context),
-            flax_code=flax_code(candidate.settings, *shape),
-            keras_code=keras_code(candidate.settings, *shape),
+            flax_code=_code(flax_code, candidate.settings, *shape),
+            keras_code=_code(keras_code, candidate.settings, *shape),
         )
         for index, candidate in enumerate(ranked[:KEPT])
     )
+
+
+def _code(recipe: Callable[..., str], settings: Settings, *shape: int) -> str:
+    """What to paste; empty where the run as given has what no recipe has, as a rate that changes."""
+    try:
+        return recipe(settings, *shape)
+    except ValueError:
+        return ""
 
 
 def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
