@@ -12,7 +12,7 @@ import pytest
 import idjax
 from idjax.prediction.probe import predict_probe, softmax
 from idjax.prediction.probe.flow import flow_to
-from idjax.prediction.probe.predict import SHARE, features
+from idjax.prediction.probe.predict import SHARE, fastest, features
 from idjax.prediction.probe.race import LabelledRows, arrivals, race
 
 
@@ -203,3 +203,10 @@ def test_diagnose_shows_the_probe_first(tmp_path, command):
     probe = json.loads((tmp_path / "out" / "diagnosis.json").read_text())["probe"]
     assert [run["normalize"] for run in probe["runs"]] == ["none", "center", "feature", "pca"]
     assert probe["given_epochs"] > probe["runs"][0]["epochs"]
+
+
+def test_rates_of_a_start_that_answers_well_enough_take_no_time():
+    """Times of 0 have no logarithm; where there is none the parabola tells."""
+    rates = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    assert fastest(rates, np.array([3.0, 0.0, 2.0, 5.0, 9.0])) == 1
+    assert fastest(rates, np.array([9.0, 4.0, 3.0, 4.0, 9.0])) == 2

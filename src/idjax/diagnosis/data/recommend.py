@@ -86,7 +86,7 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
 
 
 def _code(recipe: Callable[..., str], settings: Settings, *shape: int) -> str:
-    """What to paste; empty where the run as given has what no recipe has, as a rate that changes."""
+    """A program to paste; empty where the run as given has what no recipe has, as a rate that changes."""
     try:
         return recipe(settings, *shape)
     except ValueError:

@@ -10,13 +10,26 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.followed import affordable
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
-from idjax.theory.logistic import LabelledInputs, Look, SmallUpdates, flow, gradients, lagged, updates_of
+from idjax.theory.logistic import (
+    LabelledInputs,
+    Look,
+    SmallUpdates,
+    curvature_bound,
+    flow,
+    gradients,
+    lagged,
+    updates_of,
+)
 from idjax.types import Rows, Weights
 
 LARGEST_BEND = 0.2
 """Share of a gradient that an update may change of itself, up to which losses are within 3%."""
 LARGEST_NOISE = 0.03
 """Share of a training loss that is the noise of batches, up to which they are."""
+SATURATED = 0.1
+"""Share of the curvature at equal shares of the classes that is left at a start whose outputs are not saturated: from
+others the curvature rises by an unknown amount.
+"""
 BEYOND = 1000.0
 """Times the run that the time to learn is looked for, at most."""
 REACH = 1e5
@@ -69,7 +82,11 @@ def build(spec: RunSpec) -> "LogisticTrajectory":
     updates = updates_of(settings.step_size, settings.momentum, sizes)
     clocks = updates.stride * lagged(np.arange(settings.epochs * spec.steps + 1.0), settings.momentum)
     looks, seen = [], []
+    equal = np.full_like(rows.y, 1 / max(2, rows.y.shape[1]))
+    usual, _ = curvature_bound(rows.a, equal, np.mean(np.abs(rows.a), axis=0))
     for look in flow(rows, spec.all_layers[0].stacked, updates, float(clocks[-1])):
+        if not looks and look.curvature < SATURATED * usual:
+            raise NoTheoryError("--loss cross-entropy from a start with saturated outputs has no closed form")
         looks.append(look)
         seen.append(_judged(look, judged))
         if look.clock <= clocks[-1]:

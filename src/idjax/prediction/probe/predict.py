@@ -184,7 +184,7 @@ def epochs_at(rate: float, data: Features, run: ProbeRun, goal: Goal) -> float:
 def fastest(rates: Float[np.ndarray, " R"], times: Float[np.ndarray, " R"]) -> int:
     """The index of the rate with the least time, of a parabola through the times that are known, in logarithms."""
     known = np.isfinite(times)
-    if np.count_nonzero(known) < 4:
+    if np.count_nonzero(known) < 4 or np.min(times) == 0:  # of a start that answers well enough
         return int(np.argmin(times))
     parabola = np.polyfit(np.log(rates[known]), np.log(times[known]), 2)
     return int(np.argmin(np.where(known, np.polyval(parabola, np.log(rates)), np.inf)))
