@@ -1,14 +1,19 @@
 """Metrics of outputs against targets: in original units, and of logits against classes."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def accuracy(logits: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[Array, ""]:
-    """The share of rows whose own class has the largest logit, or of one output the sign that its target asks for."""
-    if logits.shape[1] == 1:
-        return jnp.mean(((logits > 0) == (target > 0.5)).astype(logits.dtype))
-    return jnp.mean((jnp.argmax(logits, axis=1) == jnp.argmax(target, axis=1)).astype(logits.dtype))
+def accuracy(logits: Any, target: Any) -> Any:
+    """The share of rows (N, q) whose own class has the largest logit, or of one output the sign that its target asks
+    for; of NumPy's arrays or JAX's.
+    """
+    right = logits > 0, target > 0.5
+    if logits.shape[1] > 1:
+        right = logits.argmax(axis=1), target.argmax(axis=1)
+    return (right[0] == right[1]).astype(logits.dtype).mean()
 
 
 def shape_correlation(output: Float[Array, "N q"], target: Float[Array, "N q"]) -> Float[Array, ""]:

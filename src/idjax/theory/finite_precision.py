@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 DIGITS = {"bfloat16": 8, "float16": 11, "float32": 24, "float64": 53}
 SMALLEST = {"float16": 2.0**-14}
 """The smallest normal number, below which the unit shrinks no more; 2^-126, that of float32, if not given."""
-LARGEST = 65504.0
-"""Of float16."""
+LARGEST, TINIEST = 65504.0, 2.0**-24
+"""The largest and the smallest number of float16."""
 
 
 def unit(weights: Float[np.ndarray, "..."], dtype: str) -> Float[np.ndarray, "..."]:
@@ -71,7 +71,7 @@ def gradients_held(
 
     None of it below half of float16's smallest number, 2^-24, unless the batches' noise carries it over.
     """
-    smallest = 2.0**-24 / loss_scale
+    smallest = TINIEST / loss_scale
     return np.maximum(np.abs(gradients) >= smallest / 2, np.where(noise > 0, passed(noise / smallest), 0.0))
 
 

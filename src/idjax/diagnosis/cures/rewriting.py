@@ -105,14 +105,15 @@ def rewriting(context: LossContext, findings: Sequence[ProgramFinding]) -> Rewri
     params = list(context.given.params)
     for finding in findings:
         params = _started(context, finding, params)
-    inputs = _fitted(context.traced, params, _of_inputs(context, findings))
-    for finding in findings:
-        if finding.code in ENDS:
-            inputs = _with(inputs, *(_own_rows if finding.code == "broadcast-loss" else _once)(context))
-    edits, judged = inputs, inputs
-    if any(finding.code == "target-scale" for finding in findings):
+    edits = _fitted(context.traced, params, _of_inputs(context, findings))
+    codes = {finding.code for finding in findings}
+    for code, cured in (("broadcast-loss", _own_rows), ("softmax-twice", _once)):
+        if code in codes:
+            edits = _with(edits, *cured(context))
+    judged = edits
+    if "target-scale" in codes:
         node, scaled, restored = target_edits(context)
-        edits, judged = (_with(inputs, node, edit) for edit in (scaled, restored))
+        edits, judged = (_with(edits, node, edit) for edit in (scaled, restored))
     return Rewriting(edits, judged, params)
 
 
@@ -247,7 +248,8 @@ def _usual(layer: Layer) -> float:
 
 def _own_rows(context: LossContext) -> tuple[Node, Edit]:
     """The comparison of every output with every target, with targets turned so that each output meets its own alone."""
-    comparison = next(each for each in context.end.comparisons if context.is_between_all_rows(each))
+    comparison = context.between_all_rows
+    assert comparison is not None
     place = comparison.node.ins.index(comparison.target)
     (own,), (other,) = map(context.traced.rows_of, (comparison.output, comparison.target))
 

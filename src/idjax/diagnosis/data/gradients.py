@@ -9,17 +9,11 @@ import numpy as np
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import FULL
-from idjax.moments.normalize import fit
-from idjax.nn.model import to_params
-from idjax.nn.starts import start_layers
-from idjax.nn.step import hyper_for, loss_of, plan_for
-from idjax.theory.finite_precision import LARGEST
-from idjax.types import Rows
+from idjax.diagnosis.data.network_program import network_loss
+from idjax.theory.finite_precision import LARGEST, SMALLEST, TINIEST
 
 BATCHES = 16
 """Batches of the sample that are looked at."""
-SMALLEST, NORMAL = 2.0**-24, 2.0**-14
-"""Of float16, and where its digits are all there."""
 ROOM = (2.0**-4, 2.0**-9, 2.0**-14)
 """Shares of the largest number of float16 that the largest gradient at the start is given: some grow on the way."""
 MOST = 0.1
@@ -64,17 +58,12 @@ class StoredGradients(NamedTuple):
 
 def gradients_of(context: Context) -> StoredGradients | None:
     """The gradients of the first batches of the sample in float32; None if all are 0."""
-    settings = context.changed(FULL)
-    raw, (x, y) = context.moments.raw, context.sample
-    plan = plan_for(settings, autoencoder=context.autoencoder, outputs=raw.outputs, rows=context.rows)
-    fitted = jax.tree.map(lambda part: jnp.asarray(part, "float32"), fit(settings.normalize, raw))
-    hyper = hyper_for(settings)
-    params = to_params(start_layers(settings.start, (raw.inputs, *settings.hidden, raw.outputs), settings.seed))
+    settings, (x, y) = context.changed(FULL), context.sample
+    loss, params = network_loss(context, settings)
 
     @jax.jit
     def sizes(x: jax.Array, y: jax.Array) -> jax.Array:
-        rows = Rows(x, None if context.autoencoder else y)
-        gradient = jax.grad(lambda params: loss_of(plan, hyper, fitted, params, rows))(params)
+        gradient = jax.grad(loss)(params, x, y)
         return jnp.abs(jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(gradient)]))
 
     size = min(settings.batch_size, len(x))
@@ -87,7 +76,7 @@ def gradients_of(context: Context) -> StoredGradients | None:
     scale = context.settings.loss_scale
     return StoredGradients(
         largest=float(found.max()) * scale,
-        vanished=float(np.mean(found * scale <= SMALLEST / 2)),
-        worn=float(np.mean(found * scale < NORMAL)),
+        vanished=float(np.mean(found * scale <= TINIEST / 2)),
+        worn=float(np.mean(found * scale < SMALLEST["float16"])),
         scales=tuple(2.0 ** math.floor(math.log2(room * LARGEST / found.max())) for room in ROOM),
     )

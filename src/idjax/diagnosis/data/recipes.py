@@ -1,7 +1,7 @@
 """Settings → code that a person can paste: rows, normaliser, layer, optimizer, and the way back to original units."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jinja2
@@ -42,6 +42,19 @@ def keras_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool)
     if settings.loss != "mse" and autoencoder and (settings.normalize, settings.loss_space) == ("sample", "original"):
         return ""
     return _program("keras.py.jinja", settings, settings.numbers, inputs, outputs, autoencoder)
+
+
+def code_by(recipe: Callable[..., str], settings: Settings, *shape: int) -> str | None:
+    """The program of `flax_code` or `keras_code`; None of settings that it has none for.
+
+    Example:
+      >>> code_by(flax_code, Settings(optimizer="nadam"), 3, 3, True) is None
+      True
+    """
+    try:
+        return recipe(settings, *shape)
+    except ValueError:
+        return None
 
 
 def _program(

@@ -5,7 +5,7 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -14,7 +14,7 @@ from idjax.diagnosis.data.context import LINEAR, Context
 from idjax.diagnosis.data.counterfactual import FULL, Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
-from idjax.diagnosis.data.recipes import flax_code, keras_code
+from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
 from idjax.prediction import budget
 from idjax.prediction.learning_rates import two_digits
 from idjax.results.diagnosis import Prescription, Role
@@ -78,19 +78,11 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
             predicted_steps=candidate.steps,
             runs=candidate.runs,
             role=_role(index, candidate, ranked, context),
-            flax_code=_code(flax_code, candidate.settings, *shape),
-            keras_code=_code(keras_code, candidate.settings, *shape),
+            flax_code=code_by(flax_code, candidate.settings, *shape) or "",
+            keras_code=code_by(keras_code, candidate.settings, *shape) or "",
         )
         for index, candidate in enumerate(ranked[:KEPT])
     )
-
-
-def _code(recipe: Callable[..., str], settings: Settings, *shape: int) -> str:
-    """A program to paste; empty where the run as given has what no recipe has, as a rate that changes."""
-    try:
-        return recipe(settings, *shape)
-    except ValueError:
-        return ""
 
 
 def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:

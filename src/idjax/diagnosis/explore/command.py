@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 
-from idjax.diagnosis.data.recipes import flax_code, keras_code
+from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
 from idjax.settings import Settings, plain_value
 from idjax.types import Moments
 
@@ -29,8 +29,7 @@ def programs(source: str, target: str | None, settings: Settings, moments: Momen
     shape = (moments.inputs, moments.outputs, moments.autoencoder)
     code = {"Command line": command_line(source, target, settings)}
     for name, recipe in (("Flax and optax", flax_code), ("Keras", keras_code)):
-        try:
-            code[name] = recipe(settings, *shape)
-        except ValueError:
-            code[name] = f"# No recipe for {settings.optimizer} yet: the command line trains it.\n"
+        program = code_by(recipe, settings, *shape)
+        none = f"# No recipe for {settings.optimizer} yet: the command line trains it.\n"
+        code[name] = none if program is None else program
     return code

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,12 +104,31 @@ class LossContext:
         """The layers whose kernels these parameters are."""
         return tuple(layer.name for layer in self.layers if set(layer.leaves) & set(leaves))
 
-    def is_between_all_rows(self, comparison: Comparison) -> bool:
-        """Whether outputs have their rows in one axis and targets in another, so that each meets all of the others."""
+    @functools.cached_property
+    def between_all_rows(self) -> Comparison | None:
+        """The first comparison in which each output meets every target, whatever the order of these."""
+        return next(
+            (each for each in self.end.comparisons if self._is_crossed(each) and self._is_unordered(each)), None
+        )
+
+    def _is_crossed(self, comparison: Comparison) -> bool:
+        """Whether outputs have their rows in one axis and targets in another."""
         rows = self.traced.rows_of
         a, b = rows(comparison.output), rows(comparison.target)
         together = rows(comparison.node.outs[0])
         return comparison.kind != "index" and len(a) == len(b) == 1 and a != b and len(together) == 2
+
+    def _is_unordered(self, comparison: Comparison) -> bool:
+        """Whether the loss stays as it is when the rows of the targets change places."""
+        leaves = self.argument_leaves(comparison.target)
+        if any(self.end.inputs >> (leaf + len(self.given.params)) & 1 for leaf in leaves) or not self.finite:
+            return True  # they are inputs too, and cannot be permuted alone
+        args = list(self.args)
+        order = np.random.default_rng(0).permutation(self.traced.block)
+        for leaf in leaves:
+            args[leaf] = args[leaf][order]
+        before, after = float(self.measured.first.loss), float(self.run(args).loss)
+        return math.isclose(before, after, rel_tol=1e-4, abs_tol=1e-12)
 
     def argument_leaves(self, atom: Atom) -> list[int]:
         """Which of the arguments with rows a value depends on."""

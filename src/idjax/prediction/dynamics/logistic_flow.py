@@ -5,7 +5,8 @@ from jaxtyping import Float
 
 from idjax.moments.normalize import encode
 from idjax.nn.learned import crossing
-from idjax.nn.logistic import shares_and_loss
+from idjax.nn.logistic import mean_loss
+from idjax.nn.metrics import accuracy
 from idjax.prediction import budget
 from idjax.prediction.dynamics.followed import affordable
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
@@ -152,7 +153,4 @@ def _seen(spec: RunSpec, rows: Rows) -> LabelledInputs:
 def _judged(look: Look, rows: LabelledInputs) -> tuple[float, float]:
     """Loss and accuracy."""
     logits = rows.a @ look.weights
-    loss = shares_and_loss(logits, rows.y)[1]
-    if logits.shape[1] == 1:
-        return loss, float(np.mean((logits > 0) == (rows.y > 0.5)))
-    return loss, float(np.mean(np.argmax(logits, axis=1) == np.argmax(rows.y, axis=1)))
+    return mean_loss(logits, rows.y), float(accuracy(logits, rows.y))

@@ -8,11 +8,11 @@ from jaxtyping import Bool, Float
 from idjax.prediction import budget
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.passing import share_passed
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory, UndefinedTrajectory
 from idjax.results.curve import Stall, Status
-from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.types import Weights
 
@@ -209,24 +209,6 @@ def _part_passed(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraje
         noise = _noise(spec, trajectory, steps[helped])
         share[helped] = share_passed(settings, before[helped], updates[helped], noise)
     return np.nan_to_num(share, nan=1.0 if isinstance(trajectory, MinibatchTrajectory) else 0.0)
-
-
-def share_passed(
-    settings: Settings,
-    weights: Float[np.ndarray, "t n q"],
-    updates: Float[np.ndarray, "t n q"],
-    noise: Float[np.ndarray, "t n q"],
-) -> Float[np.ndarray, " t"]:
-    """The share of the descent that rounding lets pass, of the weights and of float16 gradients.
-
-    Rounded stochastically every update passes in the mean; to a float32 copy what float32 lets pass.
-    """
-    dtype = {"nearest": settings.dtype, "master": "float32", "stochastic": "float64"}[settings.rounding]
-    held = 1.0
-    if settings.dtype == "float16":
-        rate = settings.step_size
-        held = finite_precision.gradients_held(updates / rate, noise / rate, settings.loss_scale)
-    return finite_precision.descent_passed(weights, updates, noise, dtype, held)
 
 
 def _updates(

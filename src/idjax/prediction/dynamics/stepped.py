@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from idjax.nn import optimizers, schedules
 from idjax.prediction.dynamics.on_moments import layer_of, watched_of
-from idjax.prediction.dynamics.rounded import share_passed
+from idjax.prediction.dynamics.passing import share_passed
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64

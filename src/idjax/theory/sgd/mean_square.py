@@ -13,13 +13,14 @@ import scipy.optimize
 from idjax.theory.root_finding import last_where, signed
 from idjax.theory.sgd.minibatch import Second, Updates, pairs_of, pairs_read, unpacked
 from idjax.theory.sgd.resolvent import coupled
+from idjax.theory.sgd.stability import FEW
 
 CLOSE = 1e-12
 """Width to which the largest rate is found, as a share of the full batch's."""
 CLOSE_GROWTH = 1e-6
 """Relative width to which 1 - ρ is found where the fastest rate is sought."""
-FEW, WIDTH = 256, 0.05
-"""Modes up to which each is by itself where the fastest rate is sought; of more, how wide groups are, as a share."""
+WIDTH = 0.05
+"""How wide groups of many modes are, as a share of their eigenvalues, where the fastest rate is sought."""
 
 
 def on_range(rule: Updates) -> Updates:

@@ -13,8 +13,6 @@ Apart: Losses between rows, as contrastive ones, compare outputs with outputs.
 
 import math
 
-import numpy as np
-
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.graph import Atom
 from idjax.diagnosis.trace.loss_context import LossContext
@@ -26,22 +24,8 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """The first comparison that is broadcast over the rows."""
-    for comparison in context.end.comparisons:
-        if context.is_between_all_rows(comparison) and _order_does_not_matter(context, comparison):
-            return [_finding(context, comparison)]
-    return []
-
-
-def _order_does_not_matter(context: LossContext, comparison: Comparison) -> bool:
-    leaves = context.argument_leaves(comparison.target)
-    if any(context.end.inputs >> (leaf + len(context.given.params)) & 1 for leaf in leaves) or not context.finite:
-        return True  # they are inputs too, and cannot be permuted alone
-    args = list(context.args)
-    order = np.random.default_rng(0).permutation(context.traced.block)
-    for leaf in leaves:
-        args[leaf] = args[leaf][order]
-    before, after = float(context.measured.first.loss), float(context.run(args).loss)
-    return math.isclose(before, after, rel_tol=1e-4, abs_tol=1e-12)
+    comparison = context.between_all_rows
+    return [] if comparison is None else [_finding(context, comparison)]
 
 
 def _finding(context: LossContext, comparison: Comparison) -> ProgramFinding:
