@@ -20,6 +20,8 @@ MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
 FEW = 8
 """Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
+KERNELS_AT_ONCE = 2**16
+"""Numbers of the kernels that are drawn together."""
 LEVEL = 0.95
 NOTHING = 1e-12
 """Share of the first loss that losses are not told apart below."""
@@ -129,8 +131,10 @@ class _Kernels:
     def __iter__(self) -> Iterator[Weights]:
         shape = inputs, outputs = self._problem.train.inputs, self._problem.train.outputs
         draws, limit, bias = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs)), np.zeros(outputs)
-        for _ in range(self._count):
-            yield self._problem.enter(Weights(draws.uniform(-limit, limit, shape), bias))
+        size = max(1, KERNELS_AT_ONCE // (inputs * outputs))
+        for first in range(0, self._count, size):
+            for kernel in draws.uniform(-limit, limit, (min(size, self._count - first), *shape)):
+                yield self._problem.enter(Weights(kernel, bias))
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

@@ -12,94 +12,108 @@ what S itself fluctuates by does. See docs/theory.md, section 16.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from idjax.theory.sgd.minibatch import Updates
+from idjax.theory.sgd.mode_pairs import all_pairs, symmetric
 
 
 class Epoch(NamedTuple):
-    """Steps of an epoch that stand for others (c,), for how many each, and steps in all.
-
-    own: whether the loss that is asked for is its own or that of a later epoch, for r of them.
-    """
+    """Steps of an epoch that stand for others (c,), for how many each, and steps in all."""
 
     cells: Float[np.ndarray, " c"]
     lengths: Float[np.ndarray, " c"]
     steps: float
-    own: Bool[np.ndarray, " r"]
 
 
-class GroupInEpoch(NamedTuple):
-    """Outputs that learn alike in one epoch; s_j is what one counts in the loss.
+class Within(NamedTuple):
+    """Of outputs that learn alike, within epochs: of one, or of r.
 
-    rule: updates at the epoch's mean rate.  sure: the diagonal of Σ_j s_j e_j e_jᵀ at the start (n,).
-    noise: Σ_j s_j σ_j².  share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².  second: S, Σ_j s_j E[e_j e_jᵀ] before the cells'
-    updates.  chance: what its entries vary by.  twice: tr(M S M S).
-    rates: ρ of the cells' updates, sooner and later: its mean over those of the epoch before and after each, (c,).
-    Sums of log |1 - ρλ|: before (n,): over the epochs before.  to_epoch, to_end (r, n): from the epoch's end to the
-    beginning and the end of each epoch whose loss is asked for.  there (r, n): the mean over that epoch's updates.
+    batch_noise: ν, of pairs of modes a ≤ b (r, P).  second: S, Σ_j s_j E[e_j e_jᵀ] before the cells' updates (r, c, P).
+    chance: what its entries vary by.  twice: tr(M S M S), (r, c).
+    rates: ρ of the cells' updates, sooner and later: its mean over those of the epoch before and after each, (r, c).
     """
 
-    rule: Updates
+    batch_noise: Float[np.ndarray, "*r P"]
+    second: Float[np.ndarray, "*r c P"]
+    chance: Float[np.ndarray, "*r c P"]
+    twice: Float[np.ndarray, "*r c"]
+    rates: Float[np.ndarray, "*r c"]
+    sooner: Float[np.ndarray, "*r c"]
+    later: Float[np.ndarray, "*r c"]
+
+
+class GroupInEpochs(NamedTuple):
+    """Outputs that learn alike, in r epochs, as the losses of r epochs see them; s_j is what one counts in the loss.
+
+    sure: the diagonal of Σ_j s_j e_j e_jᵀ at the start (n,).  noise: Σ_j s_j σ_j².
+    share: Σ_j s_j² σ_j² / Σ_j s_j σ_j².  own (r,): whether the loss is that of the epoch itself.
+    Sums of log |1 - ρλ|, (r, n): before: over the epochs before.  to_epoch, to_end: from the epoch's end to the
+    beginning and the end of that whose loss is asked for.  there: the mean over the updates of that epoch.
+    """
+
+    within: Within
     sure: Float[np.ndarray, " n"]
     noise: float
     share: float
-    second: Float[np.ndarray, "c n n"]
-    chance: Float[np.ndarray, "c n n"]
-    twice: Float[np.ndarray, " c"]
-    rates: Float[np.ndarray, " c"]
-    sooner: Float[np.ndarray, " c"]
-    later: Float[np.ndarray, " c"]
-    before: Float[np.ndarray, " n"]
+    own: Bool[np.ndarray, " r"]
+    before: Float[np.ndarray, "r n"]
     to_epoch: Float[np.ndarray, "r n"]
     to_end: Float[np.ndarray, "r n"]
     there: Float[np.ndarray, "r n"]
 
 
 def variances(
-    parts: tuple[GroupInEpoch, ...], at: Epoch, batch_size: float, rows: Float[np.ndarray, "N n"] | None
+    parts: tuple[GroupInEpochs, ...],
+    at: Epoch,
+    modes: Float[np.ndarray, " n"],
+    mean: Float[np.ndarray, " n"],
+    batch_size: float,
+    rows: Float[np.ndarray, "N n"] | None,
 ) -> Float[np.ndarray, "2 r"]:
-    """The variances that an epoch's updates add to each asked epoch's mean loss, and to the loss at its end."""
-    modes, mean = parts[0].rule.eigenvalues, parts[0].rule.mean
+    """The variances that the updates of epochs add to each asked epoch's mean loss, and to the loss at its end."""
+    first, second = all_pairs(len(modes))
+    often = np.where(first == second, 1.0, 2.0)
     # What a unit of W_ab² counts, pair by pair, where the pairs fluctuate independently.
-    pulls, focus = np.outer(modes, modes), np.outer(mean, mean)
-    alone = 2 * pulls - focus**2 * (4 - 2 * np.eye(len(modes)))
-    paths, variance = np.zeros((2, len(at.own), *parts[0].second.shape)), np.zeros((2, len(at.own)))
+    pulls, focus = modes[first] * modes[second], mean[first] * mean[second]
+    alone = np.maximum(2 * pulls - 2 * often * focus**2, 0.0) * often
+    paths, variance = np.zeros((2, *parts[0].within.second.shape)), np.zeros((2, len(parts[0].own)))
     for part in parts:
-        pull = part.rates[:, None] * modes
-        form, here = _pulled_back(part, at)
+        pull = part.within.rates[..., None] * modes
+        form, here = _pulled_back(part, at, modes)
         through = form * (1 - pull)
-        pair = here[..., None, None] - through[..., :, None] - through[..., None, :]
-        paths += part.second * pair
+        pair = here[..., None, None] - through[..., first] - through[..., second]
+        paths += part.within.second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
-        fresh = part.rule.batch_noise * np.maximum(alone, 0.0) * at.lengths[:, None, None]
-        variance += (pair**2).reshape(*variance.shape, -1) @ (part.chance * fresh).ravel()
+        fresh = part.within.chance * (part.within.batch_noise * alone)[:, None] * at.lengths[:, None]
+        variance += np.einsum("krcp,krcp,rcp->kr", pair, pair, fresh)
         # Two of the Δ of one update: what matters of fast modes.
-        variance += (2 * np.sum((form * pull) ** 2, axis=3) * part.twice) @ at.lengths / batch_size**2
-        label = _label_noise(part, here[..., None] - through, at) @ modes
+        variance += (2 * np.sum((form * pull) ** 2, axis=3) * part.within.twice) @ at.lengths / batch_size**2
+        label = _label_noise(part, here[..., None, None] - through, at, modes) @ modes
         variance += 4 * part.share * part.noise * label / batch_size
     paths = _uncancelled(paths, at)
     if rows is None:
-        flat = paths.reshape(*paths.shape[:-2], -1)
-        power = 2 * (flat**2 @ pulls.ravel() - (flat @ focus.ravel()) ** 2)
+        power = 2 * (paths**2 @ (often * pulls) - (paths @ (often * focus)) ** 2)
     else:
-        flat = paths.reshape(-1, *paths.shape[-2:])
-        power = np.array([np.var(np.sum((rows @ path) * rows, axis=1)) for path in flat]).reshape(paths.shape[:-2])
+        each = symmetric(paths.reshape(-1, len(first)), len(modes))
+        power = np.array([np.var(np.sum((rows @ path) * rows, axis=1)) for path in each]).reshape(paths.shape[:-1])
     return variance + power @ at.lengths / batch_size
 
 
-def _label_noise(part: GroupInEpoch, count: Float[np.ndarray, "2 r c n"], at: Epoch) -> Float[np.ndarray, "2 r n"]:
-    """Σ over the epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
+def _label_noise(
+    part: GroupInEpochs, count: Float[np.ndarray, "2 r c n"], at: Epoch, modes: Float[np.ndarray, " n"]
+) -> Float[np.ndarray, "2 r n"]:
+    """Σ over an epoch of the squares of what label noise meets in each mode, less what cancels within the epoch.
 
     It meets the error times what that counts. The mean of the error is the same in every run, so that of its course
     only the departure from its mean over the epoch counts. The rest comes and goes within 1/pull steps, and where it
     stays, of what it counts only the departure from the mean is felt.
     """
-    modes, steps = part.rule.eigenvalues, at.cells[:, None]
-    decay = np.exp(part.before + steps * log_kept(part.sooner[:, None] * modes))
+    first, second = all_pairs(len(modes))
+    decay = np.exp(part.before[:, None] + at.cells[:, None] * log_kept(part.within.sooner[..., None] * modes))
     path = _uncancelled(count * decay, at)
-    chance = np.maximum(np.diagonal(part.second, axis1=1, axis2=2) - part.sure * decay**2, 0.0)
-    felt = _share_felt(at.lengths @ part.rates * modes)
+    chance = np.maximum(part.within.second[..., first == second] - part.sure * decay**2, 0.0)
+    felt = _share_felt((part.within.rates @ at.lengths)[:, None] * modes)[:, None]
     squares = felt * count**2 + (1 - felt) * _uncancelled(count, at) ** 2
     return part.sure * (at.lengths @ path**2) + at.lengths @ (squares * chance)
 
@@ -121,38 +135,44 @@ def _sum_of_powers(log: np.ndarray, count: np.ndarray | float) -> np.ndarray:
     return np.where(moves, np.expm1(count * safe) / np.expm1(safe), count)
 
 
-def _pulled_back(part: GroupInEpoch, at: Epoch) -> tuple[Float[np.ndarray, "2 r c n"], Float[np.ndarray, "2 r c"]]:
+def _pulled_back(
+    part: GroupInEpochs, at: Epoch, modes: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, "2 r c n"], Float[np.ndarray, "2 r"]]:
     """ρ times what the square of an error after each update counts in the loss; and u, what one before it counts.
 
     λ Π (1 - ρλ)² over the updates in between: in any loss before the asked epoch's updates, and in that at its end.
     """
-    modes, after = part.rule.eigenvalues, (at.steps - 1 - at.cells)[:, None]
-    pull, log = part.rates[:, None] * modes, log_kept(part.later[:, None] * modes)
-    to_epoch, to_end, there = part.to_epoch[:, None], part.to_end[:, None], part.there[:, None]
-    own = np.repeat(at.own[:, None] / at.steps, len(at.cells), axis=1)
-    later = np.exp(2 * (after * log + to_epoch)) * _sum_of_powers(2 * there, at.steps)
-    counted = np.where(at.own[:, None, None], _sum_of_powers(2 * log, after), later)
-    end = np.exp(2 * (after * log + to_end))
-    return pull * np.stack([counted / at.steps, end]), np.stack([own, np.zeros_like(own)])
+    after = (at.steps - 1 - at.cells)[:, None]
+    pull, log = part.within.rates[..., None] * modes, log_kept(part.within.later[..., None] * modes)
+    left, end = 2 * after * log, np.exp(2 * (after * log + part.to_end[:, None]))
+    counted = np.empty_like(log)
+    own, other = part.own, ~part.own
+    counted[own] = _sum_of_powers(2 * log[own], after)
+    counted[other] = np.exp(left[other] + 2 * part.to_epoch[other, None]) * _sum_of_powers(
+        2 * part.there[other, None], at.steps
+    )
+    return pull * np.stack([counted / at.steps, end]), np.stack([own / at.steps, np.zeros(len(own))])
 
 
 def chance_of(
     rule: Updates, rates: Float[np.ndarray, " c"], second: Float[np.ndarray, "c n n"]
-) -> Float[np.ndarray, "c n n"]:
+) -> Float[np.ndarray, "c P"]:
     """Var S_ab about its expectation, as recent batches have made it: the sum over steps of Var (Δ S + S Δ)_ab."""
-    modes, mean = rule.eigenvalues, rule.mean
+    modes, mean, (i, k) = rule.eigenvalues, rule.mean, all_pairs(rule.eigenvalues.size)
     kept, power, focus = 1 - rates[:, None] * modes, np.diagonal(second, axis1=1, axis2=2), second @ mean
-    bent = np.diagonal((second * modes) @ second, axis1=1, axis2=2)
-    own = modes[:, None] * bent[:, None] + (modes[:, None] * second) ** 2 - 2 * (mean[:, None] * focus[:, None]) ** 2
-    cross = _outer(modes * power, modes * power) - 2 * _outer(mean * focus, mean * focus)
-    diagonal = np.arange(len(modes))
-    cross[:, diagonal, diagonal] += modes * bent
-    through = _outer(kept, kept)
-    half = kept[:, None] ** 2 * own
-    kick = half + half.swapaxes(1, 2) + 2 * through * cross
+    bent, pair = np.sum(second**2 * modes, axis=2), second[:, i, k]
+
+    def own(a: Int[np.ndarray, " P"], b: Int[np.ndarray, " P"]) -> Float[np.ndarray, "c P"]:
+        varies = modes[a] * bent[:, b] + (modes[a] * pair) ** 2 - 2 * (mean[a] * focus[:, b]) ** 2
+        return kept[:, b] ** 2 * varies
+
+    pulled, centred = modes * power, mean * focus
+    cross = pulled[:, i] * pulled[:, k] - 2 * centred[:, i] * centred[:, k]
+    cross[:, i == k] += modes * bent
+    through = kept[:, i] * kept[:, k]
     forgotten = 1 - through**2
     moves = forgotten > 1e-14
-    made = (rates**2)[:, None, None] * rule.batch_noise * np.maximum(kick, 0.0)
+    made = rates[:, None] ** 2 * rule.batch_noise[i, k] * np.maximum(own(i, k) + own(k, i) + 2 * through * cross, 0.0)
     return made * moves / np.where(moves, forgotten, 1.0)
 
 
@@ -160,10 +180,6 @@ def twice_of(rule: Updates, second: Float[np.ndarray, "c n n"]) -> Float[np.ndar
     """tr(M S M S) of the second moments before each update."""
     bent = second * rule.eigenvalues
     return np.sum(bent * bent.swapaxes(1, 2), axis=(1, 2))
-
-
-def _outer(a: Float[np.ndarray, "c n"], b: Float[np.ndarray, "c n"]) -> Float[np.ndarray, "c n n"]:
-    return a[:, :, None] * b[:, None, :]
 
 
 def _share_felt(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -14,18 +14,16 @@ from jaxtyping import Float, Int
 from idjax.theory.sgd import powers
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
 from idjax.theory.sgd.minibatch import (
-    Matrices,
     Pairs,
     Second,
     Updates,
     expected,
     iterated,
     packed,
-    pairs_in_parts,
     pairs_of,
-    symmetric,
     unpacked,
 )
+from idjax.theory.sgd.mode_pairs import Matrices, all_pairs, pairs_in_parts, symmetric
 from idjax.theory.sgd.resolvent import SeenPairs, TransformOfForms, transform_of_state
 
 STEPS_AT_ONCE = 10_000
@@ -201,7 +199,7 @@ def advance(
         return state, float(np.mean(values))
     window = Window(float(steps), 1.0)
     exponent = window.nodes
-    pairs = np.triu_indices(rule.eigenvalues.size)
+    pairs = all_pairs(rule.eigenvalues.size)
     weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * form[pairs]
     moments, total = np.zeros((4, len(weight))), 0.0
     for sign in (1.0, -1.0) if alternates(rule) else (1.0,):

@@ -11,7 +11,8 @@ import numpy as np
 import scipy.optimize
 
 from idjax.theory.root_finding import last_where, signed
-from idjax.theory.sgd.minibatch import Second, Updates, pairs_of, pairs_read, unpacked
+from idjax.theory.sgd.minibatch import Second, Updates, pairs_of, unpacked
+from idjax.theory.sgd.mode_pairs import pairs_read
 from idjax.theory.sgd.resolvent import coupled
 from idjax.theory.sgd.stability import FEW
 

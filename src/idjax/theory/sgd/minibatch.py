@@ -10,20 +10,15 @@ iterates it and is the reference; `horizons` jumps to any step. SGD is β = 0. S
 and 11.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
+
+from idjax.theory.sgd.mode_pairs import PAIRS_AT_ONCE, Kept, all_pairs
 
 FEW_PAIRS = 2000
 """Pairs up to which a matrix for each of them is quicker than its forty operations."""
-PAIRS_AT_ONCE = 2**16
-"""Pairs of modes that are worked on at once."""
-
-
-Matrices = Sequence[Float[np.ndarray, "n n"]] | Float[np.ndarray, "_ n n"]
-"""Symmetric matrices, side by side or each by itself."""
 
 
 class Updates(NamedTuple):
@@ -141,42 +136,9 @@ class Pairs(NamedTuple):
         return np.where(self.diagonal, 1.0, 2.0)
 
 
-Kept = tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]
-"""The first and the second modes i ≤ k of some pairs."""
-
-
-def pairs_read(mean: Float[np.ndarray, " n"]) -> Kept:
-    """The pairs of modes whose second moments move others: all other ones can be left out.
-
-    tr(M E) has pairs of a mode with itself alone, and μᵀ E μ those of modes with μ: of centred inputs, one.
-    """
-    return _read_of(mean, (), 0, len(mean))
-
-
-def pairs_in_parts(mean: Float[np.ndarray, " n"], forms: Matrices) -> Iterator[Kept]:
-    """`pairs_read` and the pairs that a form sees, about PAIRS_AT_ONCE at a time."""
-    held, size = [], max(1, PAIRS_AT_ONCE // len(mean))
-    for first in range(0, len(mean), size):
-        held.append(_read_of(mean, forms, first, first + size))
-        if sum(len(part[0]) for part in held) >= PAIRS_AT_ONCE or first + size >= len(mean):
-            yield np.concatenate([part[0] for part in held]), np.concatenate([part[1] for part in held])
-            held = []
-
-
-def _read_of(mean: np.ndarray, forms: Matrices, first: int, last: int) -> Kept:
-    """The pairs that are read of the first modes from `first` to before `last`."""
-    read = np.outer(mean[first:last], mean) != 0
-    for form in forms:
-        read |= (form[first:last] != 0) | (form.T[first:last] != 0)
-    own = np.arange(len(read))
-    read[own, first + own] = True
-    i, k = np.nonzero(np.triu(read, first))
-    return i + first, k
-
-
 def pairs_of(rule: Updates, kept: Kept | None = None) -> Pairs:
     """The pairs that are kept; all, in the order of `np.triu_indices`, if it is not said which."""
-    i, k = np.triu_indices(rule.eigenvalues.size) if kept is None else kept
+    i, k = all_pairs(rule.eigenvalues.size) if kept is None else kept
     modes, mean = rule.eigenvalues, rule.mean
     return Pairs(modes[i], modes[k], rule.batch_noise[i, k], mean[i] * mean[k], i == k)
 
@@ -189,25 +151,17 @@ def kick(rule: Updates, pairs: Pairs) -> Float[np.ndarray, "4 P"]:
 
 def packed(state: Second) -> Float[np.ndarray, "4 P"]:
     """ee, ev, ve and vv of the pairs, in the order of `np.triu_indices`."""
-    upper = np.triu_indices(len(state.ee))
-    return np.stack([state.ee[upper], state.ev[upper], state.ev.T[upper], state.vv[upper]])
-
-
-def symmetric(upper: Float[np.ndarray, "t P"], n: int) -> Float[np.ndarray, "t n n"]:
-    """Symmetric matrices from their upper triangles."""
-    i, k = np.triu_indices(n)
-    squares = np.empty((len(upper), n, n))
-    squares[:, i, k] = squares[:, k, i] = upper
-    return squares
+    pairs = all_pairs(len(state.ee))
+    return np.stack([state.ee[pairs], state.ev[pairs], state.ev.T[pairs], state.vv[pairs]])
 
 
 def unpacked(moments: Float[np.ndarray, "4 P"], n: int, kept: Kept | None = None) -> Second:
     """The second moments whose pairs these are, those kept or all; others are 0."""
-    upper = np.triu_indices(n) if kept is None else kept
+    pairs = all_pairs(n) if kept is None else kept
     ee, ev, vv = np.zeros((3, n, n))
     for square, above, below in ((ee, 0, 0), (ev, 1, 2), (vv, 3, 3)):
-        square.T[upper] = moments[below]
-        square[upper] = moments[above]
+        square.T[pairs] = moments[below]
+        square[pairs] = moments[above]
     return Second(ee, ev, vv)
 
 
@@ -248,7 +202,7 @@ def expected(
 
     noise is Σ_j σ_j² over the outputs that the state is summed over; rates are those of every step, if they change.
     """
-    pairs, (i, k) = pairs_of(rule), np.triu_indices(rule.eigenvalues.size)
+    pairs, (i, k) = pairs_of(rule), all_pairs(rule.eigenvalues.size)
     seen = [np.where(pairs.diagonal, form[i, k], form[i, k] + form[k, i]) for form in forms]
     moments, values = iterated(rule, pairs, packed(state), noise, np.array(seen).reshape(-1, len(i)), steps, rates)
     return unpacked(moments, rule.eigenvalues.size), values

@@ -14,11 +14,12 @@ from jaxtyping import Float, Int
 
 from idjax.theory.sgd import fluctuation
 from idjax.theory.sgd.minibatch import Updates
+from idjax.theory.sgd.mode_pairs import all_pairs
 
 MOST_RECORDS = 12
 """Epochs whose spread is worked out; others lie between them."""
-NUMBERS_AT_ONCE = 2**20
-"""Second moments that are held at once."""
+NUMBERS_AT_ONCE, NUMBERS_IN_CACHE = 2**20, 2**15
+"""Second moments that are held at once, and those that are worked with."""
 GROWTH = 2.0
 """Distance of a step (or an epoch) from the end that it is near to, over that of the one before."""
 
@@ -61,24 +62,21 @@ def spread_over_batches(
     """
     records = _records(epochs)
     cells, lengths = _cells(steps)
+    known, rule = [_Known(part, cells, steps) for part in parts], parts[0].updates(float(parts[0].rates[0].mean()))
+    place, pairs = fluctuation.Epoch(cells, lengths, float(steps)), _epochs_read(records)
     variances = np.zeros((2, len(records)))
-    together = max(1, NUMBERS_AT_ONCE // (len(cells) * len(parts[0].start) ** 2))
-    known = [_Known(part, cells, steps) for part in parts]
-    for epoch, counts in _epochs_read(records).items():
-        for one in known:
-            one.read(epoch)
-        for first in range(0, len(counts), together):
-            index, count = np.array(list(counts.items())[first : first + together]).T
-            asked = records[index := index.astype(int)] - 1
-            place = fluctuation.Epoch(cells, lengths, float(steps), asked == epoch)
-            here = tuple(one.at(epoch, asked) for one in known)
-            variances[:, index] += count * fluctuation.variances(here, place, batch_size, rows)
+    size = max(1, NUMBERS_IN_CACHE // (len(cells) * rule.eigenvalues.size**2))
+    for first in range(0, len(pairs.read), size):
+        read, record, others = (part[first : first + size] for part in pairs)
+        here = tuple(one.at(read, records[record] - 1) for one in known)
+        added = others * fluctuation.variances(here, place, rule.eigenvalues, rule.mean, batch_size, rows)
+        np.add.at(variances.T, record, added.T)
     return Spread(records, *np.sqrt(np.maximum(variances, 0.0)))
 
 
 def epochs_read(epochs: int) -> list[int]:
     """The epochs, from 0, whose second moments `spread_over_batches` reads."""
-    return list(_epochs_read(_records(epochs)))
+    return np.unique(_epochs_read(_records(epochs)).read).tolist()
 
 
 class _Known:
@@ -91,7 +89,7 @@ class _Known:
         rule = self._updates(float(self._means[0]))
         # Momentum's step is that of its sum.
         self._sum, self._modes = 1 / (1 - rule.momentum), rule.eigenvalues
-        self._epochs, self._held = (read := epochs_read(len(outputs.rates))), dict[int, np.ndarray]()
+        self._epochs, self._held = (read := epochs_read(len(outputs.rates))), dict[int, fluctuation.Within]()
         self._left = {0: np.zeros_like(self._modes)}
         for begin, end in itertools.pairwise(sorted({0, *read, *(epoch + 1 for epoch in read)})):
             self._left[end] = self._left[begin] + steps * self._logs(slice(begin, end)).sum(axis=0)
@@ -99,43 +97,47 @@ class _Known:
     def _logs(self, epochs: slice | Int[np.ndarray, " e"]) -> Float[np.ndarray, "e n"]:
         return fluctuation.log_kept(self._sum * self._means[epochs, None] * self._modes)
 
-    def read(self, epoch: int) -> None:
-        """Reads the second moments of an epoch, and what follows from them alone."""
-        rates = self._sum * np.broadcast_to(self._outputs.rates[epoch], self._steps)
-        if epoch not in self._held:
-            # Together, for epochs share what the first of them costs.
-            together = max(1, NUMBERS_AT_ONCE // (len(self._cells) * self._modes.size**2))
-            epochs = [later for later in self._epochs if later >= epoch][:together]
-            moments = self._outputs.moments(np.add.outer(self._steps * np.array(epochs, float), self._cells).ravel())
-            self._held = dict(zip(epochs, np.split(moments, len(epochs)), strict=True))
-        rule, second = self._rule(epoch), self._held[epoch]
-        chance = fluctuation.chance_of(rule, rates[self._cells], second)
-        self._read = second, chance, fluctuation.twice_of(rule, second), rates
-
-    def at(self, epoch: int, asked: Int[np.ndarray, " r"]) -> fluctuation.GroupInEpoch:
-        """In the epoch that was read last, for the losses of later ones or its own."""
-        outputs, cells, left = self._outputs, self._cells, self._left
-        second, chance, twice, rates = self._read
-        sums = np.append(0.0, np.cumsum(rates))
-        return fluctuation.GroupInEpoch(
-            self._rule(epoch),
+    def at(self, epochs: Int[np.ndarray, " r"], asked: Int[np.ndarray, " r"]) -> fluctuation.GroupInEpochs:
+        """In epochs that are read, ascending, for the losses of later ones or their own."""
+        outputs, left, pairs = self._outputs, self._left, list(zip(epochs.tolist(), asked.tolist(), strict=True))
+        return fluctuation.GroupInEpochs(
+            fluctuation.Within(*map(np.stack, zip(*(self._read(epoch) for epoch, _ in pairs), strict=True))),
             np.diagonal(outputs.start),
             outputs.noise,
             outputs.share,
-            second,
-            chance,
-            twice,
-            rates[cells],
-            sums[cells] / np.maximum(cells, 1),
-            (sums[-1] - sums[cells + 1]) / np.maximum(self._steps - 1 - cells, 1),
-            left[epoch],
-            np.stack([left[max(one, epoch + 1)] for one in asked.tolist()]) - left[epoch + 1],
-            np.stack([left[one + 1] for one in asked.tolist()]) - left[epoch + 1],
+            asked == epochs,
+            np.stack([left[epoch] for epoch, _ in pairs]),
+            np.stack([left[max(one, epoch + 1)] - left[epoch + 1] for epoch, one in pairs]),
+            np.stack([left[one + 1] - left[epoch + 1] for epoch, one in pairs]),
             self._logs(asked),
         )
 
-    def _rule(self, epoch: int) -> Updates:
-        return self._updates(float(self._means[epoch]))
+    def _read(self, epoch: int) -> fluctuation.Within:
+        """What is within an epoch.
+
+        The second moments of the next at its rate are read with it, which share what the first of them costs.
+        """
+        if epoch not in self._held:
+            cells, n, rule = self._cells, self._modes.size, self._updates(float(self._means[epoch]))
+            later = self._epochs[self._epochs.index(epoch) :][: max(1, NUMBERS_AT_ONCE // (len(cells) * n**2))]
+            same = list(itertools.takewhile(lambda other: self._means[other] == self._means[epoch], later))
+            moments = self._outputs.moments(np.add.outer(self._steps * np.array(same, float), cells).ravel())
+            rates = [self._rates(one) for one in same]
+            chance = fluctuation.chance_of(rule, np.concatenate([there for there, *_ in rates]), moments)
+            upper, twice = all_pairs(n), fluctuation.twice_of(rule, moments)
+            parts = zip(*(np.split(each, len(same)) for each in (moments[:, *upper], chance, twice)), strict=True)
+            # Earlier epochs are not asked for again.
+            each = zip(same, parts, rates, strict=True)
+            self._held = {one: fluctuation.Within(rule.batch_noise[upper], *part, *rate) for one, part, rate in each}
+        return self._held[epoch]
+
+    def _rates(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The rates of the cells' updates, and their means over those of the epoch before and after each."""
+        cells, steps = self._cells, self._steps
+        rates = self._sum * np.broadcast_to(self._outputs.rates[epoch], steps)
+        sums = np.append(0.0, np.cumsum(rates))
+        after = (sums[-1] - sums[cells + 1]) / np.maximum(steps - 1 - cells, 1)
+        return rates[cells], sums[cells] / np.maximum(cells, 1), after
 
 
 def _records(epochs: int) -> Int[np.ndarray, " r"]:
@@ -143,13 +145,20 @@ def _records(epochs: int) -> Int[np.ndarray, " r"]:
     return np.unique(np.round(np.geomspace(1, epochs, MOST_RECORDS))).astype(int)
 
 
-def _epochs_read(records: Int[np.ndarray, " r"]) -> dict[int, dict[int, float]]:
-    """The epochs, from 0, that stand for others up to each of the records, in order: for how many, by record."""
-    read: dict[int, dict[int, float]] = {}
-    for index, record in enumerate(records):
-        for epoch, count in zip(*_cells(int(record)), strict=True):
-            read.setdefault(int(epoch), {})[index] = float(count)
-    return dict(sorted(read.items()))
+class _Read(NamedTuple):
+    """Epochs, from 0 and ascending, that stand for others up to a record; which of the records, and for how many."""
+
+    read: Int[np.ndarray, " r"]
+    record: Int[np.ndarray, " r"]
+    others: Float[np.ndarray, " r"]
+
+
+def _epochs_read(records: Int[np.ndarray, " r"]) -> _Read:
+    cells = [_cells(int(record)) for record in records]
+    read, others = np.concatenate(cells, axis=1)
+    record = np.repeat(np.arange(len(records)), [len(each[0]) for each in cells])
+    order = np.argsort(read, kind="stable")
+    return _Read(read[order].astype(int), record[order], others[order])
 
 
 @functools.lru_cache(256)

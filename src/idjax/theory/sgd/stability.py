@@ -5,6 +5,7 @@ eigenbasis of M is a Hadamard product plus rank two. Its largest eigenvalue ρ s
 shrinks a step. Only the range of M counts: along null modes nothing moves. See docs/theory.md, section 5.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -61,10 +62,9 @@ def _margin(beyond: float, step: float, modes: _Modes, batch_size: float | int) 
         return gap
 
     # A gap is linear in each of the two: among those of the outermost modes are at least two below 0 if any two are.
-    ends = pull if len(pull) <= 4 else pull[[0, 1, -2, -1]]
-    gap = gap_of(ends[:, None], ends)
-    diagonal = gap.diagonal()
-    above = int((gap <= 0).sum() + (diagonal <= 0).sum()) // 2
+    ends = (pull if len(pull) <= 4 else pull[[0, 1, -2, -1]]).tolist()
+    pairs = itertools.combinations_with_replacement(ends, 2)
+    above = sum(first + beyond + second <= bend * first * second for first, second in pairs)
     if above > 1:  # the 2 by 2 matrix can take back one only
         return signed(False, 0.0)
     diagonal = gap_of(pull, pull)
@@ -117,17 +117,10 @@ def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int)
         return 1.0
     half = 1 / float(modes.eigenvalues[0])
 
-    def stable(batch: float) -> bool:
-        """Whether half of the full batch's rate is: the stable rates are one interval from 0 on."""
-        return _margin(0.0, half, modes, batch) > 0
-
-    low, high = 0.0, float(np.log2(rows))
     if max_step(spectrum, mean, 1) >= half:  # half of it is a pole of batches of 1
         return 1.0
-    while high - low > 1e-3:
-        middle = (low + high) / 2
-        low, high = (low, middle) if stable(2**middle) else (middle, high)
-    return float(2**high)
+    # Smaller batches than this leave half of the full batch's rate unstable, for stable rates are an interval from 0.
+    return float(2 ** last_where(lambda power: -_margin(0.0, half, modes, 2**power), float(np.log2(rows)), 1e-6))
 
 
 def _on_range(spectrum: Spectrum, mean: np.ndarray) -> _Modes:
