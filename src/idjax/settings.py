@@ -6,8 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
-from idjax.schedule import Schedule, short
-from idjax.types import NOT_NEGATIVE, POSITIVE, SHARE, IdjaxError, Limit, Value, check_fields, limited, of_type, whole
+from idjax.types import NOT_NEGATIVE, POSITIVE, SHARE, IdjaxError, Limit, check_fields, limited, of_type, whole
 
 Optimizer = Literal["sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamw", "adamax", "nadam"]
 Loss = Literal["mse", "mae", "huber", "log-cosh", "cross-entropy"]
@@ -31,16 +30,45 @@ KERAS_NUMBERS = {
 """The numbers that each optimizer takes, with Keras's defaults; rmsprop and adadelta have their ρ as beta_2."""
 
 
-_WAYS = {
-    "nearest": "",
-    "stochastic": ", updates rounded stochastically",
-    "master": ", updates added to a float32 copy of the weights",
-}
-
-
 def _penalties(value: Any) -> bool:
     first, last = value if isinstance(value, tuple) else (value, value)
     return 0 <= first < math.inf and 0 <= last < math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How the learning rate changes: linearly up over the epochs of `warmup`, then held, or decayed by `kind`.
+
+    kind is constant, cosine (to 0 at the end of the run) or exponential (times `factor` an epoch).
+
+    Example:
+      >>> print(Schedule("cosine", warmup=2.0))
+      warmup=2+cosine
+    """
+
+    kind: Literal["constant", "cosine", "exponential"] = "constant"
+    warmup: float = limited(0.0, NOT_NEGATIVE)
+    factor: float = limited(0.9, Limit(lambda value: 0 < value <= 1, "give a number above 0, at most 1"))
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @property
+    def changes(self) -> bool:
+        """Whether the rate is not the same at every update."""
+        return self.kind != "constant" or self.warmup > 0
+
+    def __str__(self) -> str:
+        kind = f"exponential={short(self.factor)}" if self.kind == "exponential" else self.kind
+        if not self.warmup:
+            return kind
+        warmup = f"warmup={short(self.warmup)}"
+        return warmup if kind == "constant" else f"{warmup}+{kind}"
+
+
+def short(number: float) -> str:
+    """A number as settings tell it: whole ones without a point."""
+    return str(number).removesuffix(".0")
 
 
 _LEFT_OUT = SHARE._replace(remedy="give a share from 0 up to, not including, 1")
@@ -183,12 +211,6 @@ class Settings:
         return self.dtype in ("bfloat16", "float16")
 
     @property
-    def digits(self) -> str:
-        """The dtype of the weights in words, with how updates are added to them and what the loss is multiplied by."""
-        scaled = f", the loss times {self.loss_scale:,g}" if self.loss_scale != 1 else ""
-        return f"{self.dtype}{_WAYS[self.rounding]}{scaled}"
-
-    @property
     def numbers(self) -> dict[str, float]:
         """The optimizer's beta_1, beta_2, epsilon and weight_decay, as far as it has them."""
         return {
@@ -227,27 +249,6 @@ class DiagnosisSettings(Settings):
 
 STACKED = tuple(field.name for field in dataclasses.fields(Settings) if field.metadata.get("stacked"))
 """Settings in which runs that are trained side by side may differ: traced, or of the start alone."""
-
-
-def plain(settings: Settings) -> dict[str, Value]:
-    """The settings as JSON and Parquet hold them: schedule, widths and penalties in the words of the command line.
-
-    Example:
-      >>> plain(Settings(hidden=(64, 8), schedule=Schedule(warmup=2.0)))["hidden"]
-      '64,8'
-    """
-    return {
-        field.name: plain_value(field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings)
-    }
-
-
-def plain_value(name: str, value: Any) -> Value:
-    """The value of one setting as `plain` has it."""
-    if name == "hidden":
-        return ",".join(map(str, value))
-    if name == "hidden_l2":
-        return ":".join(map(short, value if isinstance(value, tuple) else (value,))) if value else ""
-    return str(value) if name == "schedule" else value
 
 
 def _rounds(settings: Settings) -> bool:

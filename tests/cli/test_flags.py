@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from idjax.cli.flags import in_flags, parse_penalty, parse_schedule, parse_widths
-from idjax.settings import Schedule, Settings, plain
+from idjax.results.plain import plain
+from idjax.settings import Schedule, Settings
 from idjax.types import IdjaxError
 
 SCHEDULES = {

@@ -39,7 +39,7 @@ UNHURRIED = {
 
 
 @seed(0)
-@settings(max_examples=25, **UNHURRIED)
+@settings(max_examples=15, **UNHURRIED)
 @given(st.data())
 def test_some_numbers(data):
     anything(data.draw, quick=True)
@@ -64,6 +64,7 @@ def codes(x, **options):
     return [finding.code for finding in found.causes], found
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     "x",
     [

@@ -124,6 +124,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(("name", "standardised", "rule", "share"), CASES)
 def test_every_epoch_is_that_of_plain_optax(name, standardised, rule, share):
     x, y = rows_of(name, standardised)

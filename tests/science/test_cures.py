@@ -50,6 +50,7 @@ def test_a_cured_loss_is_differentiated_compiled_and_vectorised():
         found.cure("layer-scale")
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("library", ["nnx", "equinox"])
 def test_models_of_other_libraries_are_cured(library):
     if library == "nnx":
@@ -131,6 +132,7 @@ ENDS = {
 }  # fmt: skip
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ENDS)
 def test_a_cured_end_is_the_loss_that_was_meant(name):
     """At any parameters and for any number of rows, with its gradient; the loss as given is another."""

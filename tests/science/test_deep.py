@@ -194,7 +194,7 @@ def rows(count=60, p=6, seed=0):
 FULL = Settings(learning_rate=0.05, batch_size=42, epochs=200, dtype="float64", hidden=(3,))
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize(
     "changes",
     [

@@ -15,6 +15,10 @@ from idjax.prediction.learning_rates import two_digits
 from idjax.types import IdjaxError
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
+DEAR = dict.fromkeys(
+    ["adam-epsilon", "misleading-loss", ("adam-bounce",), ("unreachable-output",)], pytest.mark.slow
+)  # fmt: skip
+"""Codes, and pairs of causes by their first, whose data take seconds."""
 NONE = [(seed, ()) for seed in range(3)]
 
 
@@ -34,7 +38,7 @@ def found_in(kind: tuple[str, ...], seed: int):
     ), data.causes  # fmt: skip
 
 
-@pytest.mark.parametrize("code", SHOWN)
+@pytest.mark.parametrize("code", [pytest.param(code, marks=DEAR.get(code, ())) for code in SHOWN])
 def test_every_code_is_found_in_data_that_show_it(code):
     found, causes = found_in(*SHOWN[code])
     assert code in {finding.code for finding in found.findings}
@@ -43,7 +47,10 @@ def test_every_code_is_found_in_data_that_show_it(code):
 
 @pytest.mark.parametrize(
     ("seed", "kind"),
-    [pytest.param(seed, kind, id=f"{seed} {'+'.join(kind)}") for seed, kind in [*NONE, *enumerate(PAIRS[:13], 17)]],
+    [
+        pytest.param(seed, kind, id=f"{seed} {'+'.join(kind)}", marks=DEAR.get(kind[:1], ()))
+        for seed, kind in [*NONE, *enumerate(PAIRS[:13], 17)]
+    ],
 )
 def test_planted_causes_are_found_and_nothing_else(seed, kind):
     found, causes = found_in(kind, seed)

@@ -9,8 +9,7 @@ from planted_adaptive import CAUSES, planted_adaptive
 
 import idjax
 from idjax.results.diagnosis import OF_THE_DATA
-from idjax.schedule import Schedule
-from idjax.settings import DiagnosisSettings
+from idjax.settings import DiagnosisSettings, Schedule
 
 KINDS = [(), *((cause,) for cause in ALONE), *PAIRS]
 SHARED = ("start-dependent", "heavy-tails")
@@ -49,7 +48,7 @@ def test_advice_on_five_hundred_sets_is_a_gain(seed):
     assert not wrong
 
 
-@pytest.mark.quick(4)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize("cause", CAUSES)
 def test_causes_under_adam(cause):
     data = planted_adaptive(cause, "adam", 32, 1)

@@ -30,6 +30,7 @@ def traced(made):
     return trace(given_loss(made.loss, made.params, made.args, has_aux="batch" in made.loss.__code__.co_varnames))
 
 
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("library", LIBRARY_PROGRAMS)
 def test_the_walk_is_the_program_and_every_layer_is_found(library):
     made, program = of_library(library)
@@ -106,7 +107,7 @@ def test_many_rows_come_in_blocks_of_all_of_them():
     assert np.ptp(blocks[0]) > 800
 
 
-@pytest.mark.quick(6)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "options", [{}, {"strides": 2}, {"padding": "VALID"}, {"kernel_dilation": 2}, {"padding": "CIRCULAR"},
                 {"padding": ((0, 1), (2, 0))}, {"feature_group_count": 3}], ids=str

@@ -70,6 +70,7 @@ def trained(model):
     return np.reshape(losses, (EPOCHS, STEPS)).mean(axis=1)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("other", "setting", "words", "bar"),
     [

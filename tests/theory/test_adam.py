@@ -113,7 +113,7 @@ def test_wrong_theories_fail_against_simulation(wrong, monkeypatch):
         adam._run.clear_cache()
 
 
-@pytest.mark.quick(3)
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("name", ["nadam", "adamw", "rmsprop", "exponential schedule", "warm-up"])
 def test_relatives_and_schedules_against_training(name):
     """Through predict, on Gaussian rows: the mean over shuffles of losses that have fallen by 95%."""
@@ -151,15 +151,16 @@ def narrow(d: int, mean: float, deviation: float, batch: int, outputs: int):
     return adam_inputs(second, centre, batch, np.zeros(outputs)), start
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize(
     ("d", "mean", "deviation", "batch", "rate", "beta"),
     [
-        pytest.param(20, 1.109, 0.00124, 8, 1e-3, 0.9, marks=pytest.mark.slow),
         (10, 1.0, 0.03, 8, 1e-3, 0.9),
-        pytest.param(10, 1.0, 0.01, 4, 1e-3, 0.5, marks=pytest.mark.slow),
+        (20, 1.109, 0.00124, 8, 1e-3, 0.9),
+        (10, 1.0, 0.01, 4, 1e-3, 0.5),
         (10, 1.0, 0.003, 64, 3e-4, 0.9),
         (10, 1.0, 0.03, 8, 1e-2, 0.0),
-        pytest.param(20, 3.0, 0.03, 16, 1e-4, 0.95, marks=pytest.mark.slow),
+        (20, 3.0, 0.03, 16, 1e-4, 0.95),
     ],
 )
 def test_scalars_against_the_recursion(d, mean, deviation, batch, rate, beta):

@@ -110,6 +110,7 @@ def rows():
 FULL = Settings(batch_size=2000, validation_split=0.0, learning_rate=0.02, epochs=600)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("dtype", TYPES)
 def test_a_full_batch_in_few_digits_is_predicted_step_by_step(rows, dtype):
     settings = dataclasses.replace(FULL, dtype=dtype)
@@ -167,7 +168,7 @@ def test_rounding_slows_minibatches_as_predicted():
     assert np.any(np.abs((trained - exact).mean(axis=0)) > 0.02 + 2 * error)  # as if nothing were rounded
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     "changes",
     [
@@ -216,6 +217,7 @@ def test_gradients_that_vanish_in_float16_are_predicted_or_followed(deviation, l
         np.testing.assert_allclose(train(x, saved).train, expected, rtol=0.05, atol=0.01 * expected[0])
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_where_rounding_leaves_weights_behind_the_run_is_followed(rows, optimizer):
     settings = Settings(

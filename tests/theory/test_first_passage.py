@@ -75,6 +75,7 @@ def test_a_full_batch_step_by_step(name):
     np.testing.assert_array_equal(passages(rows, start, 0.02, name, 400, 2), expected)
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(
     ("name", "rate", "batch"),
     [("plain", 0.03, 8), ("plain", 0.02, 150), ("heavy ball", 0.002, 8), ("Nesterov", 0.002, 8)],

@@ -252,6 +252,7 @@ def test_fresh_batches_against_simulation():
     assert not look_standard_normal(wrong)
 
 
+@pytest.mark.slow
 def test_shuffled_epochs_against_simulation():
     scores = standardised(False, Case.shuffled)
     assert look_standard_normal(scores)

@@ -81,7 +81,8 @@ def test_different_penalties_find_the_components_and_equal_ones_only_their_span(
         assert angle < bar if bar else angle > 0.05
 
 
-@pytest.mark.parametrize("penalty", [pytest.param((0.01, 0.03), marks=pytest.mark.slow), (0.02, 0.025), (0.001, 0.05)])
+@pytest.mark.quick(1)
+@pytest.mark.parametrize("penalty", [(0.001, 0.05), (0.02, 0.025), (0.01, 0.03)])
 def test_the_turn_onto_the_components_takes_as_long_as_its_curvature_says(penalty):
     """Within 2%: the slowdown against the learning of the span."""
     penalty = np.array(penalty)

@@ -59,7 +59,7 @@ def checkpointer(kind, folder: pathlib.Path, settings: Settings, **changes):
     return kind(folder / "checkpoint", data(), settings, **given)
 
 
-@pytest.mark.quick(5)
+@pytest.mark.quick(3)
 @pytest.mark.parametrize("name", CASES)
 def test_a_resumed_run_is_bit_for_bit_the_same(tmp_path, name):
     settings = CASES[name]

@@ -39,6 +39,7 @@ CASES = [
 ]
 
 
+@pytest.mark.quick(2)
 @pytest.mark.parametrize(("rows", "changes"), CASES)
 def test_a_proof_trains_what_train_trains(rows, changes):
     proven, trained = curves(rows, **changes)

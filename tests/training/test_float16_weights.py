@@ -50,6 +50,7 @@ def written_out(x, y, settings):
     return np.array(losses), np.asarray(w, np.float64)
 
 
+@pytest.mark.quick(1)
 @pytest.mark.parametrize("loss_scale", [1.0, 4096.0, 3000.0])
 @pytest.mark.parametrize("changes", [{}, ADAM], ids=["sgd", "adam"])
 def test_updates_are_those_written_out(changes, loss_scale):

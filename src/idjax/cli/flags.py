@@ -10,7 +10,8 @@ from cyclopts import Parameter, Token
 
 from idjax.results.curve import Curve
 from idjax.results.diagnosis import Diagnosis
-from idjax.settings import DiagnosisSettings, Schedule, Settings, plain_value
+from idjax.results.plain import plain_value
+from idjax.settings import DiagnosisSettings, Schedule, Settings
 from idjax.types import IdjaxError
 
 Data = Annotated[

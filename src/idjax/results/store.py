@@ -16,7 +16,8 @@ import numpy as np
 
 from idjax.results.curve import Curve
 from idjax.results.diagnosis import Diagnosis, Prescription, Proof
-from idjax.settings import Settings, plain
+from idjax.results.plain import plain
+from idjax.settings import Settings
 from idjax.types import IdjaxError
 
 

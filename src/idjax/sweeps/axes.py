@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from idjax.data.dataset import suggestion
-from idjax.settings import Schedule, Settings, plain_value
+from idjax.results.plain import plain_value
+from idjax.settings import Schedule, Settings
 from idjax.types import IdjaxError, Value
 
 Given = Value | tuple[int | float, ...] | Schedule

@@ -19,6 +19,7 @@ from idjax.nn.logistic import SEPARABLE, least_loss_of
 from idjax.nn.model import from_params, layers_of, precision
 from idjax.nn.step import shape_correlation
 from idjax.results.curve import Curve, Status
+from idjax.results.plain import digits
 from idjax.settings import Settings
 from idjax.theory import quadratic
 from idjax.training.block_sgd import InBlocks, goes_in_blocks
@@ -223,7 +224,7 @@ def _curve(
         known_until=float(steps * record.shape[1]),
         weights=from_params(params, settings.hidden_activation),
         layers=layers_of(params) if plan.widths else (),
-        how=f"trained in {settings.digits}{in_blocks}",
+        how=f"trained in {digits(settings)}{in_blocks}",
         status=_status(record, params),
         seconds=seconds,
     )

@@ -10,7 +10,8 @@ from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
-from idjax.settings import Settings, plain_value
+from idjax.results.plain import plain_value
+from idjax.settings import Settings
 from idjax.types import Value
 
 BATCHES = (8, 32, 256, 2048)

@@ -4,7 +4,8 @@ import dataclasses
 import shlex
 
 from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
-from idjax.settings import Settings, plain_value
+from idjax.results.plain import plain_value
+from idjax.settings import Settings
 from idjax.types import Moments
 
 

@@ -11,6 +11,7 @@ from idjax.prediction.dynamics.on_moments import layer_of, watched_of
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_layers, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
+from idjax.results.plain import digits
 from idjax.theory.networks import deep_linear
 from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
@@ -62,7 +63,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
     trajectory.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
     trajectory.how += ", exact" if spec.full_batch else ", the noise of the batches left out"
     if settings.dtype != "float64":
-        trajectory.how += f", weights in {settings.digits}"
+        trajectory.how += f", weights in {digits(settings)}"
     trajectory.notes = _notes(spec, trajectory)
     return trajectory
 

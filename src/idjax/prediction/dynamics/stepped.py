@@ -17,6 +17,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.results.curve import Stall, Status
+from idjax.results.plain import digits
 from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
@@ -85,7 +86,7 @@ def build(spec: RunSpec) -> SampledTrajectory:
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
         trajectory.how += " but for the bias, whose gradient in training is what rounding makes of 0"
     if settings.dtype != "float64":
-        trajectory.how += f", weights in {settings.digits}"
+        trajectory.how += f", weights in {digits(settings)}"
     diverges = trajectory.status is Status.DIVERGES
     if (
         loss_scale

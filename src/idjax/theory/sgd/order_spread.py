@@ -113,7 +113,7 @@ class _Known:
         )
 
     def _read(self, epoch: int) -> fluctuation.Within:
-        """What is within an epoch.
+        """Rates, second moments and noise within an epoch.
 
         The second moments of the next at its rate are read with it, which share what the first of them costs.
         """

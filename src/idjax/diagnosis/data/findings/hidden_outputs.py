@@ -19,7 +19,8 @@ from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count, explained, listed
 from idjax.results.diagnosis import Finding
-from idjax.settings import Settings, plain_value
+from idjax.results.plain import plain_value
+from idjax.settings import Settings
 from idjax.theory import quadratic
 
 LEAST = 0.5
