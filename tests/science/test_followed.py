@@ -80,3 +80,22 @@ def test_what_the_first_part_does_not_tell_is_not_extrapolated():
         assert np.isfinite(extrapolated(fall, 80)).all()
     late = 1 + np.where(times < 25, 0, -0.3) + 1e-3 * np.sin(times)
     assert np.isfinite(extrapolated(late, 80)).sum() == 40
+
+
+def test_adam_faster_than_its_v_is_followed_on_the_rows():
+    """At zero mean, a rate of 1e-2 and batches of 4 runs go their own ways once the loss has fallen a thousandfold."""
+    x = np.random.default_rng(3).normal(size=(2000, 8)) * np.geomspace(1, 0.1, 8)
+    settings = Settings(optimizer="adam", learning_rate=1e-2, batch_size=4, epochs=4)
+    found = predict(x, settings, band=False)
+    assert (found.status, found.known_until) == (Status.FOLLOWED, 4 * found.steps_per_epoch)
+    assert "the loss falls tenfold within 1,000 steps" in found.no_theory
+    runs = [train(x[np.random.default_rng(order).permutation(2000)], settings).train for order in range(8)]
+    logs = np.log(runs)  # of losses that are about lognormal over the orders
+    mean, variance = logs.mean(axis=0), logs.var(axis=0, ddof=1)
+    error = np.abs(np.log(found.train) - mean - variance / 2)
+    assert (error < 3 * np.sqrt(2 * (variance + variance**2 / 2) / 8) + 0.03).all()
+    slower = predict(x, dataclasses.replace(settings, learning_rate=5e-3), band=False)
+    assert np.abs(np.log(slower.train / found.train)).min() > 0.5
+    # At a tenth of the rate v follows, and the theory tells the run.
+    gentle = dataclasses.replace(settings, learning_rate=1e-3)
+    assert predict(x, gentle, band=False).status is Status.VALID

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
 from idjax.prediction import budget
+from idjax.prediction.dynamics import followed
 from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import (
@@ -148,6 +149,12 @@ def in_scalars(spec: RunSpec) -> bool:
     return clear and mean_dominated.modes_of(_inputs(spec)).dominance >= DOMINANCE
 
 
+def _could_be_followed(spec: RunSpec) -> bool:
+    """Whether the run can be followed on its rows to its end."""
+    wanted = spec.settings.epochs * spec.steps
+    return followed.applies(spec) is None and followed.affordable(spec, followed.RUNS) >= wanted
+
+
 def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:
     """The record of all outputs together, E[e] at the end, and how they were made."""
     modes = mean_dominated.modes_of(run.inputs)
@@ -172,7 +179,7 @@ def _in_matrices(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Floa
     optimizer = spec.settings.optimizer
     found = forecast.forecast(
         run.rule, run.inputs, jnp.asarray(errors), run.rate, run.steps, *map(np.asarray, run.watched),
-        form=FORMS[optimizer],
+        form=FORMS[optimizer], chance=forecast.SURE if _could_be_followed(spec) else forecast.CHANCE,
         progress=lambda share: spec.progress(Progress(int(1000 * share), 1000, f"{optimizer}, step by step")),
     )  # fmt: skip
     record = np.concatenate([found.mean[None], found.forms])

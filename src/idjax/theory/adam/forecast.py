@@ -14,6 +14,10 @@ from jaxtyping import Array, Float
 from idjax.theory.adam import recursion
 from idjax.theory.adam.recursion import AdamForm, AdamInputs, AdamLosses, AdamRate, AdamRule, AdamState
 
+CHANCE, SURE = 0.5, 0.1
+"""Shares of a loss that falls faster than v follows which batches may have made, where it still describes one run, and
+where it does so within the few percent that runs on the rows themselves are known to.
+"""
 NOTHING = 1e-12
 """Share of the loss at the start below which a run is not followed: float32 training stops long before."""
 
@@ -44,11 +48,12 @@ def forecast(
     slopes: Float[np.ndarray, "k n q"],
     *,
     form: AdamForm = "adam",
+    chance: float = CHANCE,
     progress: Callable[[float], None] = lambda _: None,
 ) -> AdamForecast:
     """The expected losses at the steps of `records` (whole, ascending); progress hears the share of the work done.
 
-    Each form has its own shares of the outputs, and slopes along E[e].
+    Each form has its own shares of the outputs, and slopes along E[e]. chance: CHANCE, or a stricter one as SURE.
     """
     state, pieces, means, values = recursion.initial_state(errors), list[AdamLosses](), [], []
 
@@ -70,7 +75,7 @@ def forecast(
         means.append(total / (stop - before))
         values.append(seen(state))
     losses = AdamLosses(*map(np.concatenate, zip(*pieces, strict=True)))
-    verdict = _verdict(losses, round(1 / (1 - float(rule.beta_2))))
+    verdict = _verdict(losses, round(1 / (1 - float(rule.beta_2))), chance)
     return AdamForecast(np.array(means), np.stack(values, axis=1), np.asarray(state.e).T, verdict)
 
 
@@ -79,13 +84,13 @@ def products_a_step(n: int, outputs: int) -> float:
     return 1e5 + outputs * n**3
 
 
-def _verdict(losses: AdamLosses, memory: int) -> tuple[float, str] | None:
+def _verdict(losses: AdamLosses, memory: int, most: float) -> tuple[float, str] | None:
     """From where on v, taken for its expectation, is not that of one run; docs/theory.md, section 12."""
     tiny = np.finfo(float).tiny
     log = np.log(np.maximum(losses.loss, tiny))
     # What falls alike in every run is no matter.
     chance = 1 - losses.of_mean / np.maximum(losses.loss, tiny)
-    falls = np.flatnonzero((log[:-memory] - log[memory:] > np.log(10)) & (chance[:-memory] > 0.5))
+    falls = np.flatnonzero((log[:-memory] - log[memory:] > np.log(10)) & (chance[:-memory] > most))
     if len(falls):
         return float(falls[0]), f"the loss falls tenfold within {memory:,} steps, faster than v follows"
     # A loss that has settled drifts; it oscillates where it rises and falls by much more than once.
