@@ -9,7 +9,7 @@ from planted import ALONE, PAIRS, QUICK, Planted, planted
 
 import idjax
 from idjax.data import as_dataset
-from idjax.diagnosis.data import drawn_runs as follow
+from idjax.diagnosis.data import drawn_cost
 from idjax.diagnosis.data import recommend as prescribe
 from idjax.diagnosis.data.verify import prove
 from idjax.moments.moments import measure
@@ -112,6 +112,6 @@ def test_runs_of_the_best_are_drawn_as_far_as_there_is_time(monkeypatch):
         assert found.prescriptions[1].predicted_epochs <= least * prescribe.SAME
         return [prescription.runs for prescription in found.prescriptions]
 
-    assert drawn()[: prescribe.BEST] == [follow.RUNS] * prescribe.BEST
+    assert drawn()[: prescribe.BEST] == [drawn_cost.RUNS] * prescribe.BEST
     monkeypatch.setattr(budget, "DRAWN", 0.0)
     assert not any(drawn())

@@ -12,14 +12,13 @@ import numpy as np
 
 from idjax.diagnosis.data.context import LINEAR, Context
 from idjax.diagnosis.data.counterfactual import FULL, Candidate, at_every_batch, fastest_in_time, tuned
-from idjax.diagnosis.data.drawn_runs import affordable_runs, mean_steps, products_of
+from idjax.diagnosis.data.drawn_cost import affordable_runs, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
 from idjax.prediction import budget
 from idjax.prediction.learning_rates import two_digits
 from idjax.results.diagnosis import Prescription, Role
 from idjax.settings import Normalize, Settings
-from idjax.theory.adam import forecast
 from idjax.types import OnProgress, Progress, silent
 
 MOST_OUTPUT_GROUPS = 64
@@ -146,6 +145,8 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Candidate]:
         if space == "normalized" and normalize in (given.normalize, "feature") and not _coupled(context, normalize):
             yield tuned(context, normalize=normalize, loss_space=space, momentum=MOMENTUM, **full)
     if given.optimizer == "adam":
+        from idjax.theory.adam.forecast import products_a_step  # which imports JAX
+
         # What the user has, on better inputs.
         for normalize, space in places:
             for rate in (given.step_size, two_digits(10 * given.step_size)):
@@ -154,7 +155,7 @@ def _candidates(context: Context, progress: OnProgress) -> Iterator[Candidate]:
                 )
                 steps = context.budget * context.steps_per_epoch
                 raw = context.moments.raw
-                if steps * forecast.products_a_step(raw.inputs + 1, raw.outputs) <= budget.ADAM_TRIED:
+                if steps * products_a_step(raw.inputs + 1, raw.outputs) <= budget.ADAM_TRIED:
                     yield Candidate(settings, context.epochs_of(settings))
 
 
@@ -212,6 +213,8 @@ def _followed(tried: list[_Ranked], context: Context, progress: OnProgress) -> l
         if runs:
             progress(Progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far"))
             left_over -= runs * products_of(context, settings, steps)
+            from idjax.diagnosis.data.drawn_runs import mean_steps  # which imports JAX
+
             mean = mean_steps(context, settings, steps, runs)
             tried.remove(candidate)
             if math.isfinite(mean):

@@ -11,12 +11,12 @@ from idjax.moments.normalize import Affine, Transform, fit, standardize, standar
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.types import Moments
 
-AT_ONCE = 2**18
+AT_ONCE = 2**20
 """Numbers of rows that are worked on together, for a cache holds them."""
 MANY = 2**22
 """Numbers of rows from which the products of fourth moments are of float32: 7 digits of a rate that is given in two."""
-
-
+TOLERANCE = 1e-6
+"""Relative, of a largest eigenvalue."""
 WHITE = 1e-10
 """Largest correlation of columns that are white as they are."""
 
@@ -62,7 +62,7 @@ class FourthMoment(NamedTuple):
         """
 
         def largest(fourth: np.ndarray) -> float:
-            return largest_eigenvalue((1 - 1 / batch) * self.curvature + fourth / batch)
+            return largest_eigenvalue((1 - 1 / batch) * self.curvature + fourth / batch, TOLERANCE)
 
         return min(1.0, largest(self.gaussian) / largest(self.own))
 
@@ -85,11 +85,13 @@ def white_rows(x: Float[np.ndarray, "k p"], seen: Callable[[np.ndarray], np.ndar
         values, vectors = np.linalg.eigh(correlation)
         keep = values > 1e-10 * values[-1]
         whitener = inverse[:, None] * vectors[:, keep] / np.sqrt(values[keep])
+    back = second @ whitener
     white = np.empty((len(a), whitener.shape[1]), np.float32 if a.size > MANY else np.float64)
     plain = np.count_nonzero(whitener) == len(inverse) == whitener.shape[1]
+    whitener = whitener.astype(white.dtype)
     for part in _parts(a):
-        white[part] = a[part] * inverse if plain else a[part] @ whitener
-    return WhiteRows(white, power, second @ whitener)
+        white[part] = a[part] * inverse if plain else a[part].astype(white.dtype) @ whitener
+    return WhiteRows(white, power, back)
 
 
 def power_of(x: Float[np.ndarray, "k p"], transform: Affine) -> Float[np.ndarray, " k"]:

@@ -75,7 +75,8 @@ def _add(bins: dict[int, np.ndarray], weights: Float[np.ndarray, "k P"], points:
     centre, half = _bins(number[first].astype(int))
     count = np.diff(np.append(first, len(points)))
     scaled = np.clip((points[order] - np.repeat(centre, count)) / np.repeat(half, count), -1, 1)
-    powers = np.ones((TERMS, len(points)))
+    powers = np.empty((TERMS, len(points)))
+    powers[0] = 1.0
     for term in range(1, TERMS):
         np.multiply(powers[term - 1], scaled, out=powers[term])
     for begin, length in zip(first, count, strict=True):

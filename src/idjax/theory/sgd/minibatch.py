@@ -51,10 +51,12 @@ def updates(
     epoch_steps: float = np.inf,
 ) -> Updates:
     """The updates, with fresh batches or those of shuffled epochs of so many steps."""
-    noise = np.ones((len(eigenvalues), len(eigenvalues)))
     if np.isfinite(epoch_steps):
         noise = epoch_noise(rate / (1 - momentum) * eigenvalues * epoch_steps)
-    return Updates(eigenvalues, mean, noise / batch_size, float(rate), float(momentum), bool(nesterov))
+        noise /= batch_size  # in place, for of wide data a fresh matrix takes as long as what fills it
+    else:
+        noise = np.full((len(eigenvalues), len(eigenvalues)), 1 / batch_size)
+    return Updates(eigenvalues, mean, noise, float(rate), float(momentum), bool(nesterov))
 
 
 def epoch_noise(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:
