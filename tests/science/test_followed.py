@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from idjax import Settings, predict, train
+from idjax.moments.moments import measure
 from idjax.prediction import budget
 from idjax.prediction.dynamics.extrapolation import extrapolated
+from idjax.prediction.predict import predict_from_moments
 from idjax.results.curve import Status
 
 SEEDS = 4
@@ -99,3 +101,16 @@ def test_adam_faster_than_its_v_is_followed_on_the_rows():
     # At a tenth of the rate v follows, and the theory tells the run.
     gentle = dataclasses.replace(settings, learning_rate=1e-3)
     assert predict(x, gentle, band=False).status is Status.VALID
+
+
+def test_adam_that_comes_to_nothing_and_back_is_no_zero():
+    """v decays where nothing is left, until updates are too large: the expectation alone would say 0 from then on."""
+    x = np.random.default_rng(0).normal(size=(20000, 30)).astype(np.float32)
+    settings = Settings(optimizer="adam", learning_rate=1e-2, batch_size=4, epochs=2, validation_split=0.0)
+    found = predict(x, settings, band=False)
+    orders = [np.random.default_rng(order).permutation(len(x)) for order in range(4)]
+    trained = np.mean([train(x[order], settings).train for order in orders], axis=0)
+    assert found.status is Status.FOLLOWED
+    np.testing.assert_allclose(found.train, trained, rtol=0.1)
+    alone = predict_from_moments(measure(x), None, settings, band=False)
+    assert np.isnan(alone.train).all()

@@ -90,7 +90,10 @@ def _verdict(losses: AdamLosses, memory: int, most: float) -> tuple[float, str] 
     log = np.log(np.maximum(losses.loss, tiny))
     # What falls alike in every run is no matter.
     chance = 1 - losses.of_mean / np.maximum(losses.loss, tiny)
-    falls = np.flatnonzero((log[:-memory] - log[memory:] > np.log(10)) & (chance[:-memory] > most))
+    later = np.append(
+        log[memory:], np.full(min(memory, len(log)), log[-1])
+    )  # where nothing is left the rest is like it
+    falls = np.flatnonzero((log - later > np.log(10)) & (chance > most))
     if len(falls):
         return float(falls[0]), f"the loss falls tenfold within {memory:,} steps, faster than v follows"
     # A loss that has settled drifts; it oscillates where it rises and falls by much more than once.
