@@ -54,7 +54,7 @@ SIZES = [(4, 4, 4, 4, 4, 3), (1,) * 7, (8, 8, 8, 8), (7,), (2, 1)]
 
 
 @pytest.mark.quick(1)
-@pytest.mark.parametrize("sizes", [*SIZES[:2], *(pytest.param(sizes, marks=pytest.mark.slow) for sizes in SIZES[2:])])
+@pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("nesterov", [False, True])
 def test_a_block_is_its_batches_one_by_one(sizes, nesterov):
     given = problem(sizes)

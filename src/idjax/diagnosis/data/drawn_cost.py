@@ -22,8 +22,7 @@ def affordable_runs(context: Context, settings: Settings, steps: float, budget: 
     if settings.optimizer != "sgd":
         from idjax.prediction.dynamics import followed  # which imports JAX
 
-        run = long_run(context, settings, steps)
-        return FEWEST if followed.affordable(run, FEWEST) >= run.settings.epochs * run.steps else 0
+        return FEWEST if followed.goes_to_its_end(long_run(context, settings, steps), FEWEST) else 0
     runs = min(RUNS, int(budget / max(products_of(context, settings, steps), 1.0)))
     return runs if runs >= FEWEST else 0
 

@@ -151,8 +151,7 @@ def in_scalars(spec: RunSpec) -> bool:
 
 def _could_be_followed(spec: RunSpec) -> bool:
     """Whether the run can be followed on its rows to its end."""
-    wanted = spec.settings.epochs * spec.steps
-    return followed.applies(spec) is None and followed.affordable(spec, followed.RUNS) >= wanted
+    return followed.applies(spec) is None and followed.goes_to_its_end(spec)
 
 
 def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:

@@ -143,12 +143,16 @@ def affordable(spec: RunSpec, runs: int) -> int:
     return max(1, int(most / (runs * update)))
 
 
+def goes_to_its_end(spec: RunSpec, runs: int = RUNS) -> bool:
+    """Whether the budget allows so many runs to be followed to the end."""
+    return affordable(spec, runs) >= spec.settings.epochs * spec.steps
+
+
 def _runs(spec: RunSpec) -> int:
     """The orders of the rows to follow: as many as go to the end of the run."""
     if not _drawn(spec):
         return 1
-    wanted = spec.settings.epochs * spec.steps
-    return next((runs for runs in (RUNS, RUNS // 2, RUNS // 4) if affordable(spec, runs) >= wanted), 1)
+    return next((runs for runs in (RUNS, RUNS // 2, RUNS // 4) if goes_to_its_end(spec, runs)), 1)
 
 
 def _drawn(spec: RunSpec) -> bool:

@@ -8,7 +8,7 @@ from idjax.nn.learned import crossing
 from idjax.nn.logistic import mean_loss
 from idjax.nn.metrics import accuracy
 from idjax.prediction import budget
-from idjax.prediction.dynamics.followed import affordable
+from idjax.prediction.dynamics.followed import goes_to_its_end
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.logistic import (
@@ -53,7 +53,7 @@ def applies(spec: RunSpec) -> str | None:
         (settings.normalize != "zca", "and --normalize zca"),
         (sample is not None and len(sample.x) == spec.rows, "without all rows at hand"),
         # One run of the full batch is exact, and told to its end where that is cheap.
-        (not spec.full_batch or affordable(spec, 1) < settings.epochs, "on the full batch"),
+        (not (spec.full_batch and goes_to_its_end(spec, 1)), "on the full batch"),
         (products(spec) <= budget.FOLLOWED_RUNS, f"of {spec.rows:,} rows for {settings.epochs * spec.steps:,} updates"),
     ):
         if not holds:

@@ -90,9 +90,8 @@ def _verdict(losses: AdamLosses, memory: int, most: float) -> tuple[float, str] 
     log = np.log(np.maximum(losses.loss, tiny))
     # What falls alike in every run is no matter.
     chance = 1 - losses.of_mean / np.maximum(losses.loss, tiny)
-    later = np.append(
-        log[memory:], np.full(min(memory, len(log)), log[-1])
-    )  # where nothing is left the rest is like it
+    # The record ends where nothing is left, and what comes after counts as its end.
+    later = np.pad(log[memory:], (0, min(memory, len(log))), constant_values=log[-1])
     falls = np.flatnonzero((log - later > np.log(10)) & (chance > most))
     if len(falls):
         return float(falls[0]), f"the loss falls tenfold within {memory:,} steps, faster than v follows"
