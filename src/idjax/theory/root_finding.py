@@ -17,8 +17,8 @@ def signed(holds: bool, size: float) -> float:
     return size if holds else -size
 
 
-def last_where(margin: Callable[[float], float], high: float, tolerance: float) -> float:
-    """The end, within `tolerance`, of what holds between 0 and high; high if all of it does.
+def last_where(margin: Callable[[float], float], high: float, tolerance: float, low: float = 0.0) -> float:
+    """The end, within `tolerance`, of what holds between low and high; high if all of it does, low if none of it.
 
     margin is positive up to that end and negative beyond. Just above 0 it holds: 0 itself is not looked at, which may
     be where the margin has no value. By Brent's method: as safe as bisection, and quick where the
@@ -26,9 +26,11 @@ def last_where(margin: Callable[[float], float], high: float, tolerance: float) 
     """
     if (beyond := margin(high)) > 0:
         return high
-    known = {0.0: -beyond, high: beyond}
+    if (before := margin(low) if low else -beyond) < 0:
+        return low
+    known = {low: before, high: beyond}
 
     def size(at: float) -> float:
         return known[at] if at in known else margin(at)
 
-    return float(np.asarray(scipy.optimize.brentq(size, 0.0, high, xtol=tolerance, maxiter=MOST)))
+    return float(np.asarray(scipy.optimize.brentq(size, low, high, xtol=tolerance, maxiter=MOST)))

@@ -94,11 +94,9 @@ class MinibatchTrajectory(Trajectory):
 
     def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
         """Shrink factors of the modes of the expected weights at the ends of epochs, and their mean squares within."""
-        squares = [
-            weight * self._mean.factors((epochs - 1 + node) * self._spec.steps) ** 2
-            for node, weight in zip(NODES, NODE_WEIGHTS, strict=True)
-        ]
-        return self._mean.factors(epochs * self._spec.steps), np.sum(squares, axis=0)
+        within = self._mean.factors(((epochs - 1)[:, None] + NODES).ravel() * self._spec.steps) ** 2
+        squares = np.tensordot(within.reshape(len(epochs), len(NODES), *within.shape[1:]), NODE_WEIGHTS, (1, 0))
+        return self._mean.factors(epochs * self._spec.steps), squares
 
     def spread(self, rows: Float[np.ndarray, "N n"] | None = None) -> Losses | None:
         """Relative standard deviations of the losses over the orders of the rows: Gaussian ones, or those given."""

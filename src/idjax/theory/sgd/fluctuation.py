@@ -82,7 +82,7 @@ def variances(
         pull = part.within.rates[..., None] * modes
         form, here = _pulled_back(part, at, modes)
         through = form * (1 - pull)
-        pair = here[..., None, None] - through[..., first] - through[..., second]
+        pair = here[..., None, None] - np.take(through, first, -1) - np.take(through, second, -1)
         paths += part.within.second * pair
         # S differs from run to run: fresh noise on that does not cancel within the epoch.
         fresh = part.within.chance * (part.within.batch_noise * alone)[:, None] * at.lengths[:, None]

@@ -21,6 +21,7 @@ from idjax.theory.sgd.minibatch import (
     iterated,
     packed,
     pairs_of,
+    states,
     unpacked,
 )
 from idjax.theory.sgd.mode_pairs import Matrices, all_pairs, pairs_in_parts, symmetric
@@ -236,10 +237,9 @@ def moments_at(
 
 def _iterated_moments(rule: Updates, state: Second, noise: float, steps: Int[np.ndarray, " t"]) -> np.ndarray:
     """E[e eᵀ] before the updates of these few steps, (t, n, n)."""
-    pairs, moments, found, done = pairs_of(rule), packed(state), {}, 0
-    for step in np.unique(steps).tolist():
-        moments, _ = iterated(rule, pairs, moments, noise, np.empty((0, moments.shape[1])), step - done)
-        found[step], done = moments[0], step
+    asked = set(steps.tolist())
+    along = states(rule, pairs_of(rule), packed(state), noise, max(asked) + 1, last=False)
+    found = {step: moments[0] for step, moments in enumerate(along) if step in asked}
     return symmetric(np.stack([found[step] for step in steps.tolist()]), len(state.ee))
 
 

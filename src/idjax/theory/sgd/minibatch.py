@@ -10,6 +10,7 @@ iterates it and is the reference; `horizons` jumps to any step. SGD is β = 0. S
 and 11.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -224,26 +225,44 @@ def iterated(
 
     last: whether the last update is made, too, after which nothing is read.
     """
+    values, state = np.empty((steps, len(forms))), list(moments)
+    for index, state in enumerate(states(rule, pairs, moments, noise, steps, rates, last)):
+        if index < steps:
+            values[index] = forms @ state[0]
+    return np.asarray(state), values
+
+
+def states(
+    rule: Updates,
+    pairs: Pairs,
+    moments: Float[np.ndarray, "4 P"],
+    noise: float,
+    steps: int,
+    rates: Float[np.ndarray, " steps"] | None = None,
+    last: bool = True,
+) -> Iterator[list[Float[np.ndarray, " P"]]]:
+    """Packed second moments before each of these updates, of the error alone without momentum; and after the last."""
     modes, diagonal = rule.eigenvalues, np.flatnonzero(pairs.diagonal)
     centre = pairs.twice * pairs.focus
     both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
-    state, values = list(moments), np.empty((steps, len(forms)))
+    state = list(moments)
     update = _matrices(rule, pairs) if rule.momentum and rates is None and steps > 4 else None
     for index in range(steps):
+        yield state
+        if index == steps - 1 and not last:
+            return
         now = rule if rates is None else rule._replace(rate=float(rates[index]))
         ee = state[0]
-        values[index] = forms @ ee
         common = -2 * (centre @ ee) * pairs.focus
         common[diagonal] += (modes @ ee[diagonal] + noise) * modes
-        if index == steps - 1 and not last:
-            break
         if update:
-            state = np.einsum("abp,bp->ap", update[0], state) + update[1] * common
+            state = list(np.einsum("abp,bp->ap", update[0], state) + update[1] * common)
         elif rule.momentum or index == steps - 1:
-            state = moved(now, pairs, common, np.asarray(state))
+            state = list(moved(now, pairs, common, np.asarray(state)))
         else:  # without momentum the velocity is the last gradient, and moves nothing
-            state[0] = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
-    return np.asarray(state), values
+            moved_ee = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
+            state = [moved_ee, *state[1:]]
+    yield state
 
 
 def _matrices(rule: Updates, pairs: Pairs) -> tuple[Float[np.ndarray, "4 4 P"], Float[np.ndarray, "4 P"]] | None:

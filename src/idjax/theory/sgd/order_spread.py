@@ -99,16 +99,21 @@ class _Known:
 
     def at(self, epochs: Int[np.ndarray, " r"], asked: Int[np.ndarray, " r"]) -> fluctuation.GroupInEpochs:
         """In epochs that are read, ascending, for the losses of later ones or their own."""
-        outputs, left, pairs = self._outputs, self._left, list(zip(epochs.tolist(), asked.tolist(), strict=True))
+        outputs, pairs = self._outputs, zip(epochs.tolist(), asked.tolist(), strict=True)
+        ends = [
+            (self._left[one], self._left[one + 1], self._left[max(at, one + 1)], self._left[at + 1])
+            for one, at in pairs
+        ]
+        before, after, beginning, end = np.array(ends).swapaxes(0, 1)
         return fluctuation.GroupInEpochs(
-            fluctuation.Within(*map(np.stack, zip(*(self._read(epoch) for epoch, _ in pairs), strict=True))),
+            fluctuation.Within(*map(np.array, zip(*map(self._read, epochs.tolist()), strict=True))),
             np.diagonal(outputs.start),
             outputs.noise,
             outputs.share,
             asked == epochs,
-            np.stack([left[epoch] for epoch, _ in pairs]),
-            np.stack([left[max(one, epoch + 1)] - left[epoch + 1] for epoch, one in pairs]),
-            np.stack([left[one + 1] - left[epoch + 1] for epoch, one in pairs]),
+            before,
+            beginning - after,
+            end - after,
             self._logs(asked),
         )
 
@@ -122,7 +127,8 @@ class _Known:
             later = self._epochs[self._epochs.index(epoch) :][: max(1, NUMBERS_AT_ONCE // (len(cells) * n**2))]
             same = list(itertools.takewhile(lambda other: self._means[other] == self._means[epoch], later))
             moments = self._outputs.moments(np.add.outer(self._steps * np.array(same, float), cells).ravel())
-            rates = [self._rates(one) for one in same]
+            apart = same if self._outputs.rates.shape[1] > 1 else same[:1]
+            rates = [self._rates(one) for one in apart] * (len(same) // len(apart))
             chance = fluctuation.chance_of(rule, np.concatenate([there for there, *_ in rates]), moments)
             upper, twice = all_pairs(n), fluctuation.twice_of(rule, moments)
             parts = zip(*(np.split(each, len(same)) for each in (moments[:, *upper], chance, twice)), strict=True)

@@ -5,6 +5,7 @@ eigenbasis of M is a Hadamard product plus rank two. Its largest eigenvalue ρ s
 shrinks a step. Only the range of M counts: along null modes nothing moves. See docs/theory.md, section 5.
 """
 
+import bisect
 import itertools
 import math
 from typing import NamedTuple
@@ -96,14 +97,30 @@ def max_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: floa
 
 def best_step(spectrum: Spectrum, mean: Float[np.ndarray, " n"], batch_size: float | int, limit: float) -> float:
     """The η' whose expected squared error shrinks fastest in the long run: the minimiser of ρ below the limit."""
-    modes = _on_range(spectrum, mean)
+    modes, known = _on_range(spectrum, mean), {0.0: 0.0, limit: 0.0}
 
     def decay(step: float) -> float:
-        """1 - ρ."""
+        """1 - ρ, concave in η', for its second moments are those of a positive map: between chords of what is known."""
         most = min(1.0, 2 * step * float(modes.eigenvalues[-1]))  # at most that of the slowest mode alone
-        return last_where(lambda decay: _margin(-decay, step, modes, batch_size), most, CLOSE * most)
+        low, high = _between_chords(known, step)
+        high = min(high, most)
+        found = last_where(lambda decay: _margin(-decay, step, modes, batch_size), high, CLOSE * most, min(low, high))
+        return known.setdefault(step, found)
 
     return limit * float(np.asarray(scipy.optimize.fminbound(lambda share: -decay(share * limit), 0.0, 1.0, xtol=1e-6)))
+
+
+def _between_chords(known: dict[float, float], at: float) -> tuple[float, float]:
+    """The least and the most that a concave function can be there, of two known points at least."""
+    points = sorted(known.items())
+    place = bisect.bisect(points, (at,))
+
+    def through(first: int) -> float:
+        (a, value), (b, other) = points[first : first + 2]
+        return value + (other - value) * (at - a) / (b - a)
+
+    beside = [first for first in (place - 2, place) if 0 <= first < len(points) - 1]
+    return through(place - 1), min(map(through, beside), default=math.inf)
 
 
 def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int) -> float:
@@ -116,8 +133,7 @@ def critical_batch(spectrum: Spectrum, mean: Float[np.ndarray, " n"], rows: int)
     if not len(modes.eigenvalues):  # nothing moves
         return 1.0
     half = 1 / float(modes.eigenvalues[0])
-
-    if max_step(spectrum, mean, 1) >= half:  # half of it is a pole of batches of 1
+    if _margin(0.0, (1 - 1e-9) * half, modes, 1) > 0:  # half itself is a pole of batches of 1
         return 1.0
     # Smaller batches than this leave half of the full batch's rate unstable, for stable rates are an interval from 0.
     return float(2 ** last_where(lambda power: -_margin(0.0, half, modes, 2**power), float(np.log2(rows)), 1e-6))
