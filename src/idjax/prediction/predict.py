@@ -1,6 +1,7 @@
 """Data + Settings → Curve, before training: chooses the theory, and says how the curve was made."""
 
 import dataclasses
+import math
 import os
 import time
 from typing import Any
@@ -18,6 +19,7 @@ from idjax.nn.starts import start_layers
 from idjax.prediction.dynamics.bands import Bands, bands_of
 from idjax.prediction.dynamics.fastest_rate import fastest_rate
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.dynamics.trajectory import Trajectory, UndefinedTrajectory
@@ -205,12 +207,22 @@ def epochs_to_learn(spec: RunSpec) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def fewest_epochs(spec: RunSpec) -> float:
-    """The epochs that the mean of the weights takes, by sgd at a constant rate: the noise of batches only adds to them.
+def learns_within(spec: RunSpec, epochs: float) -> bool:
+    """Whether `epochs_to_learn` is at most so many: told by the loss at their end alone, if nothing is rounded away."""
+    settings = dataclasses.replace(spec.settings, epochs=math.ceil(epochs))
+    trajectory = trajectory_for(spec._replace(settings=settings, sample=None, beyond=False))
+    if isinstance(trajectory, MinibatchTrajectory):
+        return bool(trajectory.at(np.array([epochs * spec.steps])).error[0] <= spec.left)
+    return epochs_to_learn(spec._replace(sample=None)) <= epochs
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def mean_learns_within(spec: RunSpec, epochs: float) -> bool:
+    """Whether the mean of the weights does, by sgd at a constant rate: the noise of batches only adds to its time.
 
     E|e|² ≥ |E e|², and the loss is a sum of such squares.
     """
-    return FullBatchTrajectory(spec).steps_to(spec.left) / spec.steps
+    return bool(FullBatchTrajectory(spec).losses(np.array([epochs * spec.steps])).error[0] <= spec.left)
 
 
 @np.errstate(over="ignore", invalid="ignore")
