@@ -1,5 +1,6 @@
 """Descents of one program from one start on the same batches, at several rates side by side."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -30,11 +31,16 @@ class Batches:
         self._next: Callable[[int], Any] | Iterator[Any] | None = (
             given if given is None or callable(given) else iter(given)
         )
-        rows = traced.rows
-        step = -(-rows // MOST_ROWS) if rows else 1
-        self.one = traced.cut(np.arange(0, rows, step)) if step > 1 else list(map(jnp.asarray, traced.given.args))
-        own = f"one batch of {len(range(0, rows, step))} rows" if rows else "one batch"
+        self._shown = range(0, traced.rows, -(-traced.rows // MOST_ROWS) or 1)
+        own = f"one batch of {len(self._shown)} rows" if traced.rows else "one batch"
         self.told = own if given is None else "the batches given"
+
+    @functools.cached_property
+    def one(self) -> list[Any]:
+        """The arguments as given, of many rows some."""
+        return (
+            self._traced.cut(np.array(self._shown)) if self._shown.step > 1 else jax.device_put(self._traced.given.args)
+        )
 
     @property
     def varied(self) -> bool:

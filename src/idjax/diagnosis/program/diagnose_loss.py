@@ -40,7 +40,7 @@ from idjax.diagnosis.trace.layer_facts import layer_context
 from idjax.diagnosis.trace.layers import find_layers
 from idjax.diagnosis.trace.learning import LEARNED
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.measure import measure, runner, watchers_of
+from idjax.diagnosis.trace.measure import measure, runner, watches_of
 from idjax.diagnosis.trace.outputs import ending
 from idjax.diagnosis.trace.rule import UpdateRule, update_rule
 from idjax.diagnosis.trace.traced import trace
@@ -148,7 +148,7 @@ def _context(given: GivenLoss, rule: UpdateRule, progress: OnProgress) -> LossCo
     traced = trace(given)
     layers = find_layers(traced.graph, given.names)
     units, end = find_units(traced.graph, layers), ending(traced.graph, layers)
-    run = runner(traced, watchers_of(traced, layers, units, end), end.outputs)
+    run = runner(traced, watches_of(traced, layers, units, end), end.outputs)
     return LossContext(traced, layers, units, end, run, measure(run, progress), rule)
 
 

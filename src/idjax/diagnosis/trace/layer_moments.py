@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.sparse.linalg import eigsh
 
 from idjax.moments.columns import ColumnStats
 
@@ -83,5 +82,7 @@ def top_of(matrix: Float[np.ndarray, "n n"]) -> float:
     """The largest eigenvalue, by Lanczos where the matrix is not small."""
     if len(matrix) <= 64 or not matrix.any():
         return float(np.linalg.eigvalsh(matrix)[-1])
+    from scipy.sparse.linalg import eigsh  # which takes as long to import as most layers to be looked at
+
     start = np.random.default_rng(0).normal(size=len(matrix))
     return float(eigsh(matrix, k=1, v0=start, return_eigenvectors=False, tol=1e-6)[0])  # pyright: ignore[reportArgumentType]

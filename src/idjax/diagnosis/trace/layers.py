@@ -179,7 +179,7 @@ def input_rows(layer: Layer, x: Array, most: int) -> tuple[Array, Array]:
         return _patches(layer, x, most), channels.reshape(-1, layer.channels)
     contracted = layer.node.params["dimension_numbers"][0][layer.rows]
     others = [axis for axis in range(x.ndim) if axis not in contracted]
-    rows = jnp.transpose(x, (*others, *contracted)).reshape(-1, layer.inputs)
+    rows = x.transpose(*others, *contracted).reshape(-1, layer.inputs)  # of NumPy, too
     return rows[_evenly(len(rows), most)], rows
 
 

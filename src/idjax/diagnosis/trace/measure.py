@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +37,13 @@ class Pass(NamedTuple):
     seen: dict[Node, Any]
 
 
+class Watch(NamedTuple):
+    """A watcher of a node, and how the host reads what it saw."""
+
+    watch: Watcher
+    read: Callable[[Any], Any] = lambda seen: seen
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Runner:
     """The program, compiled once: called with the arguments of a block, and what is added to the outputs."""
@@ -44,6 +51,7 @@ class Runner:
     traced: Traced
     compiled: Any
     zeros: dict[int, Any]
+    watches: Mapping[Node, Watch]
 
     def __call__(self, args: list[Any], shifts: Mapping[int, Any] | None = None) -> Pass:
         """One pass over a block."""
@@ -51,17 +59,15 @@ class Runner:
             return Pass(*self.compiled(self.traced.given.params, args, self.zeros | dict(shifts or {})))
 
 
-def runner(traced: Traced, watchers: Mapping[Node, Watcher], outputs: Sequence[int]) -> Runner:
-    """The program compiled with its gradient and its watchers."""
-    graph, loss = traced.graph, traced.given.loss
+def runner(traced: Traced, watches: Mapping[Node, Watch], outputs: Sequence[int]) -> Runner:
+    """The program compiled with its gradient and what is looked at."""
+    graph, loss, watchers = traced.graph, traced.given.loss, {node: one.watch for node, one in watches.items()}
 
     def total(params: list[Any], shifts: dict[int, Any], args: list[Any]) -> Any:
         outs, seen = evaluate(graph, [*params, *args], watchers, shifts=shifts)
         return outs[0], jax.lax.stop_gradient(seen)
 
-    # Few numbers are through before a compiler has made the most of them.
-    few = jax.default_backend() == "cpu" and numbers(graph, graph.program) < FEW_NUMBERS
-    options = {"xla_backend_optimization_level": 0} if few else {}
+    options = {"xla_backend_optimization_level": 0} if _is_small(graph) else {}
 
     @functools.partial(jax.jit, compiler_options=options)
     def run(params: list[Any], args: list[Any], shifts: dict[int, Any]) -> Any:
@@ -71,7 +77,12 @@ def runner(traced: Traced, watchers: Mapping[Node, Watcher], outputs: Sequence[i
         return value, slope, slopes, seen
 
     zeros = {atom: np.zeros(graph.shape(atom), graph.shapes[atom].dtype) for atom in outputs}
-    return Runner(traced, run, zeros)
+    return Runner(traced, run, zeros, watches)
+
+
+def _is_small(graph: Graph) -> bool:
+    """Whether few numbers are through before a compiler has made the most of them."""
+    return jax.default_backend() == "cpu" and numbers(graph, graph.program) < FEW_NUMBERS
 
 
 def numbers(graph: Graph, program: Program) -> int:
@@ -84,28 +95,38 @@ def numbers(graph: Graph, program: Program) -> int:
     return made
 
 
-def watch_layer(layer: Layer, blocks: int) -> Watcher:
-    """Some of the vectors that go into a layer, statistics of all of them by channel, and the size of the kernel."""
+def look_at_layer(graph: Graph, layer: Layer, blocks: int, on_host: bool) -> Watch:
+    """Some of the vectors that go into a layer, and statistics of all of them by channel.
+
+    on_host: a dense layer's are made by NumPy, which has nothing to compile, of all that goes in.
+    """
     most = max(8, -(-SAMPLE // (blocks * layer.repeats)))
 
     def watch(ins: list[Any], outs: list[Any]) -> dict[str, Any]:
-        kernel = ins[layer.kernel].astype(jnp.float32)
-        told = {"kernel": jnp.sqrt(jnp.mean(kernel**2))}
         if layer.kind == "embed":
             tokens = ins[layer.rows][..., 0].ravel()
             counts = jnp.zeros(layer.inputs, jnp.int32).at[tokens].add(1)
-            return told | {"counts": counts, "largest": tokens.max(initial=0)}
-        rows, channels = (part.astype(jnp.float32) for part in input_rows(layer, ins[layer.rows], most))
-        mean = channels.mean(0)
-        return told | {
-            "rows": rows,
-            "mean": mean,
-            "second": jnp.mean((channels - mean) ** 2, 0),
-            "low": channels.min(0),
-            "high": channels.max(0),
-        }
+            return {"counts": counts, "largest": tokens.max(initial=0)}
+        return _statistics(*(part.astype(jnp.float32) for part in input_rows(layer, ins[layer.rows], most)))
 
-    return watch
+    def read(seen: np.ndarray) -> dict[str, np.ndarray]:
+        shape = graph.shape(layer.node.ins[layer.rows])
+        steps = seen.shape[: seen.ndim - len(shape)]  # of the scans that it is in
+        each = [_statistics(*input_rows(layer, one, most)) for one in seen.reshape(-1, *shape).astype(np.float64)]
+        return {name: np.array([told[name] for told in each]).reshape(*steps, *each[0][name].shape) for name in each[0]}
+
+    return Watch(lambda ins, outs: ins[layer.rows], read) if on_host and layer.kind == "dense" else Watch(watch)
+
+
+def _statistics(rows: Any, channels: Any) -> dict[str, Any]:
+    mean = channels.mean(0)
+    return {
+        "rows": rows,
+        "mean": mean,
+        "second": ((channels - mean) ** 2).mean(0),
+        "low": channels.min(0),
+        "high": channels.max(0),
+    }
 
 
 class MeasuredLoss(NamedTuple):
@@ -134,23 +155,24 @@ def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
             shares = [np.asarray(slope) / slope.dtype.type(count) for slope in made.gradient]
             gradient = shares if gradient is None else [np.add(*pair) for pair in zip(gradient, shares, strict=True)]
         for node, value in made.seen.items():
-            seen.setdefault(node, []).append(jax.tree.map(np.asarray, value))
+            seen.setdefault(node, []).append(run.watches[node].read(jax.tree.map(np.asarray, value)))
     assert first is not None
     assert gradient is not None
     return MeasuredLoss(total, gradient, first, seen)
 
 
-def watchers_of(traced: Traced, layers: Sequence[Layer], units: Sequence[Unit], end: Ending) -> dict[Node, Watcher]:
-    """All that is watched in a pass; of comparisons what is compared, as far as it is small."""
-    blocks = len(traced.places())
-    watchers: dict[Node, Watcher] = {layer.node: watch_layer(layer, blocks) for layer in layers}
-    watchers |= {unit.node: watch_unit(unit, traced) for unit in units}
+def watches_of(traced: Traced, layers: Sequence[Layer], units: Sequence[Unit], end: Ending) -> dict[Node, Watch]:
+    """All that is looked at in a pass; of comparisons what is compared, as far as it is small."""
+    graph, blocks = traced.graph, len(traced.places())
+    small = _is_small(graph)
+    watches = {layer.node: look_at_layer(graph, layer, blocks, small) for layer in layers}
+    watches |= {unit.node: Watch(watch_unit(unit, traced)) for unit in units}
 
-    def compared(output: int, target: int) -> Watcher:
-        return lambda ins, outs: (ins[output], ins[target])
+    def compared(output: int, target: int) -> Watch:
+        return Watch(lambda ins, outs: (ins[output], ins[target]))
 
     for comparison in end.comparisons:
         ins = comparison.node.ins
-        if all(np.prod(traced.graph.shape(atom)) <= MOST_VALUES for atom in (comparison.output, comparison.target)):
-            watchers[comparison.node] = compared(ins.index(comparison.output), ins.index(comparison.target))
-    return watchers
+        if all(np.prod(graph.shape(atom)) <= MOST_VALUES for atom in (comparison.output, comparison.target)):
+            watches[comparison.node] = compared(ins.index(comparison.output), ins.index(comparison.target))
+    return watches

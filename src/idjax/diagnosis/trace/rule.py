@@ -91,6 +91,8 @@ def update_rule(
     def at(rate: Any) -> Any:
         return _of_lists(made(rate), nest)
 
+    if optimizer == "sgd" and not options:  # the default, known without a look
+        return UpdateRule(name, at, rate, inside, False)
     moves = _moves(made(1.0), at(1.0), given)
     if moves is None:
         return UpdateRule(name, at, None, None, True)

@@ -58,9 +58,9 @@ class Traced:
             yield self.cut(chosen)
 
     def cut(self, chosen: np.ndarray) -> list[Any]:
-        """The arguments with these of their rows, picked on the host: JAX compiles that for each shape."""
+        """The arguments with these of their rows, picked and put on the host: JAX compiles either for each shape."""
         return [
-            jnp.asarray(np.asarray(leaf)[chosen] if holds else leaf)
+            jax.device_put(np.asarray(leaf)[chosen] if holds else leaf)
             for leaf, holds in zip(self.given.args, self.holds, strict=True)
         ]
 
