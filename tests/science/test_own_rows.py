@@ -135,7 +135,7 @@ def test_a_full_batch_needs_no_fourth_moment():
     ],
 )
 def test_what_is_followed(changes, words, monkeypatch):
-    monkeypatch.setattr(budget, "FOLLOWED_RUNS", 1e8)
+    monkeypatch.setattr(budget, "FOLLOWED_RUNS", 3e8)
     monkeypatch.setattr(budget, "OF_TRAINING", 0.0)
     x, _ = rows()
     settings = Settings(batch_size=4, validation_split=0.2, moments="data", epochs=3)

@@ -232,6 +232,21 @@ def test_noise_that_falls_faster_than_v_follows_is_outside_the_range(share, hold
     assert found.verdict is None or 2000 <= found.verdict[0] <= 8000
 
 
+@pytest.mark.parametrize("end", [1500.0, 4000.0])
+def test_v_forgets_where_nothing_is_left(end):
+    """Batches that hardly differ take all losses to nothing alike; a memory later it is not said to stay there."""
+    inputs, errors = adam_inputs(np.eye(5), np.zeros(5), 10**9, np.zeros(2)), 0.3 * jnp.ones((5, 2))
+    watched = np.eye(5)[None], np.ones((1, 2)), np.zeros((1, 5, 2))
+    found = forecast(adam.AdamRule(), inputs, errors, 1e-2, np.array([100.0, end]), *watched)
+    assert found.mean[-1] < found.mean[0]
+    if end < 2000:
+        assert found.verdict is None
+    else:
+        assert found.verdict is not None
+        assert 1000 < found.verdict[0] < 2000
+        assert "nothing is left" in found.verdict[1]
+
+
 @pytest.mark.slow
 def test_runs_beyond_the_budget_say_what_to_do(monkeypatch):
     """However long the run, it is predicted where the mean dominates."""

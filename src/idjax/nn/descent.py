@@ -92,7 +92,7 @@ class OneByOne:
 
     def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
         """Parameters, fresh states of the optimizer, and keys of stochastic rounding."""
-        return _stack([initial_state(plan, *each) for each in zip(hypers, params, seeds, strict=True)])
+        return _initial(plan, list(hypers), list(params), seeds)
 
     def advance(
         self, prepared: PreparedData, hyper: Hyper, state: Any, order: jax.Array | None, repeats: int
@@ -206,7 +206,8 @@ class Descent:
             starts = starts or [start_layers(each.start, sizes, each.seed) for each in settings]
             params = [to_params(start, plan.dtype) for start in starts]
             state = updates.initial(plan, hypers, params, [each.seed for each in settings])
-            self._hyper, self.state = spread((_stack(hypers), state), len(settings))
+            hyper = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *hypers)
+            self._hyper, self.state = spread((hyper, state), len(settings))
 
     def resume(self, epochs: int, state: Any) -> None:
         """Goes on from a state that was kept after so many epochs."""
@@ -267,5 +268,7 @@ def _unexplained(
     return jax.vmap(lambda *run: evaluate(plan, run[0], fitted, run[1], rows, deviation)[1])(hyper, params)
 
 
-def _stack(trees: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+@functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
+def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[int]) -> Any:
+    states = [initial_state(plan, *each) for each in zip(hypers, params, seeds, strict=True)]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

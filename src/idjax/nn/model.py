@@ -74,10 +74,16 @@ def to_params(weights: Weights | Layers, dtype: str = "float32") -> dict[str, An
     layers = (weights,) if isinstance(weights, Weights) else weights
     return {
         "params": {
-            name: {"kernel": jnp.asarray(layer.kernel, dtype), "bias": jnp.asarray(layer.bias, dtype)}
+            name: {"kernel": _put(layer.kernel, dtype), "bias": _put(layer.bias, dtype)}
             for name, layer in zip(_names(len(layers)), layers, strict=True)
         }
     }
+
+
+def _put(values: Any, dtype: str) -> Array:
+    """On the device in this dtype; numbers of 32 and 64 bits are made on the host, where no shape is compiled for."""
+    on_host = isinstance(values, np.ndarray) and dtype in ("float32", "float64")
+    return jax.device_put(np.array(values, dtype)) if on_host else jnp.asarray(values, dtype)
 
 
 def layers_of(variables: dict[str, Any]) -> Layers:

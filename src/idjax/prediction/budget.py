@@ -27,13 +27,14 @@ ITERATED = 3e8
 """Entries of the second moments that are updated one step at a time; longer runs go by pieces of constant rate."""
 ADAM_TRIED = 2.5e10
 """Products of one run of Adam that a diagnosis tries."""
-FOLLOWED_RUNS = 2e10
-"""Products of runs on the rows that stand in for a theory, and of their band, a small update counting as UPDATE."""
+FOLLOWED_RUNS = 1.6e10
+"""Products of runs on the rows that stand in for a theory, and of as many for their band: a second of each."""
 OF_TRAINING = 0.05
 """The same as a share of those of a training that takes longer."""
-UPDATE = 1e4
-ROW = 800.0
-"""What gathering a row for a small update counts."""
+UPDATE, ROW, WEIGHT = 8e4, 800.0, 20.0
+"""What counts in an update of a followed run beside its products: a layer, a row that is gathered, and a weight."""
+OF_PASS = 0.37
+"""What a product in it counts, of large matrices that stay in the cache."""
 DRAWN = 3e9
 """Products of all runs that are drawn for a diagnosis, in narrow matrices: wide data and long runs have none."""
 MODES = 2500

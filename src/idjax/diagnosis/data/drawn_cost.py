@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from idjax.diagnosis.data.context import Context
+from idjax.prediction.dynamics.follow_cost import goes_to_its_end
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.settings import Settings
 
@@ -20,9 +21,7 @@ def affordable_runs(context: Context, settings: Settings, steps: float, budget: 
     if batch >= context.rows or batch > rows:
         return 0
     if settings.optimizer != "sgd":
-        from idjax.prediction.dynamics import followed  # which imports JAX
-
-        return FEWEST if followed.goes_to_its_end(long_run(context, settings, steps), FEWEST) else 0
+        return FEWEST if goes_to_its_end(long_run(context, settings, steps), FEWEST) else 0
     runs = min(RUNS, int(budget / max(products_of(context, settings, steps), 1.0)))
     return runs if runs >= FEWEST else 0
 

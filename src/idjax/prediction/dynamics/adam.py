@@ -9,7 +9,7 @@ from jaxtyping import Float
 from idjax.moments.spectrum import second_moment_factor
 from idjax.nn import schedules
 from idjax.prediction import budget
-from idjax.prediction.dynamics import followed
+from idjax.prediction.dynamics.follow_cost import goes_to_its_end
 from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import (
@@ -149,11 +149,6 @@ def in_scalars(spec: RunSpec) -> bool:
     return clear and mean_dominated.modes_of(_inputs(spec)).dominance >= DOMINANCE
 
 
-def _could_be_followed(spec: RunSpec) -> bool:
-    """Whether the run can be followed on its rows to its end."""
-    return followed.applies(spec) is None and followed.goes_to_its_end(spec)
-
-
 def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:
     """The record of all outputs together, E[e] at the end, and how they were made."""
     modes = mean_dominated.modes_of(run.inputs)
@@ -176,9 +171,10 @@ def _in_scalars(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float
 def _in_matrices(spec: RunSpec, run: _AdamRun, errors: np.ndarray) -> tuple[Float[np.ndarray, "k E"], np.ndarray, str]:
     """The record of all outputs together, E[e] at the end, and how they were made."""
     optimizer = spec.settings.optimizer
+    chance = forecast.SURE if spec.rows_at_hand and goes_to_its_end(spec, 2) else forecast.CHANCE
     found = forecast.forecast(
         run.rule, run.inputs, jnp.asarray(errors), run.rate, run.steps, *map(np.asarray, run.watched),
-        form=FORMS[optimizer], chance=forecast.SURE if _could_be_followed(spec) else forecast.CHANCE,
+        form=FORMS[optimizer], chance=chance,
         progress=lambda share: spec.progress(Progress(int(1000 * share), 1000, f"{optimizer}, step by step")),
     )  # fmt: skip
     record = np.concatenate([found.mean[None], found.forms])

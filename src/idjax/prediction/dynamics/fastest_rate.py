@@ -30,6 +30,8 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
     """
     if products_of(spec) * (POINTS + REFINED) > budget.FOLLOWED:
         return None
+    if not spec.layers:  # moments are enough for a theory, and what it leaves open is too dear to be followed
+        spec = spec._replace(sample=None)
     settings = spec.settings
     level = spec.left
     end = float(settings.epochs * spec.steps)

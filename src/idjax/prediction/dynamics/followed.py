@@ -17,8 +17,8 @@ from idjax.moments.normalize import pca_to_zca
 from idjax.nn.descent import Descent, PreparedData, Shuffle, put_on_device
 from idjax.nn.learned import crossing
 from idjax.nn.model import layers_of
-from idjax.prediction import budget
 from idjax.prediction.dynamics.extrapolation import extrapolated
+from idjax.prediction.dynamics.follow_cost import RUNS, affordable, goes_to_its_end, size_of
 from idjax.prediction.dynamics.network import dead, seen, unreachable
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import Losses, Trajectory
@@ -26,16 +26,14 @@ from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.types import Layers, Progress, Weights, end_to_end
 
-RUNS = 8
-"""Orders of the rows that a run is followed in, where so many are cheap."""
 LOOKS = 100
 """Times that a run of few epochs is looked at, about."""
 FEW_EPOCHS = 32
 """Epochs below which a run is looked at within them, if they are long."""
 JUDGED = 5000
 """Rows that are judged at the least; more where more are trained on between two looks."""
-STACKED = 1e5
-"""Products of an update below which runs are advanced together: XLA multiplies stacks of larger matrices slowly."""
+STACKED = 3e4
+"""Weights times rows of a batch below which runs are advanced together: XLA multiplies larger stacks slowly."""
 THREADS = min(os.cpu_count() or 1, RUNS)
 NUMBERS_AT_ONCE = 2**22
 """Row numbers of all runs that are drawn at a time."""
@@ -57,8 +55,7 @@ class FollowedRuns(NamedTuple):
 
 def applies(spec: RunSpec) -> str | None:
     """Why this is no theory of the run: its rows are not at hand."""
-    missing = spec.sample is None or (spec.problem.validation is not None and spec.held_out is None)
-    return "a run whose rows are not at hand" if missing else None
+    return None if spec.rows_at_hand else "a run whose rows are not at hand"
 
 
 def build(spec: RunSpec) -> "FollowedTrajectory":
@@ -85,7 +82,7 @@ def side_by_side(
     seeds = [np.random.default_rng([spec.settings.seed, 4 + draws, number]) for number in range(len(runs))]
     held = len(prepared.training.x)
     shuffles = [Shuffle(seed, prepared.rows, held, goes_on=not whole) for seed in seeds]
-    size = len(runs) if _update(spec) < STACKED else 1
+    size = len(runs) if np.prod(size_of(spec)) < STACKED else 1
     stacks = [slice(first, first + size) for first in range(0, len(runs), size)]
 
     def descend(stack: slice) -> tuple[np.ndarray, list[Layers]]:
@@ -126,26 +123,6 @@ def _descend(prepared: PreparedData, descent: Descent, parts: int, runs: int) ->
         if not np.isfinite(now[0, :, -1]).any():
             break
     return record[:, :, :parts]
-
-
-def _update(spec: RunSpec) -> float:
-    """Products that the time of an update of one run is worth: rows are gathered, and layers go forth and back."""
-    layers = spec.all_layers
-    rows = min(spec.settings.batch_size, spec.rows if spec.sample is None else len(spec.sample.x))
-    weights = sum(layer.stacked.size for layer in layers)
-    return budget.UPDATE + rows * (budget.ROW + (2 if len(layers) == 1 else 3) * weights)
-
-
-def affordable(spec: RunSpec, runs: int) -> int:
-    """The updates of so many runs that the budget allows: some seconds of them, or a share of a long training."""
-    update = _update(spec)
-    most = max(budget.FOLLOWED_RUNS, budget.OF_TRAINING * update * spec.settings.epochs * spec.steps)
-    return max(1, int(most / (runs * update)))
-
-
-def goes_to_its_end(spec: RunSpec, runs: int = RUNS) -> bool:
-    """Whether the budget allows so many runs to be followed to the end."""
-    return affordable(spec, runs) >= spec.settings.epochs * spec.steps
 
 
 def _runs(spec: RunSpec) -> int:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -21,6 +23,8 @@ CHECKS = 8
 """Times in a run at which the drift of the kernel is measured."""
 DRIFT_OUTPUTS = 256
 """Outputs on which it is measured."""
+SCREENED = 1024
+"""Rows that tell first whether it drifts far beyond what is trusted."""
 TRUSTED = 0.1
 """Drift up to which losses are within some percent; docs/deep.md."""
 
@@ -72,16 +76,50 @@ def build(spec: RunSpec) -> SampledTrajectory:
         raise NoTheoryError("no theory predicts activations from moments alone: it needs the rows")
     plan = plan_for(settings, autoencoder=spec.sample.y is None, outputs=problem.train.outputs, rows=spec.rows)
     spec.progress(Progress(0, 1, "the network, linearised at its start"))
-    network, training = network_of(plan, spec.layers), seen(spec, spec.sample.thinned(budget.TANGENT_ROWS))
-    train, basis = _modes(network, training, settings.optimizer == "sgd")
+    network = network_of(plan, spec.layers)
+    if settings.optimizer == "sgd" and len(spec.sample.x) >= 4 * SCREENED:  # what is far beyond it shows on few rows
+        _descended(spec, plan, network, seen(spec, spec.sample.thinned(SCREENED)), None, 2 * TRUSTED)
+    training = seen(spec, spec.sample.thinned(budget.TANGENT_ROWS))
     held_out = seen(spec, spec.held_out.thinned(budget.TANGENT_ROWS)) if spec.held_out else None
+    found = _descended(spec, plan, network, training, held_out, TRUSTED)
+    record = found.record - np.array([[floor_of(problem)], [0.0], [problem.lost]])
+    trajectory = SampledTrajectory(spec, record, None)
+    trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
+    trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), found.marks, found.drift)
+    trajectory.how = _how(spec, found.modes, len(training.z), len(spec.sample.x))
+    ends = network.layers(found.weights)
+    trajectory.layers = ends if settings.hidden else ()
+    trajectory.notes = _notes(spec, spec.sample, ends, max(found.drift)) if spec.beyond else ()
+    return trajectory
+
+
+class _Linear(NamedTuple):
+    """Losses of every epoch, weights at the end, modes if sgd has them, and the drift of the kernel at some epochs."""
+
+    record: Float[np.ndarray, "3 E"]
+    weights: Float[Array, "g P"]
+    modes: int | None
+    marks: list[int]
+    drift: list[float]
+
+
+def _descended(
+    spec: RunSpec, plan: Plan, network: Network, training: Seen, held_out: Seen | None, most: float
+) -> _Linear:
+    """The descent of the linearised network on these rows.
+
+    Raises:
+      NoTheoryError: where its kernel drifts by more than `most`.
+    """
+    settings = spec.settings
+    train, basis = _modes(network, training, settings.optimizer == "sgd")
     watched = [_form(network, held_out or training, basis, original=True)]
     if held_out:
         same = bool((held_out.scale == 1).all())
         watched.insert(0, watched[0] if same else _form(network, held_out, basis))
     advance = _advance(spec, plan, train, tuple(watched), network.start if basis is None else None)
     record = np.full((3, settings.epochs), np.nan)
-    sample = training.z[: max(1, DRIFT_OUTPUTS // problem.train.outputs)]
+    sample = training.z[: max(1, DRIFT_OUTPUTS // training.target.shape[1])]
     before, weights = network.jacobian(network.start, sample), network.start
     marks = [*range(0, settings.epochs, -(-settings.epochs // CHECKS)), settings.epochs]
     drift = [0.0]
@@ -91,20 +129,12 @@ def build(spec: RunSpec) -> SampledTrajectory:
         record[3 - len(values) :, done:end] = values
         weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
         drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
-        if not drift[-1] <= TRUSTED:
+        if not drift[-1] <= most:
             raise NoTheoryError(
                 f"the network, linearised at its start, does not hold: its tangent kernel has moved by {drift[-1]:.2g} "
                 f"of itself at epoch {end}"
             )
-    record -= np.array([[floor_of(problem)], [0.0], [problem.lost]])
-    trajectory = SampledTrajectory(spec, record, None)
-    trajectory.least = -floor_of(problem)  # the floor of linear layers does not bound what activations can do
-    trajectory.kernel_drift = np.interp(np.arange(1.0, settings.epochs + 1), marks, drift)
-    trajectory.how = _how(spec, None if basis is None else train.linear.size, len(training.z), len(spec.sample.x))
-    ends = network.layers(weights)
-    trajectory.layers = ends if settings.hidden else ()
-    trajectory.notes = _notes(spec, spec.sample, ends, max(drift)) if spec.beyond else ()
-    return trajectory
+    return _Linear(record, weights, None if basis is None else train.linear.size, marks, drift)
 
 
 def _notes(spec: RunSpec, sample: Rows, ends: Layers, drift: float) -> tuple[str, ...]:
@@ -176,12 +206,12 @@ def _form(network: Network, rows: Seen, basis: Float[Array, "g P m"] | None, ori
         jacobian = network.jacobian(network.start, part.z)
         if basis is not None:
             jacobian = jnp.einsum("grp,gpm->grm", jacobian, basis)
-        residual = network.output(network.start, part.z) - network.grouped(part.target)
-        shares = network.grouped(part.scale**2 if original else jnp.ones_like(part.scale)) / rows.target.size
-        form = tangent.form_of(jacobian, residual, shares)
-        total = form if total is None else tangent.Form(*(a + b for a, b in zip(total, form, strict=True)))
+        residual = np.asarray(network.output(network.start, part.z)) - network.grouped(part.target)
+        shares = network.grouped(part.scale**2 if original else np.ones_like(part.scale)) / rows.target.size
+        form = [np.asarray(each) for each in tangent.form_of(jacobian, residual, shares)]
+        total = form if total is None else [a + b for a, b in zip(total, form, strict=True)]
     assert total is not None
-    return total
+    return tangent.Form(*jax.device_put(total))
 
 
 def _chunks(rows: Seen, weights: int) -> Iterator[Seen]:

@@ -8,7 +8,7 @@ from idjax.nn.learned import crossing
 from idjax.nn.logistic import mean_loss
 from idjax.nn.metrics import accuracy
 from idjax.prediction import budget
-from idjax.prediction.dynamics.followed import goes_to_its_end
+from idjax.prediction.dynamics.follow_cost import goes_to_its_end
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.theory.logistic import (

@@ -23,9 +23,9 @@ NAMED = 8
 class Seen(NamedTuple):
     """Rows as the network sees them: inputs, targets and what its errors are multiplied by in original units."""
 
-    z: Float[Array, "N p"]
-    target: Float[Array, "N q"]
-    scale: Float[Array, "N q"]
+    z: Float[np.ndarray, "N p"]
+    target: Float[np.ndarray, "N q"]
+    scale: Float[np.ndarray, "N q"]
 
 
 class Network(NamedTuple):
@@ -35,11 +35,11 @@ class Network(NamedTuple):
     """
 
     start: Float[Array, "g P"]
-    output: Callable[[Array, Array], Array]
-    jacobian: Callable[[Array, Array], Array]
+    output: Callable[[Array, Array | np.ndarray], Array]
+    jacobian: Callable[[Array, Array | np.ndarray], Array]
     layers: Callable[[Array], Layers]
 
-    def grouped(self, values: Float[Array, "N q"]) -> Float[Array, "g r"]:
+    def grouped(self, values: Float[np.ndarray, "N q"]) -> Float[np.ndarray, "g r"]:
         """Numbers of every row and output in the order of `output`."""
         return values.T if len(self.start) > 1 else values.reshape(1, -1)
 
@@ -94,8 +94,7 @@ def seen(spec: RunSpec, sample: Rows) -> Seen:
     """The rows in the network's units."""
     x, y = (None if part is None else np.asarray(part, np.float64) for part in sample)
     z, target, affine = encode(spec.settings.normalize, spec.problem.normalizer, x, y)
-    scale = np.broadcast_to(affine.scale, target.shape)
-    return Seen(jnp.asarray(z), jnp.asarray(target), jnp.asarray(scale))
+    return Seen(np.asarray(z), np.asarray(target), np.broadcast_to(affine.scale, target.shape))
 
 
 def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
@@ -103,27 +102,28 @@ def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
     activation = spec.settings.activation
     if activation not in ACTIVATION_RANGES:
         return []
-    low, high = ACTIVATION_RANGES[activation]
-    beyond = np.maximum(low - np.asarray(rows.target), 0) + np.maximum(np.asarray(rows.target) - high, 0)
-    if not beyond.any():
+    beyond = rows.target - np.clip(rows.target, *ACTIVATION_RANGES[activation])
+    count = np.count_nonzero(beyond, axis=0)
+    if not count.any():
         return []
-    outputs = _named("output", np.flatnonzero((beyond > 0).any(axis=0)), beyond.shape[1])
+    outputs = _named("output", np.flatnonzero(count), len(count))
     return [
-        f"unreachable: {np.mean(beyond > 0):.2%} of the targets lie outside the range of {activation}, which leaves a "
-        f"loss of at least {np.mean(beyond**2):.4g} ({outputs})"
+        f"unreachable: {count.sum() / beyond.size:.2%} of the targets lie outside the range of {activation}, which "
+        f"leaves a loss of at least {np.vdot(beyond, beyond) / beyond.size:.4g} ({outputs})"
     ]
 
 
 def dead(spec: RunSpec, rows: Seen, layers: Layers, when: str) -> list[str]:
     """Units of relu that are 0 on every row, where no gradient reaches them."""
-    settings, z, notes = spec.settings, np.asarray(rows.z), []
+    settings, z, notes = spec.settings, rows.z, []
     kinds = [settings.hidden_activation] * len(settings.hidden) + [settings.activation]
-    for index, (layer, kind) in enumerate(zip(layers, kinds, strict=True)):
+    last = max((index for index, kind in enumerate(kinds) if kind == "relu"), default=-1)
+    for index, (layer, kind) in enumerate(zip(layers[: last + 1], kinds, strict=False)):
         z = z @ layer.kernel + layer.bias
         if kind == "relu" and len(units := np.flatnonzero((z <= 0).all(axis=0))):
             where = f"hidden layer {index + 1}" if index < len(settings.hidden) else "the output layer"
             notes.append(f"dead {when}, 0 on every training row: {_named('unit', units, z.shape[1])} of {where}")
-        z = np.asarray(ACTIVATIONS[kind](jnp.asarray(z)))
+        z = np.maximum(z, 0) if kind == "relu" else np.asarray(ACTIVATIONS[kind](z))
     return notes
 
 

@@ -44,6 +44,11 @@ class RunSpec(NamedTuple):
         return self.settings.batch_size >= self.rows
 
     @property
+    def rows_at_hand(self) -> bool:
+        """Whether the rows that are trained on, and those held out, are there to be followed on."""
+        return self.sample is not None and (self.problem.validation is None or self.held_out is not None)
+
+    @property
     def empirical_rows(self) -> bool:
         """Whether the rows' own fourth moment is asked for, and matters."""
         return self.settings.moments == "data" and not self.full_batch

@@ -31,8 +31,7 @@ def on_rows(spec: RunSpec, starts: Sequence[Layers]) -> list[Losses]:
 def products(spec: RunSpec, runs: int) -> float:
     """About the products that this takes; inf where the rows are not at hand or too many."""
     settings, sample = spec.settings, spec.sample
-    missing = spec.problem.validation is not None and spec.held_out is None
-    if sample is None or len(sample.x) != spec.rows or missing:
+    if sample is None or len(sample.x) != spec.rows or not spec.rows_at_hand:
         return float("inf")
     columns = sample.x.shape[1] + spec.start.bias.size
     if runs * spec.rows * max(columns, settings.epochs) > budget.NUMBERS_OF_RUNS:

@@ -54,12 +54,11 @@ def trajectory_for(spec: RunSpec) -> Trajectory:
         if trajectory.followed or trajectory.status is not Status.OUTSIDE_RANGE or _told_to_the_end(spec, trajectory):
             return trajectory
         why = trajectory.how
-    follow = _module(THEORIES[-1])
-    if follow.applies(spec) is not None:
+    if not spec.rows_at_hand:
         if trajectory is None:
             raise NoTheoryError(why)
         return trajectory
-    trajectory = follow.build(spec)
+    trajectory = _module(THEORIES[-1]).build(spec)
     trajectory.no_theory = why
     return trajectory
 

@@ -75,7 +75,10 @@ def forecast(
         means.append(total / (stop - before))
         values.append(seen(state))
     losses = AdamLosses(*map(np.concatenate, zip(*pieces, strict=True)))
-    verdict = _verdict(losses, round(1 / (1 - float(rule.beta_2))), chance)
+    memory = round(1 / (1 - float(rule.beta_2)))
+    verdict, known = _verdict(losses, memory, chance), len(losses.loss) + memory
+    if verdict is None and nothing_left() and known < records[-1]:
+        verdict = float(known), "nothing is left, and v decays until updates are too large"
     return AdamForecast(np.array(means), np.stack(values, axis=1), np.asarray(state.e).T, verdict)
 
 

@@ -78,10 +78,10 @@ class AdamLosses(NamedTuple):
 
 def initial_state(errors: Float[Array, "n q"]) -> AdamState:
     """The state of weights that start with these errors, in no doubt, and without momentum."""
-    e = errors.T
-    ee = e[:, :, None] * e[:, None, :]
-    none = jnp.zeros_like(e)
-    return AdamState(ee, jnp.zeros_like(ee), jnp.zeros_like(ee), none, jnp.zeros((), e.dtype), e, none)
+    e = np.asarray(errors).T  # by NumPy, for which no shape is compiled
+    ee, none = e[:, :, None] * e[:, None, :], np.zeros_like(e)
+    parts = ee, np.zeros_like(ee), np.zeros_like(ee), none, np.zeros((), e.dtype), e, none
+    return AdamState(*map(jax.device_put, parts))
 
 
 def run(
@@ -98,8 +98,10 @@ def run(
 
 def rates_from(rate: AdamRate, step: float) -> Float[Array, " piece"]:
     """The learning rates of the next `PIECE` updates."""
+    if not callable(rate):
+        return jax.device_put(np.full(PIECE, float(rate)))
     counts = step + jnp.arange(float(PIECE))
-    return jnp.broadcast_to(jnp.asarray(rate(counts) if callable(rate) else rate, counts.dtype), counts.shape)
+    return jnp.broadcast_to(jnp.asarray(rate(counts), counts.dtype), counts.shape)
 
 
 @functools.partial(jax.jit, static_argnames="form")

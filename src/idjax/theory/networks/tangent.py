@@ -29,7 +29,11 @@ class Form(NamedTuple):
 
 
 @jax.jit
-def form_of(jacobian: Float[Array, "g r P"], residual: Float[Array, "g r"], shares: Float[Array, "g r"]) -> Form:
+def form_of(
+    jacobian: Float[Array, "g r P"],
+    residual: Float[Array | np.ndarray, "g r"],
+    shares: Float[Array | np.ndarray, "g r"],
+) -> Form:
     """The form of Σ share (residual + J δ)² over some outputs (D14)."""
     weighted = shares[..., None] * jacobian
     return Form(
