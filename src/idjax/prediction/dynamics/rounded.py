@@ -27,7 +27,7 @@ STALLED = 0.01
 """Share of the descent that passes where a run with batches counts as stalled."""
 MOST_NOISE = 0.05
 """Loss that rounding may add, as a share of what counts as learned and of the loss, within the range."""
-MOST_WEIGHTS = 2**16
+MOST_WEIGHTS = 2**14
 """Weights from which those of evenly spaced outputs stand for all."""
 FAR_OUT = 6.0
 """Deviations of a batch's gradient from its mean that count as its largest."""

@@ -245,7 +245,7 @@ def states(
     modes, diagonal = rule.eigenvalues, np.flatnonzero(pairs.diagonal)
     centre = pairs.twice * pairs.focus
     both, bent = pairs.first + pairs.second, (1 + pairs.noise) * pairs.first * pairs.second
-    state = list(moments)
+    state, kept, fresh = list(moments), np.empty(0), np.empty(0)
     update = _matrices(rule, pairs) if rule.momentum and rates is None and steps > 4 else None
     for index in range(steps):
         yield state
@@ -260,8 +260,11 @@ def states(
         elif rule.momentum or index == steps - 1:
             state = list(moved(now, pairs, common, np.asarray(state)))
         else:  # without momentum the velocity is the last gradient, and moves nothing
-            moved_ee = ee * (1 - now.rate * (both - now.rate * bent)) + now.rate**2 * pairs.noise * common
-            state = [moved_ee, *state[1:]]
+            if rates is not None or not index:
+                kept, fresh = 1 - now.rate * (both - now.rate * bent), now.rate**2 * pairs.noise
+            common *= fresh
+            common += ee * kept
+            state = [common, *state[1:]]
     yield state
 
 
