@@ -102,3 +102,10 @@ def test_several_steps_of_gradients_and_a_loss_that_is_asked_for_do_not_tell_a_r
     given = given_loss(MADE.loss, MADE.params, MADE.args)
     assert update_rule(optax.chain(optax.sgd(0.1), optax.contrib.reduce_on_plateau()), None, given).rate is None
     assert update_rule(optax.MultiSteps(optax.sgd(0.1), 4), None, given).rate is None
+
+
+def test_plain_sgd_by_its_name_is_what_its_first_updates_say():
+    named, probed = update_rule("sgd", 0.1), update_rule(optax.sgd, 0.1)
+    fields = "rate", "inside", "adaptive", "epsilon"
+    assert [getattr(named, field) for field in fields] == [getattr(probed, field) for field in fields]
+    assert update_rule("adam", 0.1).adaptive
