@@ -18,7 +18,9 @@ def runs(changes: dict[str, object]) -> list[RunSpec]:
     return [run_spec(measure(x), None, Settings(**{**vars(each), **changes})) for each in STARTS]
 
 
-@pytest.mark.parametrize("changes", [{}, {"batch_size": 4}, {"momentum": 0.5}, {"dtype": "bfloat16", "learning_rate": 0.1}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"batch_size": 4}, {"momentum": 0.5}, {"dtype": "bfloat16", "learning_rate": 0.1}], ids=str
+)
 def test_a_look_at_the_end_says_what_all_epochs_say(changes):
     each = runs(changes)
     epochs = np.array([epochs_to_learn(run) for run in each])

@@ -13,6 +13,7 @@ from idjax.cli.app import app
 from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore import words
 from idjax.diagnosis.explore.command import command_line
+from idjax.diagnosis.explore.study import Study
 from idjax.diagnosis.explore.view import Explorer
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, silent
@@ -42,6 +43,27 @@ def test_a_view_is_what_predict_says(explorer, changes):
     assert seen.epochs_to_learn == pytest.approx(told.epochs_to_learn, rel=1e-7)
     assert view.stable == pytest.approx((told.learning_rates.max, told.learning_rates.full_batch_max), rel=1e-7)
     assert [group.name for group in seen.mode_groups] == [group.name for group in told.mode_groups]
+
+
+def test_wide_momentum_is_sketched_by_its_mean_and_drawn_whole_in_a_moment(monkeypatch):
+    """The first picture is the mean's, which is below the loss; findings bring the curve that predict has."""
+    settings = DiagnosisSettings(batch_size=10, learning_rate=0.002, momentum=0.9, epochs=4)
+    whole = Study(ROWS, None, settings).view(settings)
+    monkeypatch.setattr("idjax.diagnosis.explore.view.WIDEST", 4)
+    study = Study(ROWS, None, settings)
+    sketch = study.view(settings)
+    assert (sketch.sketched, whole.sketched) == (True, False)
+    assert (sketch.curve.train < whole.curve.train).all()
+    np.testing.assert_allclose(sketch.curve.train, whole.curve.train, rtol=0.3)
+    assert words.SKETCHED in words.headline(sketch)
+    assert words.SKETCHED in words.loss_words(sketch, None)
+    study.judge(settings)
+    drawn = study.view(settings)
+    assert not drawn.sketched
+    np.testing.assert_allclose(drawn.curve.train, whole.curve.train, rtol=1e-9)
+    assert words.headline(drawn) == words.headline(whole)
+    # Plain SGD of this width is drawn whole at once.
+    assert not study.view(dataclasses.replace(settings, momentum=0.0)).sketched
 
 
 def _timeless(finding):

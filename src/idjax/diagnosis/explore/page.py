@@ -34,7 +34,6 @@ class Page:
     def __init__(self, study: Study):
         self._study = study
         self._doc: Any = pn.state.curdoc
-        self._given: View = study.view(study.given)
         self._findings = self._earlier = tuple[Finding, ...]()
         self._waiting, self._asking, self._turn = False, False, 0
         self._stop: threading.Event | None = None
@@ -100,18 +99,16 @@ class Page:
             self._doc.add_timeout_callback(lambda: self._ask(turn), REST)
 
     def _show(self, view: View, judged: Judged | None) -> None:
-        trained = self._study.trained.get(view.settings)
-        if judged is not None and judged.curve is not None:
-            view = view._replace(curve=judged.curve)
+        trained, given = self._study.trained.get(view.settings), self._study.view(self._study.given)
         band = judged.band if judged else None
-        self._figures.show(self._given, view, band, trained)
+        self._figures.show(given, view, band, trained)
         self._say("headline", words.verdict_words(judged) if judged else words.headline(view))
         self._say("loss_words", words.loss_words(view, band))
         self._say("explained_words", words.explained_words(view))
         self._say("spectrum_words", words.spectrum_words(view))
         self._say("answers_words", words.samples_words(view.samples))
-        self._said["pinned"].object = words.pinned_html(self._given, view)
-        self._said["groups"].object = words.groups_html(self._given, view)
+        self._said["pinned"].object = words.pinned_html(given, view)
+        self._said["groups"].object = words.groups_html(given, view)
         if judged is not None:
             if judged.findings != self._findings:
                 self._earlier, self._findings = self._findings or judged.findings, judged.findings

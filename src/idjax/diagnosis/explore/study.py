@@ -46,6 +46,7 @@ class Study:
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
         self._thorough = self._quick.apart()
         self._judged: dict[Settings, Judged] = {}
+        self._whole: dict[Settings, Curve] = {}
         self.trained: dict[Settings, Curve] = {}
         self._target = target if isinstance(target, str) else None
         self._judging, self._training = (concurrent.futures.ThreadPoolExecutor(1, name) for name in ("judge", "train"))
@@ -75,10 +76,11 @@ class Study:
         return f"{self._rows.source}: {raw.count:,} rows, {what}"
 
     def view(self, settings: Settings) -> View:
-        """Everything known of settings at once; for one thread."""
+        """Everything known of settings at once, and of the curve what was found since; for one thread."""
         if settings not in self._views:
             self._views[settings] = self._quick.view(settings)
-        return self._views[settings]
+        view, whole = self._views[settings], self._whole.get(settings)
+        return view if whole is None else view._replace(curve=whole, sketched=False)
 
     def known(self, settings: Settings) -> Judged | None:
         """The judgement of these settings, if it was made."""
@@ -87,7 +89,9 @@ class Study:
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings; for one thread."""
         if settings not in self._judged:
-            self._judged[settings] = self._thorough.judge(settings)
+            judged = self._judged[settings] = self._thorough.judge(settings)
+            if judged.curve is not None:
+                self._whole[settings] = judged.curve
         return self._judged[settings]
 
     def judge_aside(self, settings: Settings, then: Callable[[Any], None]) -> None:

@@ -16,6 +16,8 @@ from idjax.results.curve import Band, Curve
 from idjax.results.diagnosis import Finding, Samples
 from idjax.settings import Settings
 
+WIDEST = 200
+"""Inputs up to which momentum is drawn with the noise of its batches at once: it takes the square of them."""
 POINTS = 240
 """Outputs of all rows together that are held against their targets."""
 FEWEST_ROWS = 3
@@ -43,6 +45,7 @@ class View(NamedTuple):
     stable:  learning rates; None of optimizers that have no fixed limit.
     level:   the explained variance that counts as learned.
     samples: a few rows, and what the layer is predicted to answer at the end; None where that is not known.
+    sketched: whether the noise of the batches is still to come.
     """
 
     settings: Settings
@@ -51,10 +54,13 @@ class View(NamedTuple):
     level: float
     modes: Curvatures
     samples: Samples | None
+    sketched: bool = False
 
 
 class Judged(NamedTuple):
-    """Everything that takes longer: the verdict, the findings, and the curve with its band or as it was followed."""
+    """Everything that takes longer: the verdict, the findings, the band, and the curve where it was only sketched or
+    none: with the noise of its batches, or as it was followed.
+    """
 
     verdict: str
     findings: tuple[Finding, ...]
@@ -101,13 +107,15 @@ class Explorer:
         context = _with(self._context, settings)
         problem, raw = context.problem, context.moments.raw
         with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            spec = context.run_of(settings)._replace(sample=None)  # what takes seconds is for `judge`
+            # What takes seconds is for `judge`.
+            sketched = self._is_dear(settings)
+            spec = context.run_of(settings)._replace(sample=None, mean_alone=sketched)
             curve = predict_run(spec, groups=True, undefined=True)
             stable = self._stable(context) if settings.optimizer == "sgd" else None
             named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
         modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
-        return View(settings, curve, stable, context.level, modes, samples)
+        return View(settings, curve, stable, context.level, modes, samples, sketched)
 
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings."""
@@ -117,7 +125,11 @@ class Explorer:
             if context.followed:
                 return Judged(verdict, findings, context.before, None)
             banded = predict_run(context.run_of(settings), band=True, undefined=True)
-        return Judged(verdict, findings, None, banded.train_band)
+        return Judged(verdict, findings, banded if self._is_dear(settings) else None, banded.train_band)
+
+    def _is_dear(self, settings: Settings) -> bool:
+        """Whether the noise of the batches takes seconds."""
+        return settings.momentum > 0 and settings.batch_size < self.rows and self._context.moments.raw.inputs > WIDEST
 
     def _stable(self, context: Context) -> StableRates:
         settings, problem = context.settings, context.problem

@@ -36,6 +36,7 @@ SHOWN = {
     "epochs": "epochs",
 }
 """The settings under the hand, and what the page calls them."""
+SKETCHED = "Drawn without the noise of the batches, which only adds to the loss and follows in a moment."
 MEANINGS = {
     "mean": "the mean of the rows",
     "slow": "everything that varies",
@@ -97,6 +98,8 @@ def headline(view: View) -> str:
     words = time_to_learn(view)
     if math.isnan(view.curve.steps_to_learn):
         return sentence(view.curve.how)
+    if view.sketched:
+        return f"{SKETCHED} The mean of the weights takes {words}."
     learned = "Learned" if view.curve.epochs_to_learn <= view.settings.epochs else "Not learned"
     return f"{learned} within {epochs_words(float(view.settings.epochs))}; time to learn: {words}."
 
@@ -122,6 +125,8 @@ def loss_words(view: View, band: Band | None) -> str:
     )
     if last + 1 < len(losses):
         text += " After that it is not a finite number."
+    if view.sketched:
+        text += f" {SKETCHED}"
     if band is not None:
         low, high = number(float(band.low[last])), number(float(band.high[last]))
         text += f" 95% of runs end between {low} and {high}, over {band.over}."

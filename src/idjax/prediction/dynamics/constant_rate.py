@@ -1,6 +1,7 @@
 """SGD with a constant learning rate on one linear layer: a closed form, or where the rate is too large for it."""
 
 from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
+from idjax.prediction.dynamics.mean_alone import MeanTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.rounded import with_rounding
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
@@ -31,7 +32,7 @@ def build(spec: RunSpec) -> Trajectory:
         return full_batch
     calm = rate < max_learning_rate(problem, spec.rows, *momentum) and is_stable(problem, settings, rate / RARE)
     if calm:
-        return with_rounding(spec, MinibatchTrajectory(spec))
+        return MeanTrajectory(spec) if spec.mean_alone else with_rounding(spec, MinibatchTrajectory(spec))
     limit = max_learning_rate(problem, settings.batch_size, *momentum)
     if rate >= max_learning_rate(problem, spec.rows, *momentum) or not is_stable(problem, settings, rate):
         return UndefinedTrajectory(_beyond(rate, limit), Status.DIVERGES)

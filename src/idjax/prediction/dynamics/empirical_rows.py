@@ -6,6 +6,7 @@ from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
 from idjax.prediction import budget
+from idjax.prediction.dynamics.mean_alone import MeanTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.other_starts import from_other_starts
@@ -102,7 +103,7 @@ class EmpiricalRowsTrajectory(SampledTrajectory):
 
     def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
-        means, own = MinibatchTrajectory(self._spec).means, self.losses(self._spec.epochs)
+        means, own = MeanTrajectory(self._spec).means, self.losses(self._spec.epochs)
         return from_other_starts(self._spec, starts, means, own, lambda spec: build(spec).losses(spec.epochs))
 
     def spread(self) -> Losses | None:

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics.full_batch import EVERY, FullBatchTrajectory
+from idjax.prediction.dynamics.full_batch import EVERY
+from idjax.prediction.dynamics.mean_alone import MeanTrajectory
 from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
@@ -15,10 +16,6 @@ from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Tra
 from idjax.theory.sgd import minibatch
 from idjax.theory.sgd.horizons import Expectation, moments_at
 from idjax.types import Weights
-
-_GAUSS = np.polynomial.legendre.leggauss(12)
-NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 2
-"""Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
 
 
 class _GroupMoments(NamedTuple):
@@ -37,7 +34,7 @@ class MinibatchTrajectory(Trajectory):
     """
 
     def __init__(self, spec: RunSpec):
-        self._spec, self._mean, self._reached = spec, FullBatchTrajectory(spec), dict[float, float]()
+        self._spec, self._mean, self._reached = spec, MeanTrajectory(spec), dict[float, float]()
         problem = spec.problem
         # One form for rows that serve for several.
         seen = [problem.on_train, problem.on_validation or problem.on_train, problem.on_judged]
@@ -89,14 +86,8 @@ class MinibatchTrajectory(Trajectory):
     def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
         return from_other_starts(
-            self._spec, starts, self.means, self._own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
+            self._spec, starts, self._mean.means, self._own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
         )
-
-    def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
-        """Shrink factors of the modes of the expected weights at the ends of epochs, and their mean squares within."""
-        within = self._mean.factors(((epochs - 1)[:, None] + NODES).ravel() * self._spec.steps) ** 2
-        squares = np.tensordot(within.reshape(len(epochs), len(NODES), *within.shape[1:]), NODE_WEIGHTS, (1, 0))
-        return self._mean.factors(epochs * self._spec.steps), squares
 
     def spread(self, rows: Float[np.ndarray, "N n"] | None = None) -> Losses | None:
         """Relative standard deviations of the losses over the orders of the rows: Gaussian ones, or those given."""
