@@ -62,7 +62,7 @@ def test_a_full_batch_is_followed_once_and_exactly():
 
 
 def test_past_what_is_affordable_it_is_said(monkeypatch):
-    monkeypatch.setattr(budget, "FOLLOWED_RUNS", 1.75e7)
+    monkeypatch.setattr(budget, "FOLLOWED_RUNS", 1.2e7)
     monkeypatch.setattr(budget, "OF_TRAINING", 0.0)
     x, y = regression()
     settings = Settings(optimizer="adagrad", learning_rate=0.1, epochs=60)

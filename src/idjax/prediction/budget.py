@@ -29,11 +29,14 @@ ADAM_TRIED = 2.5e10
 """Products of one run of Adam that a diagnosis tries."""
 FOLLOWED_RUNS = 1.6e10
 """Products of runs on the rows that stand in for a theory, and of as many for their band: a second of each."""
+NEARLY = 2.0
+"""Times these that one run may take which then goes to its end."""
 OF_TRAINING = 0.05
 """The same as a share of those of a training that takes longer."""
-UPDATE, ROW, WEIGHT = 8e4, 800.0, 20.0
-"""What counts in an update of a followed run beside its products: a layer, a row that is gathered, and a weight."""
-OF_PASS = 0.37
+UPDATE, DEEP, ROW, WEIGHT = 5e4, 2e5, 800.0, 9.0
+"""What counts in an update of a followed run beside its products: a layer alone, or each of several; a row that is
+gathered; a weight."""
+OF_PASS = 0.6
 """What a product in it counts, of large matrices that stay in the cache."""
 DRAWN = 3e9
 """Products of all runs that are drawn for a diagnosis, in narrow matrices: wide data and long runs have none."""

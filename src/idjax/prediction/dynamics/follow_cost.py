@@ -10,8 +10,8 @@ RUNS = 8
 def _update(spec: RunSpec) -> float:
     """Products that the time of an update of one run is worth: rows are gathered, and layers go forth and back."""
     layers, (rows, weights) = len(spec.all_layers), size_of(spec)
-    passes = 2 if layers == 1 else 3
-    return layers * budget.UPDATE + rows * budget.ROW + weights * (budget.WEIGHT + passes * budget.OF_PASS * rows)
+    each, passes = (budget.UPDATE, 2) if layers == 1 else (layers * budget.DEEP, 3)
+    return each + rows * budget.ROW + weights * (budget.WEIGHT + passes * budget.OF_PASS * rows)
 
 
 def size_of(spec: RunSpec) -> tuple[int, int]:
@@ -22,8 +22,10 @@ def size_of(spec: RunSpec) -> tuple[int, int]:
 
 def affordable(spec: RunSpec, runs: int) -> int:
     """The updates of so many runs that the budget allows: some seconds of them, or a share of a long training."""
-    update = _update(spec)
-    most = max(budget.FOLLOWED_RUNS, budget.OF_TRAINING * update * spec.settings.epochs * spec.steps)
+    update, steps = _update(spec), spec.settings.epochs * spec.steps
+    most = max(budget.FOLLOWED_RUNS, budget.OF_TRAINING * update * steps)
+    if runs == 1 and update * steps <= budget.NEARLY * most:
+        return steps
     return max(1, int(most / (runs * update)))
 
 
