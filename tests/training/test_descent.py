@@ -66,3 +66,13 @@ def test_an_epoch_of_more_rows_than_are_held_goes_through_them_again():
     assert np.bincount(epoch, minlength=4).sum() == 10
     assert (np.sort(epoch[:8].reshape(2, 4), axis=1) == np.arange(4)).all()
     assert np.bincount(epoch).min() >= 2
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
+def test_every_seed_can_be_trained_with(rounding):
+    """Seeds go up to 2^32 - 1, which no int32 holds; another one rounds or shuffles in another way."""
+    x = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    settings = Settings(epochs=2, batch_size=8, dtype="bfloat16", rounding=rounding, learning_rate=0.1)
+    largest, less = (train(x, dataclasses.replace(settings, seed=seed)).train for seed in (2**32 - 1, 2**31 - 1))
+    assert np.isfinite(largest).all()
+    assert (largest != less).any()

@@ -92,7 +92,7 @@ class OneByOne:
 
     def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
         """Parameters, fresh states of the optimizer, and keys of stochastic rounding."""
-        return _initial(plan, list(hypers), list(params), seeds)
+        return _initial(plan, list(hypers), list(params), [np.uint32(seed) for seed in seeds])
 
     def advance(
         self, prepared: PreparedData, hyper: Hyper, state: Any, order: jax.Array | None, repeats: int
@@ -269,6 +269,6 @@ def _unexplained(
 
 
 @functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
-def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[int]) -> Any:
+def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[np.uint32]) -> Any:
     states = [initial_state(plan, *each) for each in zip(hypers, params, seeds, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
