@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from idjax.moments.normalize import Normalizer, encode, undo
@@ -118,7 +119,7 @@ def hyper_for(settings: Settings) -> Hyper:
     )
 
 
-def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: int = 0) -> State:
+def initial_state(plan: Plan, hyper: Hyper, params: dict[str, Any], seed: ArrayLike = 0) -> State:
     """Parameters and a fresh optimizer state; seed is that of stochastic rounding."""
     return rounding.initial_state(plan.optimizer_of(hyper), params, plan.rounding, seed)
 
