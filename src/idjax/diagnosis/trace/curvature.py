@@ -61,7 +61,10 @@ def _step(loss: Callable[[Any, Any], Any], carry: Any, params: Any, args: Any) -
     made = jax.tree.map(lambda a, b: a - size * b, product, before)
     along = dot(made, vector)
     made = jax.tree.map(lambda a, b: a - along * b, made, vector)
-    left = jnp.sqrt(dot(made, made))
+    # Squares of curvatures of 1e20, as inputs of 1e10 have, leave single precision.
+    most = jnp.stack([jnp.abs(leaf).max() for leaf in jax.tree.leaves(made)]).max()
+    scaled = jax.tree.map(lambda leaf: leaf / jnp.maximum(most, 1e-30), made)
+    left = most * jnp.sqrt(dot(scaled, scaled))
     shortened = jax.tree.map(lambda leaf, old: (leaf / jnp.maximum(left, 1e-30)).astype(old.dtype), made, vector)
     return (vector, shortened, left), jnp.stack([along, left])
 

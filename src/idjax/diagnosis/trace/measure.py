@@ -55,8 +55,9 @@ class Runner:
 
     def __call__(self, args: list[Any], shifts: Mapping[int, Any] | None = None) -> Pass:
         """One pass over a block."""
+        moved = {atom: np.asarray(shift, self.zeros[atom].dtype) for atom, shift in (shifts or {}).items()}
         with explained():
-            return Pass(*self.compiled(self.traced.given.params, args, self.zeros | dict(shifts or {})))
+            return Pass(*self.compiled(self.traced.given.params, args, self.zeros | moved))
 
 
 def runner(traced: Traced, watches: Mapping[Node, Watch], outputs: Sequence[int]) -> Runner:

@@ -5,6 +5,8 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import jax.numpy as jnp
+
 from idjax.diagnosis.trace.graph import LAYOUT, Atom, Graph, Node, number, origin
 from idjax.diagnosis.trace.layers import Layer
 
@@ -58,7 +60,7 @@ def ending(graph: Graph, layers: Sequence[Layer]) -> Ending:
         for node in program.nodes
         if node in owners
         for out in ((given[node],) if node in given else node.outs)
-        if graph.is_data(out) and out not in inner
+        if graph.is_data(out) and out not in inner and jnp.issubdtype(graph.shapes[out].dtype, jnp.floating)
     ]
     return Ending(tuple(last), tuple(_comparisons(graph, inner, inputs)), inputs, frozenset(inner))
 

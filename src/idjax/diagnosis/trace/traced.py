@@ -69,8 +69,11 @@ def trace(given: GivenLoss) -> Traced:
     """The graph of the loss on a block of its rows.
 
     Raises:
-      IdjaxError: where the loss cannot be called so, or is no scalar.
+      IdjaxError: where the loss cannot be called so, is no scalar, or is given nothing to look at.
     """
+    for name, leaf in zip(given.arg_names, given.args, strict=True):
+        if np.size(leaf) == 0:
+            raise IdjaxError(f"{name} is empty, of shape {np.shape(leaf)}: give a batch with rows")
     for rows, holds in _candidates(given):
         block = rows if rows <= WHOLE else BLOCK
         if rows < 2 or (other := _other(given, holds, block)) is None:

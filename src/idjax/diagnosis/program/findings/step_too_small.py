@@ -1,7 +1,8 @@
 """The learning rate is so small that the loss hardly moves, and a much larger one is as good a step.
 
 Within thousands of steps nothing is learned. The loss falls in proportion to the rate: a rate 100 times larger makes
-30 times the progress at least.
+30 times the progress at least. Where that is lost in rounding, a rate is asked at which the gradient foretells a fall
+that shows.
 
 Formula: 30 steps of the optimizer on one block lower the loss by less than 3 parts in 10,000, which is less than 1% in
     1,000 steps, and at 100 times the rate by 30 times as much or more. Of descent also where they lower it by less than
@@ -12,13 +13,18 @@ Fix: The larger rate that the message names, or more.
 Apart: layer-float-stall is about updates that are rounded away, no-gradient about gradients of 0.
 """
 
+import numpy as np
+
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.loss_context import LossContext
+from idjax.diagnosis.trace.trials import STEPS
 from idjax.report.formatting import count, number
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 LITTLE, TIMES, MORE = 3e-4, 100.0, 30.0
+SHOWS = 1e-3
+"""Share of the loss that a rate is chosen to lower it by, were it linear."""
 SLOW, FAR = 0.1, 0.5
 
 
@@ -27,18 +33,20 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     rule, start = context.rule, context.trial_start
     if rule.rate is None or not context.finite or not start:
         return []
-    fall, least = _fall(context, 1.0), 1e-7 * abs(start)
+    fall, least, times = _fall(context, 1.0), 1e-7 * abs(start), TIMES
     still = abs(fall) < LITTLE * abs(start) and _fall(context, TIMES) >= MORE * max(fall, least)
+    if not still and abs(fall) < LITTLE * abs(start) and (further := _showing(context)) > TIMES:
+        still, times = _fall(context, further) >= LITTLE * abs(start), further
     if not still and not _is_far_below(context, fall):
         return []
-    mine, better = rule.told(rule.rate), rule.told(rule.rate * TIMES)
+    mine, better = rule.told(rule.rate), rule.told(rule.rate * times)
     return [
         EXPLANATION.program_finding(
             message=f"at a learning rate of {mine:.3g} the loss falls by {number(max(fall, 0.0), 2)} in 30 steps, of "
-            f"{number(start)}; at {better:.3g} by {number(_fall(context, TIMES), 2)}",
+            f"{number(start)}; at {better:.3g} by {number(_fall(context, times), 2)}",
             evidence={"learning rate": mine, "one that is as stable": better},
-            cost=TIMES,
-            fix=f"a learning rate of {better:.2g}, or larger: {count(TIMES)} times as much is "
+            cost=times,
+            fix=f"a learning rate of {better:.2g}, or larger: {count(times)} times as much is "
             + ("still in proportion" if still else "stable, and so is more"),
         )
     ]
@@ -47,6 +55,17 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 def _fall(context: LossContext, factor: float) -> float:
     """The fall of the loss in a trial at a multiple of the rate."""
     return context.trial_start - context.trial(factor)
+
+
+def _showing(context: LossContext) -> float:
+    """The power of 10 times the rate that would lower the loss by SHOWS, were it linear; 0 if none is known.
+
+    A step of descent lowers it by η |g|², one that divides by the size of the gradient by η Σ |g|.
+    """
+    rule, power = context.rule, 1 if context.rule.adaptive else 2
+    slope = sum(float((np.abs(np.asarray(part, np.float64)) ** power).sum()) for part in context.measured.gradient)
+    fall = STEPS * ((rule.inside if rule.adaptive else rule.rate) or 0.0) * slope
+    return 10.0 ** np.ceil(np.log10(SHOWS * abs(context.trial_start) / fall)) if 0 < fall < np.inf else 0.0
 
 
 def _is_far_below(context: LossContext, fall: float) -> bool:

@@ -1,0 +1,73 @@
+"""Programs at the ends of what numbers hold: sizes, rates, types, loops, and nothing at all."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from idjax import IdjaxError, diagnose_loss
+
+DRAWS = np.random.default_rng(0)
+X = DRAWS.normal(size=(256, 12)).astype(np.float32)
+Y = np.sin(X[:, :1])
+START = np.zeros((12, 1), np.float32)
+
+
+def squares(w, x, y):
+    return jnp.mean((x @ w - y) ** 2)
+
+
+def codes(loss, *args, **options):
+    return [finding.code for finding in diagnose_loss(loss, *args, **options).findings]
+
+
+@pytest.mark.parametrize("size", [1e6, 1e10, 1e15])
+def test_large_inputs_are_told_however_large(size):
+    """Their curvature goes as the square, and that of its length in single precision would be no number."""
+    assert codes(squares, START, size * X, Y)[:1] == ["layer-scale"]
+    assert codes(squares, START, X, Y) == []
+
+
+def test_a_column_of_nanoseconds_since_1970_is_told():
+    x = X.copy()
+    x[:, 0] = 1.7e18 + DRAWS.integers(0, 10**15, len(x))
+    assert codes(squares, START, x, Y)[0] == "layer-outliers"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_rates_far_too_small_are_told_where_their_falls_are_lost_in_rounding(optimizer):
+    for rate in (1e-8, 1e-12):
+        found = diagnose_loss(squares, START, X, Y, optimizer=optimizer, learning_rate=rate).findings
+        assert [finding.code for finding in found] == ["step-too-small"]
+        better = float(str(found[0].evidence["one that is as stable"]))
+        assert 30 * rate < better < 1
+    assert codes(squares, START, X, Y, optimizer=optimizer, learning_rate=0.05) == []
+
+
+def test_small_inputs_without_a_bias_ask_for_a_larger_rate():
+    assert codes(squares, START, 1e-6 * X, Y, learning_rate=0.01) == ["step-too-small"]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_outputs_of_16_bits_are_moved_as_others(dtype):
+    x, y = jnp.asarray(X, dtype), jnp.asarray(Y, dtype)
+
+    def loss(w, x, y):
+        return jnp.mean((x @ w - y).astype(jnp.float32) ** 2)
+
+    assert codes(loss, jnp.zeros((12, 1), dtype), x, y) == []
+    assert codes(lambda *args: -loss(*args), jnp.ones((12, 1), dtype), x, y)[:1] == ["unbounded-loss"]
+
+
+def test_a_loop_that_counts_is_looked_into():
+    def loss(w, x, y):
+        return jnp.mean((jax.lax.fori_loop(0, 3, lambda _, h: jnp.tanh(h @ w), x)[:, :1] - y) ** 2)
+
+    found = diagnose_loss(loss, 0.5 * np.eye(12, dtype=np.float32), X, Y)
+    assert found.causes == ()
+    assert "1 layer" in found.looked_at
+
+
+def test_an_empty_batch_is_named():
+    with pytest.raises(IdjaxError, match=r"x is empty, of shape \(0, 12\): give a batch with rows"):
+        diagnose_loss(squares, START, X[:0], Y[:0])
