@@ -27,6 +27,8 @@ REFINED = 6
 def fastest_rate(spec: RunSpec) -> FastestRate | None:
     """The rate with the fewest predicted updates to learned_at within the run; if none gets there, the one that ends
     closest, with infinitely many. None where the search would take long, or all rates are outside the theory's range.
+
+    Of a layer alone the updates are those that the theory has for them, where `predict` may follow the run on its rows.
     """
     if products_of(spec) * (POINTS + REFINED) > budget.FOLLOWED:
         return None
