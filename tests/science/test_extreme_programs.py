@@ -71,3 +71,14 @@ def test_a_loop_that_counts_is_looked_into():
 def test_an_empty_batch_is_named():
     with pytest.raises(IdjaxError, match=r"x is empty, of shape \(0, 12\): give a batch with rows"):
         diagnose_loss(squares, START, X[:0], Y[:0])
+
+
+def test_parameters_that_are_plain_numbers_are_learned_as_jax_does():
+    def line(params, x, y):
+        return jnp.mean((params["slope"] * x[:, :1] + params["level"] - y) ** 2)
+
+    found = diagnose_loss(line, {"slope": np.ones(1, np.float32), "level": 0.0}, X, Y)
+    assert (found.causes, found.parameters) == ((), 2)
+    assert diagnose_loss(lambda slope, x, y: jnp.mean((slope * x[:, :1] - y) ** 2), 1.0, X, Y).parameters == 1
+    with pytest.raises(IdjaxError, match="no real numbers"):
+        diagnose_loss(lambda slope, x, y: jnp.mean((slope * x[:, :1] - y) ** 2), 1, X, Y)

@@ -127,6 +127,8 @@ def _stated(nnx: Any, own: Any, values: Any) -> Any:
 def _is_real(path: Any, leaf: Any) -> bool:
     if isinstance(leaf, jax.ShapeDtypeStruct):
         raise IdjaxError(f"params: {_path(path)} is of type ShapeDtypeStruct: give arrays, as init returns them")
+    if isinstance(leaf, float | np.floating):  # that of a module, as a layer's epsilon, is a setting
+        return not (path and isinstance(path[-1], jax.tree_util.GetAttrKey))
     return isinstance(leaf, np.ndarray | jax.Array) and jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
