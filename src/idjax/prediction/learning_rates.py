@@ -15,11 +15,11 @@ STANDING = 1e-75
 
 
 def max_learning_rate(
-    problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False
+    problem: QuadraticProblem, batch_size: int, momentum: float = 0.0, nesterov: bool = False, *, grouped: bool = False
 ) -> float:
     """The largest learning rate that is stable: for the full batch, or in mean square with this batch size.
 
-    inf where nothing moves.
+    inf where nothing moves. grouped: with momentum, modes alike are taken together, to some digits in little time.
     """
     full_batch = momenta.max_learning_rate(problem.rates, momentum, nesterov)
     if batch_size >= problem.train.count or math.isinf(full_batch):
@@ -28,6 +28,7 @@ def max_learning_rate(
     if momentum == 0:
         return to_rate * stability.max_step(problem.spectrum, problem.mean, batch_size)
     rule, unit = _in_units_of_the_largest(problem, batch_size, momentum, nesterov)
+    rule = mean_square.grouped(mean_square.on_range(rule)) if grouped else rule
     return to_rate / unit * mean_square.max_rate(rule, full_batch / to_rate * unit)
 
 

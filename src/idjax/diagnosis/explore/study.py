@@ -46,7 +46,7 @@ class Study:
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
         self._thorough = self._quick.apart()
         self._judged: dict[Settings, Judged] = {}
-        self._whole: dict[Settings, Curve] = {}
+        self._whole: dict[Settings, Judged] = {}
         self.trained: dict[Settings, Curve] = {}
         self._target = target if isinstance(target, str) else None
         self._judging, self._training = (concurrent.futures.ThreadPoolExecutor(1, name) for name in ("judge", "train"))
@@ -80,7 +80,9 @@ class Study:
         if settings not in self._views:
             self._views[settings] = self._quick.view(settings)
         view, whole = self._views[settings], self._whole.get(settings)
-        return view if whole is None else view._replace(curve=whole, sketched=False)
+        if whole is None or whole.curve is None:
+            return view
+        return view._replace(curve=whole.curve, stable=whole.stable or view.stable, sketched=False)
 
     def known(self, settings: Settings) -> Judged | None:
         """The judgement of these settings, if it was made."""
@@ -91,7 +93,7 @@ class Study:
         if settings not in self._judged:
             judged = self._judged[settings] = self._thorough.judge(settings)
             if judged.curve is not None:
-                self._whole[settings] = judged.curve
+                self._whole[settings] = judged
         return self._judged[settings]
 
     def judge_aside(self, settings: Settings, then: Callable[[Any], None]) -> None:

@@ -59,13 +59,14 @@ class View(NamedTuple):
 
 class Judged(NamedTuple):
     """Everything that takes longer: the verdict, the findings, the band, and the curve where it was only sketched or
-    none: with the noise of its batches, or as it was followed.
+    none: with the noise of its batches, or as it was followed. stable: the rates, where these were sketched.
     """
 
     verdict: str
     findings: tuple[Finding, ...]
     curve: Curve | None
     band: Band | None
+    stable: StableRates | None = None
 
 
 class Explorer:
@@ -111,7 +112,7 @@ class Explorer:
             sketched = self._is_dear(settings)
             spec = context.run_of(settings)._replace(sample=None, mean_alone=sketched)
             curve = predict_run(spec, groups=True, undefined=True)
-            stable = self._stable(context) if settings.optimizer == "sgd" else None
+            stable = self._stable(context, sketched) if settings.optimizer == "sgd" else None
             named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
         modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
@@ -125,17 +126,20 @@ class Explorer:
             if context.followed:
                 return Judged(verdict, findings, context.before, None)
             banded = predict_run(context.run_of(settings), band=True, undefined=True)
-        return Judged(verdict, findings, banded if self._is_dear(settings) else None, banded.train_band)
+            if self._is_dear(settings):
+                return Judged(verdict, findings, banded, banded.train_band, self._stable(context))
+        return Judged(verdict, findings, None, banded.train_band)
 
     def _is_dear(self, settings: Settings) -> bool:
         """Whether the noise of the batches takes seconds."""
         return settings.momentum > 0 and settings.batch_size < self.rows and self._context.moments.raw.inputs > WIDEST
 
-    def _stable(self, context: Context) -> StableRates:
+    def _stable(self, context: Context, sketched: bool = False) -> StableRates:
         settings, problem = context.settings, context.problem
-        key = (problem, settings.batch_size, settings.momentum, settings.nesterov)
+        key = (problem, settings.batch_size, settings.momentum, settings.nesterov, sketched)
         if key not in self._rates:
-            of = functools.partial(max_learning_rate, problem, momentum=settings.momentum, nesterov=settings.nesterov)
+            numbers = {"momentum": settings.momentum, "nesterov": settings.nesterov, "grouped": sketched}
+            of = functools.partial(max_learning_rate, problem, **numbers)
             self._rates[key] = StableRates(of(settings.batch_size), of(context.rows))
         return self._rates[key]
 
