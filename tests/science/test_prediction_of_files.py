@@ -20,6 +20,13 @@ def saved(folder, rows: int):
     return path
 
 
+def saved_as_text(folder, rows: int):
+    path = folder / f"{rows}.csv"
+    np.savetxt(path, 1 + np.random.default_rng(0).normal(size=(rows, COLUMNS)), "%.6g", ",", header="a", comments="")
+    path.write_text(path.read_text().replace("a\n", ",".join(f"c{i}" for i in range(COLUMNS)) + "\n", 1))
+    return path
+
+
 def most_held(data) -> int:
     tracemalloc.start()
     try:
@@ -36,6 +43,21 @@ def test_memory_does_not_grow_with_the_rows(tmp_path):
     idjax.predict(many, SETTINGS, band=False)  # what is loaded and compiled once
     assert most_held(more) - most_held(many) < ALL_MORE / 10
     assert most_held(lambda: idjax.load(more)) - most_held(lambda: idjax.load(many)) > 0.9 * ALL_MORE
+
+
+def test_memory_does_not_grow_with_the_lines_of_a_large_text(tmp_path, monkeypatch):
+    """One that is counted first; of a small one all rows are held, which takes one pass."""
+    many, more = (saved_as_text(tmp_path, rows) for rows in (10_000, 20_000))
+    settings = idjax.Settings(batch_size=1000, epochs=1)
+    for held in ("LOOKED_AT", "BLOCK_ROWS"):
+        monkeypatch.setattr(f"idjax.prediction.measured.{held}", 1000)
+    small = idjax.predict(many, settings, band=False)
+    whole = most_held(more) - most_held(many)
+    monkeypatch.setattr("idjax.data.text.LARGE", 0)
+    grown = 4 * COLUMNS * 10_000
+    assert whole > 0.7 * grown
+    assert most_held(more) - most_held(many) < 0.1 * grown
+    np.testing.assert_allclose(idjax.predict(many, settings, band=False).train, small.train, rtol=1e-10)
 
 
 @pytest.mark.parametrize("normalize", ["none", "sample"])

@@ -15,6 +15,8 @@ from idjax.types import IdjaxError
 _REMEDY = "it is not text in UTF-8 with one row of numbers a line; save it again as "
 REMEDIES = {".csv": _REMEDY + "CSV in UTF-8", ".tsv": _REMEDY + "tab-separated UTF-8"}
 
+LARGE = 2**26
+"""Bytes from which the rows of a file are counted first: who knows how many there are need not hold them."""
 _FIRST_LINE_CHARACTERS = 2**20
 _MISSING = {"", "na", "n/a", "nan", "null", "none"}
 
@@ -60,7 +62,8 @@ def text_source(request: Request) -> Source:
             yield _block(cells, said, count)
 
     types = tuple("text" if dtype == TEXT else dtype.name for dtype in dtypes)
-    return Source(source, names, dtypes, types, None, read, REMEDIES[path.suffix.lower()])
+    count = sum(row.number > 0 for row in _rows(path, source)) if path.stat().st_size >= LARGE else None
+    return Source(source, names, dtypes, types, count, read, REMEDIES[path.suffix.lower()])
 
 
 def _rows(path: Path, source: str) -> Iterator[_Row]:
