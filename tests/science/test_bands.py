@@ -10,7 +10,7 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 from idjax import Schedule, Settings, predict
 from idjax.moments.moments import measure
 from idjax.prediction.dynamics import bands
-from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
+from idjax.prediction.dynamics.mean_alone import MeanTrajectory
 from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.predict import run_spec
 
@@ -119,7 +119,7 @@ def test_losses_of_other_starts(x, y, changes, first):
         trajectory = trajectory_for(spec)
         quick = trajectory.ensemble([other.start for other in others])
         own, *right = (trajectory_for(one).losses(spec.epochs) for one in (spec, *others))
-        squares = MinibatchTrajectory(spec).means(spec.epochs)[1]
+        squares = MeanTrajectory(spec).means(spec.epochs)[1]
         more = [np.sum(squares * (other.power() - spec.power()), axis=(1, 2)) for other in others]
     for one, exact in zip(quick, right, strict=True):
         assert abs(one.train[0] / exact.train[0] - 1) < first

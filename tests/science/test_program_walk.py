@@ -101,17 +101,16 @@ def test_the_host_reads_of_a_layer_what_the_compiled_program_does():
     """In a scan, too: rows that are kept, and the statistics of all of them."""
     made = linen_scanned()
     program = traced(made)
-    args = next(program.blocks())
-    for layer in find_layers(program.graph, program.given.names):
-        found = []
-        for on_host in (True, False):
-            watch = measure.look_at_layer(program.graph, layer, 1, on_host)
-            seen = measure.runner(program, {layer.node: watch}, [])(args).seen[layer.node]
-            found.append(watch.read(jax.tree.map(np.asarray, seen)))
-        assert found[0].keys() == found[1].keys()
-        for name, value in found[0].items():
-            assert value.shape == found[1][name].shape
-            np.testing.assert_allclose(value, found[1][name], rtol=2e-5, atol=1e-6)
+    layers, found = find_layers(program.graph, program.given.names), []
+    for on_host in (True, False):
+        watches = {layer.node: measure.look_at_layer(program.graph, layer, 1, on_host) for layer in layers}
+        seen = measure.runner(program, watches, [])(next(program.blocks())).seen
+        found.append({node: watch.read(jax.tree.map(np.asarray, seen[node])) for node, watch in watches.items()})
+    for node, told in found[0].items():
+        assert told.keys() == found[1][node].keys()
+        for name, value in told.items():
+            assert value.shape == found[1][node][name].shape
+            np.testing.assert_allclose(value, found[1][node][name], rtol=2e-5, atol=1e-6)
 
 
 def test_many_rows_come_in_blocks_of_all_of_them():

@@ -1,5 +1,6 @@
 """The live page without its browser: what it shows is what the library says, and what is copied does the same."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import re
@@ -48,7 +49,8 @@ def test_a_view_is_what_predict_says(explorer, changes):
 def test_wide_momentum_is_sketched_by_its_mean_and_drawn_whole_in_a_moment(monkeypatch):
     """The first picture is the mean's, which is below the loss; findings bring the curve that predict has."""
     settings = DiagnosisSettings(batch_size=10, learning_rate=0.002, momentum=0.9, epochs=4)
-    whole = Study(ROWS, None, settings).view(settings)
+    with contextlib.closing(Study(ROWS, None, settings)) as study:
+        whole = study.view(settings)
     monkeypatch.setattr("idjax.diagnosis.explore.view.WIDEST", 4)
     study = Study(ROWS, None, settings)
     sketch = study.view(settings)
@@ -64,6 +66,7 @@ def test_wide_momentum_is_sketched_by_its_mean_and_drawn_whole_in_a_moment(monke
     assert words.headline(drawn) == words.headline(whole)
     # Plain SGD of this width is drawn whole at once.
     assert not study.view(dataclasses.replace(settings, momentum=0.0)).sketched
+    study.close()
 
 
 def _timeless(finding):
