@@ -46,7 +46,6 @@ class Study:
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
         self._thorough = self._quick.apart()
         self._judged: dict[Settings, Judged] = {}
-        self._whole: dict[Settings, Judged] = {}
         self.trained: dict[Settings, Curve] = {}
         self._target = target if isinstance(target, str) else None
         self._judging, self._training = (concurrent.futures.ThreadPoolExecutor(1, name) for name in ("judge", "train"))
@@ -79,10 +78,10 @@ class Study:
         """Everything known of settings at once, and of the curve what was found since; for one thread."""
         if settings not in self._views:
             self._views[settings] = self._quick.view(settings)
-        view, whole = self._views[settings], self._whole.get(settings)
-        if whole is None or whole.curve is None:
+        view, judged = self._views[settings], self.known(settings)
+        if judged is None or judged.curve is None:
             return view
-        return view._replace(curve=whole.curve, stable=whole.stable or view.stable, sketched=False)
+        return view._replace(curve=judged.curve, stable=judged.stable or view.stable, sketched=False)
 
     def known(self, settings: Settings) -> Judged | None:
         """The judgement of these settings, if it was made."""
@@ -91,9 +90,7 @@ class Study:
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings; for one thread."""
         if settings not in self._judged:
-            judged = self._judged[settings] = self._thorough.judge(settings)
-            if judged.curve is not None:
-                self._whole[settings] = judged
+            self._judged[settings] = self._thorough.judge(settings)
         return self._judged[settings]
 
     def judge_aside(self, settings: Settings, then: Callable[[Any], None]) -> None:

@@ -34,8 +34,9 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     if rule.rate is None or not context.finite or not start:
         return []
     fall, least, times = _fall(context, 1.0), 1e-7 * abs(start), TIMES
-    still = abs(fall) < LITTLE * abs(start) and _fall(context, TIMES) >= MORE * max(fall, least)
-    if not still and abs(fall) < LITTLE * abs(start) and (further := _showing(context)) > TIMES:
+    little = abs(fall) < LITTLE * abs(start)
+    still = little and _fall(context, TIMES) >= MORE * max(fall, least)
+    if little and not still and (further := _showing(context)) > TIMES:
         still, times = _fall(context, further) >= LITTLE * abs(start), further
     if not still and not _is_far_below(context, fall):
         return []
