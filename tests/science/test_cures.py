@@ -126,9 +126,19 @@ ENDS = {
     "softmax-twice": (
         lambda z, y: integer_labels(jax.nn.softmax(z), 1 * (y > 0)), lambda z, y: integer_labels(z, 1 * (y > 0)), 3
     ),
-    "sigmoid-twice": (
+    "softmax-twice, sigmoids": (
         lambda z, y: binary(jax.nn.sigmoid(z)[:, 0], y > 0), lambda z, y: binary(z[:, 0], y > 0), 1
     ),
+    "unbounded-loss, without log_softmax": (
+        lambda z, y: -jnp.mean(z[jnp.arange(len(y)), 1 * (y > 0)]), lambda z, y: integer_labels(z, 1 * (y > 0)), 3
+    ),
+    "unbounded-loss, maximised": (
+        lambda z, y: -integer_labels(z, 1 * (y > 0)), lambda z, y: integer_labels(z, 1 * (y > 0)), 3
+    ),
+    "unbounded-loss, absolute errors maximised": (
+        lambda z, y: -jnp.mean(jnp.abs(z[:, 0] - y)), lambda z, y: jnp.mean(jnp.abs(z[:, 0] - y)), 1
+    ),
+    "unbounded-loss, not squared": (lambda z, y: jnp.mean(z[:, 0] - y), lambda z, y: jnp.mean((z[:, 0] - y) ** 2), 1),
 }  # fmt: skip
 
 
@@ -145,13 +155,39 @@ def test_a_cured_end_is_the_loss_that_was_meant(name):
         return {"w": size * rng.normal(size=(4, outputs)).astype(np.float32), "b": np.ones(outputs, np.float32)}
 
     found = diagnose_loss(lambda params, x, y: given(answers(params, x), y), drawn(0.1), x, y, optimizer="adam")
-    cured = found.cure(name.replace("sigmoid", "softmax"))
+    cured = found.cure(name.split(",")[0])
     params, rows = drawn(2.0), slice(50, 170)
     value, slope = jax.value_and_grad(cured)(params, x[rows], y[rows])
     right, true = jax.value_and_grad(lambda params: meant(answers(params, x[rows]), y[rows]))(params)
     assert float(value) == pytest.approx(float(right), rel=1e-5)
     np.testing.assert_allclose(slope["w"], true["w"], rtol=1e-4, atol=1e-5)
     assert abs(float(given(answers(params, x[rows]), y[rows])) / float(right) - 1) > 0.1
+
+
+def test_an_unbounded_loss_judges_no_training():
+    """What trainings are compared by is the loss that was meant; its own falls without end."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 4)).astype(np.float32)
+    y = x @ rng.normal(size=(4, 1)).astype(np.float32)
+    params = {"w": 0.1 * rng.normal(size=(4, 1)).astype(np.float32), "b": np.ones(1, np.float32)}
+    found = diagnose_loss(lambda params, x, y: -jnp.mean((answers(params, x) - y) ** 2), params, x, y, optimizer="adam")
+    best, cured = found.proven(64).proof.runs
+    assert best.losses.min() > 0.9 * best.losses[0] > 0
+    assert cured.losses.min() < 0.05 * best.losses.min()
+    assert cured.steps < np.inf == best.steps
+
+
+def test_a_loss_that_may_have_meant_anything_is_not_rewritten():
+    """Labels that multiply one output alone may belong to a hinge, a sigmoid or a critic."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(64, 4)).astype(np.float32)
+    params = {"w": 0.1 * rng.normal(size=(4, 1)).astype(np.float32), "b": np.ones(1, np.float32)}
+    y = (x[:, 0] > 0).astype(np.float32)
+    found = diagnose_loss(lambda params, x, y: -jnp.mean(answers(params, x)[:, 0] * y), params, x, y, optimizer="adam")
+    assert found.causes[0].code == "unbounded-loss"
+    assert "sigmoid" in found.causes[0].fix
+    with pytest.raises(IdjaxError, match="meant to be is not known"):
+        found.cure("unbounded-loss")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", optax.sgd, optax.chain(optax.sgd(1.0))])

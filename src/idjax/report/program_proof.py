@@ -26,8 +26,9 @@ def proof_words(proof: ProgramProof) -> str:
     if not proof.runs:
         return "Interrupted before the first training ended; nothing is proven."
     words = (
-        f"Steps to a loss of {number(proof.loss)}, the lowest of the program as given at its best rate within "
-        f"{proof.budget:,} steps; one start, on {proof.batches}. Rates are the best of a race, but for “as given”; "
+        f"Steps to a loss of {number(proof.loss)}, the lowest of the program as given at its best rate, or of its "
+        f"cures where it learns nothing, within {proof.budget:,} steps; one start, on {proof.batches}. Rates are the "
+        "best of a race, but for “as given”; "
         f"{proof.spent:,} steps in all."
     )
     return words + (" Interrupted: these are the trainings that were done." if proof.interrupted else "")

@@ -108,7 +108,8 @@ class LayerFacts:
 class ProvenRun:
     """A training of the program as given, or with cures in it.
 
-    steps: to the common loss; inf if it was not reached.  losses: of every step, in the units of the program as given.
+    steps: to the common loss; inf if it was not reached.  losses: of every step, in the units of the program as given,
+    or where its loss has no minimum by the one that was meant.
     """
 
     name: str

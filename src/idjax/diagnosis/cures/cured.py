@@ -5,11 +5,11 @@ from typing import Any
 
 import jax
 
-from idjax.diagnosis.cures.rewriting import Rewriting, carried_over
+from idjax.diagnosis.cures.rewriting import Changed, Rewriting, carried_over
 from idjax.diagnosis.trace.given import GivenLoss, explained
 from idjax.diagnosis.trace.inlining import graph_of
 from idjax.diagnosis.trace.traced import Traced
-from idjax.diagnosis.trace.walk import Edits, evaluate
+from idjax.diagnosis.trace.walk import evaluate
 from idjax.types import IdjaxError
 
 Flat = Callable[[list[Any], list[Any]], Any]
@@ -47,26 +47,27 @@ class CuredLoss:
     def __call__(self, params: Any, *args: Any) -> Any:
         """The loss, or (loss, aux), with the cures."""
         given = self._traced.given.again(params, *args)
-        outs, tree = self._outputs(given, self._cures.edits, given.params, given.args)
+        outs, tree = self._outputs(given, self._cures.trained, given.params, given.args)
         return jax.tree.unflatten(tree, outs)
 
     def flat(self, judged: bool = False) -> Flat:
-        """The loss of lists of arrays; judged in the units of the program as given, for curves that are compared."""
+        """The loss of lists of arrays; judged: in the units in which curves are compared."""
         given = self._traced.given
-        edits = self._cures.judged if judged else self._cures.edits
-        return lambda params, args: self._outputs(given, edits, params, args)[0][0]
+        changed = self._cures.judged if judged else self._cures.trained
+        return lambda params, args: self._outputs(given, changed, params, args)[0][0]
 
     @property
     def has_own_units(self) -> bool:
-        """Whether its losses are not to be compared with those of the program as given."""
-        return self._cures.judged is not self._cures.edits
+        """Whether its losses are not to be compared with those of the other programs."""
+        return self._cures.judged is not self._cures.trained
 
-    def _outputs(self, given: GivenLoss, edits: Edits, params: list[Any], args: list[Any]) -> tuple[list[Any], Any]:
+    def _outputs(self, given: GivenLoss, changed: Changed, params: list[Any], args: list[Any]) -> tuple[list[Any], Any]:
         with explained():
             closed, shape = jax.make_jaxpr(given.whole, return_shape=True)(params, args)
         holds = self._traced.holds if len(self._traced.holds) == len(args) else (True,) * len(args)
         graph = graph_of(closed, len(params), holds)
-        here = carried_over(edits, self._traced.graph, graph)
+        here = carried_over(changed.edits, self._traced.graph, graph)
         if here is None:
             raise IdjaxError("the cured loss: it is another program for these arguments; diagnose it with these")
-        return evaluate(graph, [*params, *args], edits=here)[0], jax.tree.structure(shape)
+        value, *aux = evaluate(graph, [*params, *args], edits=here)[0]
+        return [value * changed.sign if changed.sign != 1 else value, *aux], jax.tree.structure(shape)

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.cures.rewriting import Inputs, standardised, target_edits
+from idjax.diagnosis.cures.ends import target_edits
+from idjax.diagnosis.cures.rewriting import Inputs, standardised
 from idjax.diagnosis.trace.context import ProgramContext
 from idjax.diagnosis.trace.curvature import curvature
 from idjax.diagnosis.trace.graph import Node

@@ -10,9 +10,9 @@ import numpy as np
 
 from idjax.diagnosis.cures.cured import CuredLoss
 from idjax.diagnosis.cures.descents import STRIDE, Batches, Descents
-from idjax.diagnosis.cures.race import race, rate_by_curvature, reached_now, smooth, steps_to
+from idjax.diagnosis.cures.race import is_still, race, rate_by_curvature, reached_now, smooth, steps_to
 from idjax.diagnosis.cures.rewriting import RATES
-from idjax.diagnosis.cures.workshop import Workshop
+from idjax.diagnosis.cures.workshop import COMMON, Workshop
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
 from idjax.types import OnProgress, Progress
 
@@ -47,7 +47,7 @@ def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ..
         few = few_rows(shop, shop.progress)
     except KeyboardInterrupt:
         interrupted = True
-    level = _level(runs)
+    level = _level(runs, ended=True)
     told = tuple(ProvenRun(name, rate, steps_to(losses, level), losses) for name, rate, losses in runs)
     return ProgramProof(told, level, budget, shop.batches.told, shop.spent - begun, few, interrupted)
 
@@ -65,9 +65,14 @@ def _asked(
             yield name, program, shop.factor(shop.raced(program).rate)
 
 
-def _level(runs: list[tuple[str, float, np.ndarray]]) -> float:
-    """The common loss: the lowest of the program as given at its best rate."""
-    return float(smooth(runs[0][2]).min()) if runs else -math.inf
+def _level(runs: list[tuple[str, float, np.ndarray]], ended: bool = False) -> float:
+    """The common loss: the lowest of the program as given at its best rate; of the cured ones where that is still."""
+    if not runs:
+        return -math.inf
+    given, *others = (losses for _, _, losses in runs)
+    if not is_still(given):
+        return float(smooth(given).min())
+    return COMMON * min((float(smooth(losses).min()) for losses in others), default=-math.inf) if ended else -math.inf
 
 
 def trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level: float, on: Any) -> np.ndarray:
@@ -84,9 +89,9 @@ def trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level:
 
 
 def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
-    """The training on a few rows; None where the program has no rows, or too few parameters for their targets."""
+    """The training on a few rows; None where there are none, or the loss is not finite or has no minimum."""
     context = shop.context
-    if context.traced.rows < FEW or not context.finite:
+    if context.traced.rows < FEW or not context.finite or "unbounded-loss" in shop.codes:
         return None
     chosen = np.linspace(0, context.traced.rows - 1, FEW).astype(int)
     args = context.traced.cut(chosen)

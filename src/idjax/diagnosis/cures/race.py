@@ -24,6 +24,8 @@ FINER = 2**0.5
 AT_LEAST = {16: 3, 32: 3, 64: 2, 128: 2}
 """Rates that go on after so many steps, clearly behind or not: the largest may begin badly, the smallest slowly."""
 AT_MOST = {16: 5, 32: 4, 64: 3, 128: 2}
+STILL = 0.01
+"""Share of the first loss that a training has to fall by to count as one that moves."""
 LEARNED = 0.01
 """Share of the first loss at which it counts as learned, and the order is that of the steps to there."""
 
@@ -100,6 +102,11 @@ def steps_to(losses: Float[np.ndarray, " n"], level: float) -> float:
     """The first step after which the smoothed loss is at most this; inf if it never is."""
     there = np.flatnonzero(smooth(losses) <= level)
     return float(there[0] + 1) if len(there) and math.isfinite(level) else math.inf
+
+
+def is_still(losses: Float[np.ndarray, " n"]) -> bool:
+    """Whether a training never leaves its first loss."""
+    return bool(smooth(losses).min() > (1 - STILL) * losses[0])
 
 
 def _score(running: Descending) -> Float[np.ndarray, " k"]:

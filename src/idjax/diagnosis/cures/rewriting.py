@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from idjax.diagnosis.cures.ends import once, own_rows, target_edits, with_minimum
 from idjax.diagnosis.cures.inputs import DOMINANT, LARGE, SMALL, is_around_mean
 from idjax.diagnosis.trace.graph import Graph, Node
 from idjax.diagnosis.trace.layer_facts import by_name
 from idjax.diagnosis.trace.layers import Layer, input_rows
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.outputs import second_softmax
 from idjax.diagnosis.trace.traced import Traced
 from idjax.diagnosis.trace.walk import Edit, Edits, Outs, evaluate
 from idjax.results.program import ProgramFinding
@@ -26,20 +26,28 @@ CURES = frozenset({"layer-mean", "layer-scale", "layer-outliers"})
 """Findings about a layer's inputs: the mean is subtracted, the rest divided by its size, or both."""
 RATES = frozenset({"step-too-large", "step-too-small"})
 """Findings that another rate cures; the rest of CURABLE begins elsewhere, or has other targets."""
-ENDS = frozenset({"broadcast-loss", "softmax-twice"})
+ENDS = frozenset({"broadcast-loss", "softmax-twice", "unbounded-loss"})
 """Findings about the loss itself, which is another one once it is cured."""
 CURABLE = CURES | RATES | ENDS | {"layer-init", "symmetric-start", "target-scale"}
+
+
+class Changed(NamedTuple):
+    """A change of a loss: edits of its program, and what its value is multiplied by, -1 where it is to be maximised."""
+
+    edits: Edits
+    sign: float = 1.0
 
 
 class Rewriting(NamedTuple):
     """A change of a program.
 
-    edits:  of the program that is trained; judged: of the one whose loss is in the units of the program as given.
+    trained: of the loss that is descended; judged: of the one by which trainings are compared, which is in the units
+    of the loss as given, but where that has no minimum.
     params: where training starts.
     """
 
-    edits: Edits
-    judged: Edits
+    trained: Changed
+    judged: Changed
     params: list[Any]
 
 
@@ -100,21 +108,41 @@ class Inputs(NamedTuple):
         return mean if self.centred else jnp.zeros_like(mean), scale
 
 
-def rewriting(context: LossContext, findings: Sequence[ProgramFinding]) -> Rewriting:
-    """The program with the cures of some findings in it: another start first, then inputs, then targets."""
+def rewriting(context: LossContext, findings: Sequence[ProgramFinding], endless: bool = False) -> Rewriting:
+    """The program with the cures of some findings in it: another start first, then inputs, then targets and loss.
+
+    endless: whether the loss as given has no minimum, so that it judges no training.
+    """
     params = list(context.given.params)
     for finding in findings:
         params = _started(context, finding, params)
     edits = _fitted(context.traced, params, _of_inputs(context, findings))
     codes = {finding.code for finding in findings}
-    for code, cured in (("broadcast-loss", _own_rows), ("softmax-twice", _once)):
+    for code, cured in (("broadcast-loss", own_rows), ("softmax-twice", once)):
         if code in codes:
             edits = _with(edits, *cured(context))
-    judged = edits
+    trained = judged = Changed(edits)
     if "target-scale" in codes:
         node, scaled, restored = target_edits(context)
-        edits, judged = (_with(edits, node, edit) for edit in (scaled, restored))
-    return Rewriting(edits, judged, params)
+        trained, judged = (Changed(_with(edits, node, edit)) for edit in (scaled, restored))
+    if endless:
+        same = judged is trained
+        judged = _bounded(context, judged)
+        if "unbounded-loss" in codes:
+            trained = judged if same else _bounded(context, trained)
+    return Rewriting(trained, judged, params)
+
+
+def can_be_built_in(context: LossContext, code: str) -> bool:
+    """Whether there is a cure of a finding that the program can be rewritten with."""
+    return code in CURABLE and (code != "unbounded-loss" or with_minimum(context) is not None)
+
+
+def _bounded(context: LossContext, changed: Changed) -> Changed:
+    """With what gives the loss a minimum."""
+    made = with_minimum(context)
+    assert made is not None
+    return Changed(_with(changed.edits, *made)) if isinstance(made, tuple) else Changed(changed.edits, made)
 
 
 def carried_over(edits: Edits, graph: Graph, other: Graph) -> Edits | None:
@@ -130,7 +158,14 @@ def carried_over(edits: Edits, graph: Graph, other: Graph) -> Edits | None:
 
 
 def _with(edits: Edits, node: Node, edit: Edit) -> Edits:
-    return Edits({**edits.edits, node: edit}, edits.given)
+    """One edit more, which sees what an earlier one of the same node makes of its inputs."""
+    earlier = edits.edits.get(node)
+
+    def after(ins: list[Any], given: Any) -> tuple[list[Any] | Outs, Any]:
+        made, seen = earlier(ins, given) if earlier is not None else (ins, ())
+        return (made, seen) if isinstance(made, Outs) else (edit(made, given)[0], seen)
+
+    return Edits({**edits.edits, node: after}, edits.given)
 
 
 def _of_inputs(context: LossContext, findings: Sequence[ProgramFinding]) -> list[Inputs]:
@@ -244,52 +279,3 @@ def _step(name: str) -> int:
 def _usual(layer: Layer) -> float:
     """The root mean square of a kernel that gives out the size of what it takes."""
     return 1.0 if layer.kind == "embed" else layer.inputs**-0.5
-
-
-def _own_rows(context: LossContext) -> tuple[Node, Edit]:
-    """The comparison of every output with every target, with targets turned so that each output meets its own alone."""
-    comparison = context.between_all_rows
-    assert comparison is not None
-    place = comparison.node.ins.index(comparison.target)
-    (own,), (other,) = map(context.traced.rows_of, (comparison.output, comparison.target))
-
-    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-        # In the shape that they had together, over which the loss takes its mean.
-        shape = jnp.broadcast_shapes(*(value.shape for value in ins))
-        turned = [jnp.swapaxes(value, own, other) if i == place else value for i, value in enumerate(ins)]
-        return [jnp.broadcast_to(value, shape) for value in turned], ()
-
-    return comparison.node, edit
-
-
-def _once(context: LossContext) -> tuple[Node, Edit]:
-    """The first of two softmaxes or sigmoids, which gives on the logits: those of a softmax less their largest."""
-    twice = second_softmax(context.graph, context.end)
-    assert twice is not None
-
-    def edit(ins: list[Any], _: Any) -> tuple[Outs, Any]:
-        if twice.first.primitive != "div":
-            return Outs([ins[0]]), ()
-        return Outs([jnp.log(jnp.maximum(ins[0], jnp.finfo(ins[0].dtype).tiny))]), ()
-
-    return twice.first, edit
-
-
-def target_edits(context: LossContext) -> tuple[Node, Edit, Edit]:
-    """The comparison of outputs of another size than the targets: with targets standardised, or outputs restored."""
-    comparison = next(each for each in context.end.comparisons if each.kind == "difference")
-    targets = context.compared(comparison)[1]
-    mean, scale = float(targets.mean()), float(targets.std()) or 1.0
-    output, target = (comparison.node.ins.index(atom) for atom in (comparison.output, comparison.target))
-
-    def edit(place: int, change: Any) -> Edit:
-        def edited(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-            return [change(value).astype(value.dtype) if i == place else value for i, value in enumerate(ins)], ()
-
-        return edited
-
-    return (
-        comparison.node,
-        edit(target, lambda value: (value - mean) / scale),
-        edit(output, lambda value: value * scale + mean),
-    )

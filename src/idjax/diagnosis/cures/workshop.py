@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 from idjax.diagnosis.cures.cured import CuredLoss
 from idjax.diagnosis.cures.descents import Batches, Descents, width_for
-from idjax.diagnosis.cures.race import HORIZON, race, rate_by_curvature, reached_now, steps_to
-from idjax.diagnosis.cures.rewriting import RATES, Rewriting, rewriting
+from idjax.diagnosis.cures.race import HORIZON, is_still, race, rate_by_curvature, reached_now, steps_to
+from idjax.diagnosis.cures.rewriting import RATES, can_be_built_in, rewriting
 from idjax.diagnosis.trace.curvature import curvature
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.walk import Edits
 from idjax.report.formatting import number
 from idjax.results.program import RateRace
 from idjax.types import OnProgress
@@ -21,6 +20,8 @@ MOST_NEEDED = 0.8
 """Share of the steps as given that a cure may need; of one that needed 110 in place of 115 no gain was left later."""
 LOWER = 0.5
 """Share of the loss as given at which one counts as much lower."""
+LOWER_THAN_STILL = 0.8
+"""The same where the program as given never leaves its first loss, so that steps to there say nothing."""
 COMMON = 1.01
 """Times the higher of both losses at the end that both are asked for."""
 TOLD_PRODUCTS = 32
@@ -37,13 +38,16 @@ class MeasuredCure(NamedTuple):
 
 
 class Workshop:
-    """A program to cure and to train; `spent` counts the steps of trainings and races."""
+    """A program to cure and to train; `spent` counts the steps of trainings and races.
 
-    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress):
+    `codes` are those of its findings that a cure can be built in for.
+    """
+
+    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress, codes: Iterable[str] = ()):
         self.context, self.batches, self.progress = context, batches, progress
         self.spent = 0
-        nothing = Edits({}, {})
-        self.as_given = CuredLoss(context.traced, Rewriting(nothing, nothing, context.given.params), ())
+        self.codes = frozenset(code for code in codes if can_be_built_in(context, code))
+        self.as_given = self.with_cures(())
         self._races: dict[tuple[CuredLoss, int], RateRace] = {}
         self.known: dict[tuple[str, ...], MeasuredCure] = {}
 
@@ -51,10 +55,11 @@ class Workshop:
         """The loss with the cures of some findings."""
         findings = list(findings)
         codes = tuple(dict.fromkeys(finding.code for finding in findings))
-        return CuredLoss(self.context.traced, rewriting(self.context, findings), codes)
+        made = rewriting(self.context, findings, endless="unbounded-loss" in self.codes)
+        return CuredLoss(self.context.traced, made, codes)
 
     def descents(self, program: CuredLoss, width: int = 0) -> Descents:
-        """Its descents, so many together, whose losses are in the units of the program as given."""
+        """Its descents, so many together, whose losses are in the units in which all are compared."""
         judged = program.flat(judged=True) if program.has_own_units else None
         width = width or width_for(self.context.graph, program.start)
         return Descents(program.flat(), program.start, self.context.rule, self.batches, width, judged)
@@ -90,7 +95,8 @@ class Workshop:
             f"steps to {number(level)}: {number(needed[0])} before, {number(needed[1])} after"
         )
         # A program as given may be quick to where it stays: to end much lower, no later there, is a gain too.
-        further = needed[1] <= needed[0] and ends[1] <= LOWER * ends[0]
+        lower = LOWER_THAN_STILL if is_still(before) else LOWER
+        further = needed[1] <= needed[0] and ends[1] <= lower * ends[0]
         gains = math.isfinite(needed[1]) and (needed[1] <= MOST_NEEDED * needed[0] or further)
         return MeasuredCure(cured, gains, needed[1], ends[1])
 

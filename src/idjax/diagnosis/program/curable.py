@@ -24,7 +24,8 @@ class CurableProgram(ShownProgram):
     def of(cls, context: LossContext, batches: Any = None, progress: OnProgress = silent, **fields: Any) -> Any:
         """The diagnosis of a context, with the batches that training sees."""
         made = cls(**fields)
-        vars(made)["_workshop"] = Workshop(context, Batches(context.traced, batches), progress)
+        codes = (finding.code for finding in made.findings)
+        vars(made)["_workshop"] = Workshop(context, Batches(context.traced, batches), progress, codes)
         return made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -44,7 +45,7 @@ class CurableProgram(ShownProgram):
     @property
     def _curable(self) -> list[tuple[str, ...]]:
         """The causes that can be cured, alone, and together where there are several."""
-        codes = tuple(dict.fromkeys(finding.code for finding in self.causes if finding.code in CURABLE))
+        codes = tuple(dict.fromkeys(finding.code for finding in self.causes if finding.code in self.workshop.codes))
         return [*((code,) for code in codes), *([codes] if len(codes) > 1 else [])]
 
     @functools.cached_property
@@ -93,6 +94,8 @@ class CurableProgram(ShownProgram):
         if not any(finding.code == code for finding in self.findings):
             there = ", ".join(dict.fromkeys(finding.code for finding in self.findings)) or "nothing"
             raise IdjaxError(f"{code}: not found here, where there is {there}")
+        if code not in self.workshop.codes:
+            raise IdjaxError(f"{code}: what this loss was meant to be is not known: see the finding")
         measured = self._measured((code,))
         if not measured.gains:
             raise IdjaxError(f"the cure of {code} was measured and alone is no gain: {measured.cured.text}")

@@ -45,6 +45,11 @@ class Traced:
         """The axes of a value that are rows."""
         return self.axes.get(atom, ()) if isinstance(atom, int) else ()
 
+    def classes_of(self, atom: Atom) -> int:
+        """How many numbers each row has on the last axis of a value; 1 where that axis is the rows'."""
+        shape = self.graph.shape(atom)
+        return shape[-1] if len(shape) > 1 and len(shape) - 1 not in self.rows_of(atom) else 1
+
     def places(self) -> list[np.ndarray]:
         """The rows of each block, evenly spaced over all, so that rows in order do not come in blocks of one kind."""
         count = max(1, self.rows // self.block) if self.rows else 1

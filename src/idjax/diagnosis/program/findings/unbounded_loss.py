@@ -6,23 +6,22 @@ outputs, whatever the targets are. It falls and falls, and nothing is learned.
 Formula: moved against its gradient by 100 and by 1,000 times their size, outputs lower the loss in proportion or more.
 Source: the definition of cross-entropy, -Σ y log softmax(z)
 Example: -jnp.mean(jnp.sum(outputs * one_hot, -1)), where log_softmax is missing
-Fix: log_softmax of the outputs first; or the minus sign.
+Fix: log_softmax of the outputs first, the square of a difference, or the minus sign.
 Apart: Losses without targets, as of critics, and ones weighted by signed rewards are meant to be so.
 """
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.trace.endless import EndlessFall, endless_fall
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import is_logarithm
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
-FAR = (100.0, 1000.0)
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
@@ -31,34 +30,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
         return []
     fall = endless_fall(context, context.args)
     return [_finding(context, fall)] if fall is not None else []
-
-
-class EndlessFall(NamedTuple):
-    """Falls of the loss as the outputs are moved 100 and 1,000 times their size, and whether its slope stays."""
-
-    by: list[float]
-    linear: bool
-
-
-def endless_fall(context: LossContext, args: list[Any]) -> EndlessFall | None:
-    """The fall of the loss of these arguments down its slope by the outputs, where it has no end."""
-    start = context.run(args)
-    slopes = {atom: np.asarray(slope, np.float64) for atom, slope in start.slopes.items()}
-    size = sum(slope.size for slope in slopes.values())
-    steep = math.sqrt(sum(float((slope**2).sum()) for slope in slopes.values()) / max(1, size))
-    if not steep > 0:
-        return None
-    fall = steep * size
-    scale = max([1.0, *(size for comparison in context.end.comparisons for size in context.size_of(comparison))])
-    falls, ends = [], {}
-    for times in FAR:
-        shifts = {atom: (-times * scale * slope / steep).astype(np.float32) for atom, slope in slopes.items()}
-        made = context.run(args, shifts)
-        falls.append(float(start.loss) - float(made.loss))
-        ends = made.slopes
-    if not all(there >= 0.5 * fall * times * scale for there, times in zip(falls, FAR, strict=True)):
-        return None
-    return EndlessFall(falls, all(np.allclose(ends[atom], slope, rtol=1e-3) for atom, slope in slopes.items()))
 
 
 def _is_meant(context: LossContext) -> bool:
@@ -87,11 +58,14 @@ def _is_signed(context: LossContext, node: Node) -> bool:
 def _finding(context: LossContext, fall: EndlessFall) -> ProgramFinding:
     comparison = context.end.comparisons[0]
     why = "it is linear in the outputs" if fall.linear else "larger errors make it smaller"
-    fix = (
-        "take log_softmax of the outputs before they meet the labels"
-        if fall.linear
-        else ("minimise its negative: change the sign of the loss")
-    )
+    if not fall.linear:
+        fix = "minimise its negative: change the sign of the loss"
+    elif comparison.kind == "difference":
+        fix = "square the difference of outputs and targets"
+    elif context.traced.classes_of(comparison.output) > 1:
+        fix = "take log_softmax of the outputs before they meet the labels"
+    else:
+        fix = "take a cross-entropy of outputs and labels, of one output optax.sigmoid_binary_cross_entropy"
     return EXPLANATION.program_finding(
         message=f"the loss has no minimum: {why}",
         evidence={"fall of the loss, outputs moved by 100 times their size": fall.by[0], "by 1,000 times": fall.by[1]},

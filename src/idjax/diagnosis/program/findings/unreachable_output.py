@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.program.findings.unbounded_loss import endless_fall
+from idjax.diagnosis.trace.endless import endless_fall
 from idjax.diagnosis.trace.graph import origin
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import Comparison, activation, is_logarithm
