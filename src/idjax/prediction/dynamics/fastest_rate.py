@@ -71,11 +71,13 @@ def fastest_rate(spec: RunSpec) -> FastestRate | None:
 
 def followed_rates(spec: RunSpec, runs: Sequence[Settings]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Of runs that differ in the learning rate alone, followed side by side on the rows: the share of the variance that
-    each leaves at the end, and its updates to learned_at, inf if it does not get there.
+    each leaves, the most of the last tenth of its looks, and its updates to where it stays at learned_at, or inf.
+
+    At a rate that is too large the error leaps up again and again, and one look may find it low.
     """
     from idjax.prediction.dynamics import followed
 
     found = followed.side_by_side(spec, runs)
-    errors = found.error - spec.problem.lost
-    times = np.array([crossing(found.steps, error, spec.left) for error in errors])
-    return found.error[:, -1] / spec.problem.variance, times
+    held = np.maximum.accumulate(found.error[:, ::-1], axis=1)[:, ::-1]
+    times = np.array([crossing(found.steps, error - spec.problem.lost, spec.left) for error in held])
+    return held[:, -max(1, held.shape[1] // 10)] / spec.problem.variance, times
