@@ -82,3 +82,18 @@ def test_parameters_that_are_plain_numbers_are_learned_as_jax_does():
     assert diagnose_loss(lambda slope, x, y: jnp.mean((slope * x[:, :1] - y) ** 2), 1.0, X, Y).parameters == 1
     with pytest.raises(IdjaxError, match="no real numbers"):
         diagnose_loss(lambda slope, x, y: jnp.mean((slope * x[:, :1] - y) ** 2), 1, X, Y)
+
+
+def test_a_loss_that_no_rate_keeps_finite_is_named_by_its_equation():
+    """Descent leads below 0, where the root has no value: a smaller rate comes there later. Of too large a rate not."""
+
+    def roots(w, x, y):
+        return jnp.mean((jnp.sqrt(x @ w + 2.0) + 1 - y) ** 2)
+
+    y = 0.1 * np.abs(X[:, :1])
+    found = diagnose_loss(roots, START, X, y, optimizer="sgd", learning_rate=1.0).causes
+    assert [finding.code for finding in found] == ["not-finite"]
+    assert "steps in which the loss fell" in found[0].message
+    assert "root" in found[0].message
+    assert found[0].where.startswith("test_extreme_programs.py")
+    assert codes(squares, START, X, Y, optimizer="sgd", learning_rate=1e6) == ["step-too-large"]

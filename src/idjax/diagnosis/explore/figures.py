@@ -45,6 +45,7 @@ class Figures:
         self._mean = Span(location=0, dimension="width", line_color=GREY, line_dash="dashed")
         self.explained.renderers.extend([self._level, self._mean])
         self.spectrum = _panel("rank of the direction", "curvature of the loss", "log")
+        self._rank_ticks = self.spectrum.xaxis.ticker = FixedTicker()
         self.spectrum.scatter("rank", "curvature", source=self.sources["modes"], size=6, color=BLUE, alpha=0.8)
         self.spectrum.scatter("rank", "curvature", source=self.sources["marked"], size=11, color="color")
         self._limits = [
@@ -103,7 +104,7 @@ class Figures:
         finite = [limit for limit in limits if math.isfinite(limit) and limit > 0]
         _fit_log(self.spectrum.y_range, [curvature[at], np.array(finite)], decades=math.inf)
         self.spectrum.x_range.update(start=0.5 - 0.03 * len(curvature), end=0.5 + 1.03 * len(curvature))
-        self.spectrum.xaxis.ticker = FixedTicker(ticks=_ranks(len(curvature)))
+        self._rank_ticks.ticks = _ranks(len(curvature))
 
     def _show_answers(self, samples: Samples | None) -> None:
         target, output = (np.zeros(0), np.zeros(0)) if samples is None else (samples.target, samples.output)

@@ -83,7 +83,7 @@ class Page:
             self._doc.add_timeout_callback(self._draw, GATHER)
 
     def _draw(self) -> None:
-        """Shows what is known at once, and asks for the rest when the hand rests."""
+        """Shows what is known at once."""
         self._waiting, self._turn = False, self._turn + 1
         settings, turn = self._controls.settings, self._turn
         try:
@@ -92,29 +92,35 @@ class Page:
             self._say("headline", str(error))
             return
         judged = self._study.known(settings)
+        trained, given = self._study.trained.get(settings), self._study.view(self._study.given)
         with pn.io.hold():
-            self._show(view, judged)
-            self._say("status", "" if judged else "Looking for findings …")
+            self._figures.show(given, view, judged.band if judged else None, trained)
+            if judged is None:
+                self._say("headline", words.headline(view))
+                self._say("status", "Looking for findings …")
+        self._doc.add_next_tick_callback(lambda: self._explain(turn, given, view, judged, trained))
+
+    def _explain(self, turn: int, given: View, view: View, judged: Judged | None, trained: Curve | None) -> None:
+        """Adds the words once the figures are on their way, and asks for the rest when the hand rests."""
+        if turn != self._turn:
+            return
+        with pn.io.hold():
+            self._say("loss_words", words.loss_words(view, judged.band if judged else None))
+            self._say("explained_words", words.explained_words(view))
+            self._say("spectrum_words", words.spectrum_words(view))
+            self._say("answers_words", words.samples_words(view.samples))
+            self._said["pinned"].object = words.pinned_html(given, view)
+            self._said["groups"].object = words.groups_html(given, view)
+            if judged is not None:
+                self._say("headline", words.verdict_words(judged))
+                self._say("status", "")
+                if judged.findings != self._findings:
+                    self._earlier, self._findings = self._findings or judged.findings, judged.findings
+                self._said["findings"].object = words.findings_html(self._earlier, self._findings)
+            self._say("training", words.trained_words(trained, view.curve, view.settings) if trained else "")
+            self._show_code()
         if judged is None:
             self._doc.add_timeout_callback(lambda: self._ask(turn), REST)
-
-    def _show(self, view: View, judged: Judged | None) -> None:
-        trained, given = self._study.trained.get(view.settings), self._study.view(self._study.given)
-        band = judged.band if judged else None
-        self._figures.show(given, view, band, trained)
-        self._say("headline", words.verdict_words(judged) if judged else words.headline(view))
-        self._say("loss_words", words.loss_words(view, band))
-        self._say("explained_words", words.explained_words(view))
-        self._say("spectrum_words", words.spectrum_words(view))
-        self._say("answers_words", words.samples_words(view.samples))
-        self._said["pinned"].object = words.pinned_html(given, view)
-        self._said["groups"].object = words.groups_html(given, view)
-        if judged is not None:
-            if judged.findings != self._findings:
-                self._earlier, self._findings = self._findings or judged.findings, judged.findings
-            self._said["findings"].object = words.findings_html(self._earlier, self._findings)
-        self._say("training", words.trained_words(trained, view.curve, view.settings) if trained else "")
-        self._show_code()
 
     def _show_code(self) -> None:
         code = self._study.code(self._controls.settings)[self._language.value]

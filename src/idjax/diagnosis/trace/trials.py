@@ -44,6 +44,16 @@ def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS
     return run
 
 
+def parameters_after(rule: UpdateRule, loss: Any, params: Any, args: Any, steps: int) -> Any:
+    """The parameters after so many steps at the rate that was given."""
+    optimizer = rule.at(rule.rate)
+    step = jax.jit(stepping(optimizer, loss))
+    carry = params, optimizer.init(params)
+    for _ in range(steps):
+        carry, _ = step(carry, args)
+    return carry[0]
+
+
 def reached(losses: np.ndarray) -> float:
     """The loss at the end of a trial, the mean of its last three; infinite where it is not finite."""
     end = float(np.mean(losses[-3:]))

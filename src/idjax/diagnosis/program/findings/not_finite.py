@@ -4,13 +4,14 @@ One equation makes infinity or NaN out of finite numbers, such as the logarithm 
 that overflows. All parameters are NaN after one step.
 
 Formula: the first equation that gives NaN or infinity for finite inputs, among those that the loss is made of; for a
-    gradient, backwards.
+    gradient, backwards. At the start, or after steps in which the loss fell, where at a tenth of the rate it comes too.
 Source: IEEE 754
 Example: jnp.log(probabilities), where one of them is 0
 Fix: Work with logits and a loss that takes them, or keep the argument away from where the function has no value.
 Apart: Infinities that are masked out, as in attention, are not reported while loss and gradient are finite.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -22,6 +23,8 @@ from idjax.diagnosis.program.findings import unreachable_output
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.probe import gradient_culprit, value_culprit
+from idjax.diagnosis.trace.traced import Traced
+from idjax.diagnosis.trace.trials import parameters_after
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
@@ -46,15 +49,40 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
             return [_told(f"{name} is not finite{_rows(bad)}", "", f"drop or repair those rows of {name}", bad)]
     if not math.isfinite(context.measured.loss):
         node, what, bad = value_culprit(context.traced, context.args)
-        return [_of(context, node, f"gives {what}", bad)] if node is not None else []
+        return [_of(context, node, f"gives {what}{_rows(bad)}", bad)] if node is not None else []
     node = gradient_culprit(context.traced, context.args)
     return [_of(context, node, "has a derivative that is not finite", [])] if node is not None else []
+
+
+def find_later(context: LossContext) -> list[ProgramFinding]:
+    """The same after some steps, of a loss that falls until then, and is not finite at a tenth of the rate either."""
+    losses = context.losses(1.0)
+    step = int(np.argmin(np.isfinite(losses)))
+    if step < 2 or losses[step - 1] >= losses[0] or math.isfinite(context.trial(0.1)):
+        return []
+    traced, values = _after(context, step)
+    if all(np.isfinite(np.asarray(leaf)).all() for leaf in values):
+        node, what, bad = value_culprit(traced, context.args)
+        what = f"gives {what}{_rows(bad)}"
+    else:
+        step, bad, what = step - 1, [], "has a derivative that is not finite"
+        node = gradient_culprit(_after(context, step)[0], context.args)
+    if node is None:
+        return []
+    return [_of(context, node, f"{what}, after {step} steps in which the loss fell", bad)]
+
+
+def _after(context: LossContext, steps: int) -> tuple[Traced, list[Any]]:
+    """The program with the parameters that it has after so many steps, and these."""
+    given = context.given
+    params = parameters_after(context.rule, given.loss, given.params, context.args, steps)
+    return dataclasses.replace(context.traced, given=dataclasses.replace(given, params=params)), params
 
 
 def _of(context: LossContext, node: Node, what: str, bad: Any) -> ProgramFinding:
     name = context.names_of(node)
     fix = FIXES.get(node.primitive, f"look at what goes into {name}")
-    return _told(f"{name} {what}{_rows(bad)}", node.where, fix, bad)
+    return _told(f"{name} {what}", node.where, fix, bad)
 
 
 def _told(message: str, where: str, fix: str, bad: Any) -> ProgramFinding:

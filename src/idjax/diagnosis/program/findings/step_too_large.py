@@ -17,6 +17,7 @@ import math
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.program.findings import not_finite
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import number
 from idjax.results.program import ProgramFinding
@@ -43,6 +44,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     falls = context.trial(1.0) < start
     if falls and not _may_be_thrown(context):
         return []
+    if not falls and (instead := not_finite.find_later(context)):
+        return instead
     for factor in SMALLER[:2] if falls else SMALLER:
         end = context.trial(factor)
         if end <= start - FALL * abs(start) and (not falls or _is_thrown(context, start - end)):
