@@ -55,7 +55,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 
 def find_later(context: LossContext) -> list[ProgramFinding]:
-    """The same after some steps, of a loss that falls until then, and is not finite at a tenth of the rate either."""
+    """The equation that is not finite after some steps in which the loss fell, and at a tenth of the rate too."""
     losses = context.losses(1.0)
     step = int(np.argmin(np.isfinite(losses)))
     if step < 2 or losses[step - 1] >= losses[0] or math.isfinite(context.trial(0.1)):
