@@ -269,6 +269,6 @@ def _unexplained(
 
 
 @functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
-def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[np.uint32]) -> Any:
+def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[np.uint32 | Array]) -> Any:
     states = [initial_state(plan, *each) for each in zip(hypers, params, seeds, strict=True)]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)

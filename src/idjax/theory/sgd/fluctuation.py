@@ -182,7 +182,7 @@ def twice_of(rule: Updates, second: Float[np.ndarray, "c n n"]) -> Float[np.ndar
     return np.sum(bent * bent.swapaxes(1, 2), axis=(1, 2))
 
 
-def _share_felt(decay: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _share_felt(decay: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
     """The share of an epoch's label noise that an error which comes and goes in a mode feels: 1 - 2 (x - 1 + e^-x)/x²,
     x its decay in the epoch.
     """
