@@ -74,7 +74,7 @@ def test_what_float16_holds_of_gradients(loss_scale):
     moved = ((drift + draws) * loss_scale).astype(np.float16) - ((draws - drift) * loss_scale).astype(np.float16)
     share = moved.astype(float).mean() / loss_scale / (2 * drift)
     error = moved.astype(float).std() / 1000 / loss_scale / (2 * drift)
-    predicted = float(finite_precision.gradients_held(np.array(drift), np.array(noise), loss_scale))
+    predicted = float(finite_precision.gradients_held(np.array([drift]), np.array([noise]), loss_scale)[0])
     assert abs(share - predicted) < 4 * error
     assert error < 0.05 < 0.3 < predicted < 0.8
 

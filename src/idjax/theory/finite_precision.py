@@ -72,7 +72,7 @@ def gradients_held(
     None of it below half of float16's smallest number, 2^-24, unless the batches' noise carries it over.
     """
     smallest = TINIEST / loss_scale
-    return np.maximum(np.abs(gradients) >= smallest / 2, np.where(noise > 0, passed(np.asarray(noise / smallest)), 0.0))
+    return np.maximum(np.abs(gradients) >= smallest / 2, np.where(noise > 0, passed(noise / smallest), 0.0))
 
 
 def noise_after(
