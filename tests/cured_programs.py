@@ -16,8 +16,8 @@ from jax.flatten_util import ravel_pytree
 from programs import PLANTED
 
 from idjax import diagnose_loss, diagnose_model
-from idjax.diagnosis.cures.proving import trained
-from idjax.diagnosis.cures.race import is_still, smooth, steps_to
+from idjax.diagnosis.cures.proving import common_loss, trained
+from idjax.diagnosis.cures.race import steps_to
 
 MODELS = ("bytes", "no norm", "offset", "large", "small")
 LIBRARIES = ("plain", "nnx", "equinox")
@@ -63,10 +63,9 @@ def compared(found: Any, steps: int = 384) -> Trained:
     own = set(cured.codes) <= {"step-too-large", "step-too-small"}
     rate = shop.context.rule.rate if own else shop.factor(shop.raced(shop.as_given).rate)
     before = trained(shop, shop.as_given, rate, steps, -np.inf, lambda _: None)
-    # The first loss of what never leaves it is no level to compare by: there it is that of the cured one, as in proofs.
-    level = -np.inf if is_still(before) else float(smooth(before).min())
-    after = trained(shop, cured, shop.factor(cured.learning_rate), steps, level, lambda _: None)
-    level = 1.01 * float(smooth(after).min()) if is_still(before) else level
+    runs = [("as given", rate, before)]
+    after = trained(shop, cured, shop.factor(cured.learning_rate), steps, common_loss(runs), lambda _: None)
+    level = common_loss([*runs, ("cured", cured.learning_rate, after)], ended=True)
     tops = [float(number) for number in re.findall(r"([\d.e+-]+) (?:before|after)", cured.text)[:2]] if not own else []
     told, fall = (tops[0] / tops[1], _top(shop.as_given, shop) / _top(cured, shop)) if tops else (np.nan, np.nan)
     return Trained(cured.codes, steps_to(before, level), steps_to(after, level), told, fall)

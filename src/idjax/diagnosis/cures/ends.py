@@ -12,6 +12,9 @@ from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import Comparison, second_softmax
 from idjax.diagnosis.trace.walk import Edit, Outs
 
+Minimum = tuple[Node, Edit] | float
+"""What gives an unbounded loss a minimum: an edit, or the sign -1."""
+
 
 def own_rows(context: LossContext) -> tuple[Node, Edit]:
     """The comparison of every output with every target, with targets turned so that each output meets its own alone."""
@@ -62,8 +65,8 @@ def target_edits(context: LossContext) -> tuple[Node, Edit, Edit]:
     )
 
 
-def with_minimum(context: LossContext) -> tuple[Node, Edit] | float | None:
-    """The edit that gives an unbounded loss a minimum, or the sign -1; None where it is not known what was meant.
+def minimum_of(context: LossContext) -> Minimum | None:
+    """The change that gives an unbounded loss a minimum; None where it is not known what was meant.
 
     Labels that multiply or pick the outputs meet log_softmax of them, and of a difference the square is taken.
     """

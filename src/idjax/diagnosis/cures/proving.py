@@ -10,7 +10,7 @@ import numpy as np
 
 from idjax.diagnosis.cures.cured import CuredLoss
 from idjax.diagnosis.cures.descents import STRIDE, Batches, Descents
-from idjax.diagnosis.cures.race import is_still, race, rate_by_curvature, reached_now, smooth, steps_to
+from idjax.diagnosis.cures.race import STILL, is_still, race, rate_by_curvature, reached_now, smooth, steps_to
 from idjax.diagnosis.cures.rewriting import RATES
 from idjax.diagnosis.cures.workshop import COMMON, Workshop
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
@@ -20,8 +20,8 @@ BUDGET = 512
 """Steps of a training, unless another number is given."""
 BEST = "as given, best rate"
 FEW, FEW_STEPS = 8, 1024
-LEARNED, STILL = 0.05, 0.01
-"""Shares of the first loss: what may be left of it, and what it falls by in a quarter of the steps where it moves."""
+LEARNED = 0.05
+"""Share of the first loss that may be left of it."""
 
 
 def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ...], budget: int) -> ProgramProof:
@@ -42,12 +42,12 @@ def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ..
             def on(steps: int, index: int = index, name: str = name) -> None:
                 shop.progress(Progress(index * budget + steps, total, f"training: {name}"))
 
-            losses = trained(shop, program, rate, budget, _level(runs), on)
+            losses = trained(shop, program, rate, budget, common_loss(runs), on)
             runs.append((name, shop.context.rule.told(rate), losses))
         few = few_rows(shop, shop.progress)
     except KeyboardInterrupt:
         interrupted = True
-    level = _level(runs, ended=True)
+    level = common_loss(runs, ended=True)
     told = tuple(ProvenRun(name, rate, steps_to(losses, level), losses) for name, rate, losses in runs)
     return ProgramProof(told, level, budget, shop.batches.told, shop.spent - begun, few, interrupted)
 
@@ -65,7 +65,7 @@ def _asked(
             yield name, program, shop.factor(shop.raced(program).rate)
 
 
-def _level(runs: list[tuple[str, float, np.ndarray]], ended: bool = False) -> float:
+def common_loss(runs: list[tuple[str, float, np.ndarray]], ended: bool = False) -> float:
     """The common loss: the lowest of the program as given at its best rate; of the cured ones where that is still."""
     if not runs:
         return -math.inf

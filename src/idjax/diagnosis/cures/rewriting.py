@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from idjax.diagnosis.cures.ends import once, own_rows, target_edits, with_minimum
+from idjax.diagnosis.cures.ends import Minimum, once, own_rows, target_edits
 from idjax.diagnosis.cures.inputs import DOMINANT, LARGE, SMALL, is_around_mean
 from idjax.diagnosis.trace.graph import Graph, Node
 from idjax.diagnosis.trace.layer_facts import by_name
@@ -108,10 +108,10 @@ class Inputs(NamedTuple):
         return mean if self.centred else jnp.zeros_like(mean), scale
 
 
-def rewriting(context: LossContext, findings: Sequence[ProgramFinding], endless: bool = False) -> Rewriting:
+def rewriting(context: LossContext, findings: Sequence[ProgramFinding], minimum: Minimum | None = None) -> Rewriting:
     """The program with the cures of some findings in it: another start first, then inputs, then targets and loss.
 
-    endless: whether the loss as given has no minimum, so that it judges no training.
+    minimum: what gives one to a loss that has none as given, and so judges no training.
     """
     params = list(context.given.params)
     for finding in findings:
@@ -125,24 +125,17 @@ def rewriting(context: LossContext, findings: Sequence[ProgramFinding], endless:
     if "target-scale" in codes:
         node, scaled, restored = target_edits(context)
         trained, judged = (Changed(_with(edits, node, edit)) for edit in (scaled, restored))
-    if endless:
+    if minimum is not None:
         same = judged is trained
-        judged = _bounded(context, judged)
+        judged = _bounded(judged, minimum)
         if "unbounded-loss" in codes:
-            trained = judged if same else _bounded(context, trained)
+            trained = judged if same else _bounded(trained, minimum)
     return Rewriting(trained, judged, params)
 
 
-def can_be_built_in(context: LossContext, code: str) -> bool:
-    """Whether there is a cure of a finding that the program can be rewritten with."""
-    return code in CURABLE and (code != "unbounded-loss" or with_minimum(context) is not None)
-
-
-def _bounded(context: LossContext, changed: Changed) -> Changed:
+def _bounded(changed: Changed, minimum: Minimum) -> Changed:
     """With what gives the loss a minimum."""
-    made = with_minimum(context)
-    assert made is not None
-    return Changed(_with(changed.edits, *made)) if isinstance(made, tuple) else Changed(changed.edits, made)
+    return Changed(_with(changed.edits, *minimum)) if isinstance(minimum, tuple) else Changed(changed.edits, minimum)
 
 
 def carried_over(edits: Edits, graph: Graph, other: Graph) -> Edits | None:

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 from idjax.diagnosis.cures.cured import CuredLoss
 from idjax.diagnosis.cures.descents import Batches, Descents, width_for
+from idjax.diagnosis.cures.ends import minimum_of
 from idjax.diagnosis.cures.race import HORIZON, is_still, race, rate_by_curvature, reached_now, steps_to
-from idjax.diagnosis.cures.rewriting import RATES, can_be_built_in, rewriting
+from idjax.diagnosis.cures.rewriting import CURABLE, RATES, rewriting
 from idjax.diagnosis.trace.curvature import curvature
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import number
@@ -46,7 +47,9 @@ class Workshop:
     def __init__(self, context: LossContext, batches: Batches, progress: OnProgress, codes: Iterable[str] = ()):
         self.context, self.batches, self.progress = context, batches, progress
         self.spent = 0
-        self.codes = frozenset(code for code in codes if can_be_built_in(context, code))
+        found = CURABLE.intersection(codes)
+        self._minimum = minimum_of(context) if "unbounded-loss" in found else None
+        self.codes = found if self._minimum is not None else found - {"unbounded-loss"}
         self.as_given = self.with_cures(())
         self._races: dict[tuple[CuredLoss, int], RateRace] = {}
         self.known: dict[tuple[str, ...], MeasuredCure] = {}
@@ -55,8 +58,7 @@ class Workshop:
         """The loss with the cures of some findings."""
         findings = list(findings)
         codes = tuple(dict.fromkeys(finding.code for finding in findings))
-        made = rewriting(self.context, findings, endless="unbounded-loss" in self.codes)
-        return CuredLoss(self.context.traced, made, codes)
+        return CuredLoss(self.context.traced, rewriting(self.context, findings, self._minimum), codes)
 
     def descents(self, program: CuredLoss, width: int = 0) -> Descents:
         """Its descents, so many together, whose losses are in the units in which all are compared."""

@@ -20,7 +20,6 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings import unreachable_output
-from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.probe import gradient_culprit, value_culprit
 from idjax.diagnosis.trace.traced import Traced
@@ -47,11 +46,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
         if real and not np.isfinite(values := np.asarray(leaf)).all():
             bad = np.flatnonzero(~np.isfinite(values.reshape(len(values), -1)).all(1)) if holds else []
             return [_told(f"{name} is not finite{_rows(bad)}", "", f"drop or repair those rows of {name}", bad)]
-    if not math.isfinite(context.measured.loss):
-        node, what, bad = value_culprit(context.traced, context.args)
-        return [_of(context, node, f"gives {what}{_rows(bad)}", bad)] if node is not None else []
-    node = gradient_culprit(context.traced, context.args)
-    return [_of(context, node, "has a derivative that is not finite", [])] if node is not None else []
+    return _located(context, context.traced, not math.isfinite(context.measured.loss))
 
 
 def find_later(context: LossContext) -> list[ProgramFinding]:
@@ -60,29 +55,33 @@ def find_later(context: LossContext) -> list[ProgramFinding]:
     step = int(np.argmin(np.isfinite(losses)))
     if step < 2 or losses[step - 1] >= losses[0] or math.isfinite(context.trial(0.1)):
         return []
-    traced, values = _after(context, step)
-    if all(np.isfinite(np.asarray(leaf)).all() for leaf in values):
-        node, what, bad = value_culprit(traced, context.args)
-        what = f"gives {what}{_rows(bad)}"
-    else:
-        step, bad, what = step - 1, [], "has a derivative that is not finite"
-        node = gradient_culprit(_after(context, step)[0], context.args)
-    if node is None:
-        return []
-    return [_of(context, node, f"{what}, after {step} steps in which the loss fell", bad)]
+    traced = _after(context, step)
+    by_value = all(np.isfinite(np.asarray(leaf)).all() for leaf in traced.given.params)
+    if not by_value:  # they come of a derivative that was not finite the step before
+        step -= 1
+        traced = _after(context, step)
+    return _located(context, traced, by_value, f", after {step} steps in which the loss fell")
 
 
-def _after(context: LossContext, steps: int) -> tuple[Traced, list[Any]]:
-    """The program with the parameters that it has after so many steps, and these."""
+def _after(context: LossContext, steps: int) -> Traced:
+    """The program with the parameters that it has after so many steps."""
     given = context.given
     params = parameters_after(context.rule, given.loss, given.params, context.args, steps)
-    return dataclasses.replace(context.traced, given=dataclasses.replace(given, params=params)), params
+    return dataclasses.replace(context.traced, given=dataclasses.replace(given, params=params))
 
 
-def _of(context: LossContext, node: Node, what: str, bad: Any) -> ProgramFinding:
+def _located(context: LossContext, traced: Traced, by_value: bool, when: str = "") -> list[ProgramFinding]:
+    """The equation whose value, or derivative, is not finite at these parameters."""
+    if by_value:
+        node, made, bad = value_culprit(traced, context.args)
+        what = f"gives {made}{_rows(bad)}"
+    else:
+        node, what, bad = gradient_culprit(traced, context.args), "has a derivative that is not finite", []
+    if node is None:
+        return []
     name = context.names_of(node)
     fix = FIXES.get(node.primitive, f"look at what goes into {name}")
-    return _told(f"{name} {what}", node.where, fix, bad)
+    return [_told(f"{name} {what}{when}", node.where, fix, bad)]
 
 
 def _told(message: str, where: str, fix: str, bad: Any) -> ProgramFinding:
