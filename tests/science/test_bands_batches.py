@@ -11,7 +11,7 @@ from idjax.data import as_dataset
 from idjax.moments.moments import measure
 from idjax.nn.model import to_bytes
 from idjax.nn.starts import start_layers, start_weights
-from idjax.prediction.dynamics import simulate as followed
+from idjax.prediction.dynamics import bands
 from idjax.prediction.predict import predict_from_moments
 from idjax.results.curve import Status
 from idjax.theory.sgd import fluctuation, order_spread
@@ -187,16 +187,16 @@ FOLLOWED = [
 ]
 
 
-def followed_runs(y, changes, bands: int) -> tuple[list[Curve], np.ndarray]:
+def followed_runs(y, changes, count: int) -> tuple[list[Curve], np.ndarray]:
     """So many predictions, each with a band of eight runs, and the losses of others that are trained."""
     settings = dataclasses.replace(BASE, **changes)
-    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), target=y) for seed in range(bands)]
+    curves = [predict(INPUTS, dataclasses.replace(settings, seed=seed), target=y) for seed in range(count)]
     return curves, trained(INPUTS, y, settings, range(1000, 1060))
 
 
 def starts_alone(monkeypatch):
     """The negative control: bands about a line without the noise of batches."""
-    monkeypatch.setattr(followed, "products", lambda *_: np.inf)
+    monkeypatch.setattr(bands, "goes_to_its_end", lambda _: False)
 
 
 @pytest.mark.parametrize(("y", "changes"), FOLLOWED)

@@ -193,9 +193,10 @@ def test_where_auto_takes_blocks():
 def prepared(settings, x):
     plan, fitted, training, judged, rows, *_ = prepare(load(x), settings)
     hyper, params = hyper_for(settings), to_params(start_weights("glorot", *2 * x.shape[1:], 0))
-    state = InBlocks().initial(plan, [hyper], [params], [0])
+    hyper, params = jax.tree.map(lambda leaf: leaf[None], (hyper, params))
+    state = InBlocks().initial(plan, hyper, params, [0])
     order = jnp.asarray(np.random.default_rng(0).permutation(rows)[None], jnp.int32)
-    return plan, jax.tree.map(lambda leaf: leaf[None], hyper), fitted, state, training, judged, order
+    return plan, hyper, fitted, state, training, judged, order
 
 
 def test_one_compilation_for_all_rates_momenta_and_seeds():

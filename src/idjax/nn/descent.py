@@ -40,8 +40,8 @@ class EpochLosses(NamedTuple):
 class Updater(Protocol):
     """How the updates of runs are computed: one by one, or by blocks."""
 
-    def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
-        """The state of the runs before the first update, every array with a leading axis of runs."""
+    def initial(self, plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: list[int]) -> Any:
+        """The state of the runs before the first update, every array with a leading axis of runs, as here."""
         ...
 
     def advance(
@@ -90,9 +90,9 @@ class PreparedData(NamedTuple):
 class OneByOne:
     """Updates computed one after the other, runs vectorised."""
 
-    def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
+    def initial(self, plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: list[int]) -> Any:
         """Parameters, fresh states of the optimizer, and keys of stochastic rounding."""
-        return _initial(plan, list(hypers), list(params), [np.uint32(seed) for seed in seeds])
+        return _initial(plan, hyper, params, np.array(seeds, np.uint32))
 
     def advance(
         self, prepared: PreparedData, hyper: Hyper, state: Any, order: jax.Array | None, repeats: int
@@ -202,11 +202,10 @@ class Descent:
             shuffles = [of_seed[each.seed] for each in settings]
         self._prepared, self._shuffles = prepared, list(shuffles)
         with precision(plan.dtype):
-            hypers = [hyper_for(each) for each in settings]
             starts = starts or [start_layers(each.start, sizes, each.seed) for each in settings]
-            params = [to_params(start, plan.dtype) for start in starts]
-            state = updates.initial(plan, hypers, params, [each.seed for each in settings])
-            hyper = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *hypers)
+            hyper = _stacked([hyper_for(each) for each in settings])
+            params = _stacked([to_params(start, plan.dtype) for start in starts])
+            state = updates.initial(plan, hyper, params, [each.seed for each in settings])
             self._hyper, self.state = spread((hyper, state), len(settings))
 
     def resume(self, epochs: int, state: Any) -> None:
@@ -268,7 +267,11 @@ def _unexplained(
     return jax.vmap(lambda *run: evaluate(plan, run[0], fitted, run[1], rows, deviation)[1])(hyper, params)
 
 
+def _stacked(trees: Sequence[Any]) -> Any:
+    """Trees of runs as one, on the device: stacked on the host, where no shape is compiled for."""
+    return jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *trees)
+
+
 @functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
-def _initial(plan: Plan, hypers: list[Hyper], params: list[dict[str, Any]], seeds: list[np.uint32 | Array]) -> Any:
-    states = [initial_state(plan, *each) for each in zip(hypers, params, seeds, strict=True)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+def _initial(plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: Int[np.ndarray, " k"]) -> Any:
+    return jax.vmap(functools.partial(initial_state, plan))(hyper, params, seeds)

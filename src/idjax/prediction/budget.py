@@ -9,8 +9,6 @@ ADAM = 2 * A_MINUTE
 """Products of Adam's recursion, of which every step is iterated."""
 FOLLOWED = 1e11
 """Products of runs that are followed one by one: for a band, or for the fastest learning rate."""
-NUMBERS_OF_RUNS = 2**26
-"""Numbers that the rows of an epoch, or the orders of all epochs, may take in all runs of a band on the rows."""
 ENSEMBLE = 5e11
 """Products of the losses of many starts in closed form."""
 LOSSES = 2**25

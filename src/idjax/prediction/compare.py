@@ -171,13 +171,11 @@ def _linearised(
     moving = ravel_pytree(
         tuple(Weights(np.ones_like(kernel), np.full_like(bias, model.bias)) for kernel, bias in model.layers)
     )[0]
-    jacobian = jax.jacfwd(outputs)(flat) * moving
-    residual = outputs(flat) - target.ravel()
-    form = tangent.form_of(jacobian[None], residual[None], jnp.full((1, target.size), 1 / target.size))
-    rule = _rule(True)
-    _, losses, _ = tangent.follow(
-        rule, rate, form, (), flat[None], tangent.begin(rule, rate, flat[None]), epochs, every
-    )
+    jacobian = np.asarray(jax.jacfwd(outputs)(flat) * moving)
+    residual = np.asarray(outputs(flat)) - target.ravel()
+    form = tangent.form_of(jacobian[None], residual[None], np.full((1, target.size), 1 / target.size))
+    rule, start = _rule(True), np.asarray(flat)[None]
+    _, losses, _ = tangent.follow(rule, rate, form, (), start, tangent.begin(rule, rate, start), epochs, every)
     return np.asarray(losses)
 
 

@@ -156,7 +156,7 @@ def predict_run(
 def _curve_of(spec: RunSpec, band: bool, details: bool, groups: bool, undefined: bool, begin: float) -> Curve:
     settings, problem = spec.settings, spec.problem
     try:
-        trajectory = trajectory_for(spec)
+        trajectory = trajectory_for(spec._replace(banded=band))
     except NoTheoryError as error:
         if not undefined:
             raise

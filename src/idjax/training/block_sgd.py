@@ -21,7 +21,6 @@ A_k E and A_k V, with G_ki in the place of A_iᵀ: halving works as before. Noth
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -83,11 +82,11 @@ def _batches_in_a_block(batch_size: int) -> int:
 class InBlocks:
     """Updates of runs that share rows and order, solved in blocks: an `Updater` of `nn.descent`."""
 
-    def initial(self, plan: Plan, hypers: Sequence[Hyper], params: Sequence[dict[str, Any]], seeds: list[int]) -> Any:
+    def initial(self, plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: list[int]) -> Any:
         """The motion of the runs at rest."""
-        del hypers, seeds
-        dense = [each["params"]["dense"] for each in params]
-        weights = jnp.stack([jnp.concatenate([each["kernel"], each["bias"][None]]) for each in dense])
+        del hyper, seeds
+        dense = params["params"]["dense"]
+        weights = jnp.concatenate([dense["kernel"], dense["bias"][:, None]], axis=1)
         weights -= _identity(plan, weights)
         return Motion(weights, jnp.zeros_like(weights) if plan.has_momentum else None)
 

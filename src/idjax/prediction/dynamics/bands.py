@@ -7,14 +7,15 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float
 
-from idjax.nn.starts import INITIALIZERS, start_layers
+from idjax.nn.starts import INITIALIZERS
 from idjax.prediction import budget
+from idjax.prediction.dynamics.follow_cost import goes_to_its_end
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
 from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
 from idjax.results.curve import Band
 from idjax.theory.root_finding import TINY
-from idjax.types import Layers, Progress, Weights, end_to_end, silent
+from idjax.types import Progress, Weights, end_to_end, silent
 
 MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
@@ -39,7 +40,7 @@ def bands_of(spec: RunSpec, trajectory: Trajectory, own: Losses) -> Bands:
     """Bands of the losses about a trajectory's own of every epoch; none beyond the budget, or if nothing is random."""
     spread = trajectory.spread()
     drawn = spec.settings.start in (INITIALIZERS if spec.layers or trajectory.followed else ("glorot",))
-    runs = _on_rows(spec, trajectory, drawn)
+    runs = _on_rows(spec, trajectory)
     found = runs or (_from_other_starts(spec, trajectory) if drawn else [own])
     if found is None:
         return Bands(notes=("no 95% band, left out for its cost: it takes the losses from other starts",))
@@ -73,21 +74,17 @@ def _beside(spec: RunSpec, band: Band, predicted: float) -> tuple[str, ...]:
     return (f"the runs that the band is made of end {where} the predicted loss, which leaves out {left_out}",)
 
 
-def _on_rows(spec: RunSpec, trajectory: Trajectory, drawn: bool) -> list[Losses] | None:
-    """FEW runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget, if
-    a theory has the run by itself, and if nothing is random.
+def _on_rows(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
+    """Runs on the rows at hand, in other orders, from other starts if these are drawn; None beyond the budget, if a
+    theory has the run by itself, and if nothing is random.
     """
     if trajectory.followed:
-        random = drawn or not spec.full_batch or spec.settings.rounding == "stochastic"
-        return trajectory.other_runs(_layers(spec, FEW) if drawn else [spec.all_layers] * FEW) if random else None
-    if not spec.layers or spec.full_batch:
+        return trajectory.others
+    if not spec.layers or spec.full_batch or not spec.rows_at_hand or not goes_to_its_end(spec):
         return None
-    from idjax.prediction.dynamics import simulate
+    from idjax.prediction.dynamics import followed
 
-    if simulate.products(spec, FEW) > budget.FOLLOWED:
-        return None
-    spec.progress(Progress(0, 1, f"the band, from {FEW} runs on the rows"))
-    return simulate.on_rows(spec, _layers(spec, FEW) if drawn else [spec.all_layers] * FEW)
+    return followed.other_runs(spec)
 
 
 def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
@@ -108,15 +105,9 @@ def _others(spec: RunSpec, count: int) -> list[RunSpec]:
     """The run from other draws of its start, of all layers or of one kernel."""
     if not spec.layers:
         return [spec._replace(start=start) for start in _Kernels(spec, count)]
-    return [spec._replace(start=end_to_end(layers), layers=layers) for layers in _layers(spec, count)]
+    from idjax.prediction.dynamics.followed import other_starts
 
-
-def _layers(spec: RunSpec, count: int) -> list[Layers]:
-    """Other draws of all layers at the start."""
-    settings, train = spec.settings, spec.problem.train
-    seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
-    sizes = train.inputs, *settings.hidden, train.outputs
-    return [start_layers(settings.start, sizes, int(seed)) for seed in seeds]
+    return [spec._replace(start=end_to_end(layers), layers=layers) for layers in other_starts(spec, count)]
 
 
 class _Kernels:

@@ -17,6 +17,7 @@ from idjax.moments.normalize import pca_to_zca
 from idjax.nn.descent import Descent, PreparedData, Shuffle, put_on_device
 from idjax.nn.learned import crossing
 from idjax.nn.model import layers_of
+from idjax.nn.starts import INITIALIZERS, start_layers
 from idjax.prediction.dynamics.extrapolation import extrapolated
 from idjax.prediction.dynamics.follow_cost import RUNS, affordable, goes_to_its_end, size_of
 from idjax.prediction.dynamics.network import dead, seen, unreachable
@@ -24,7 +25,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import Losses, Trajectory
 from idjax.results.curve import Status
 from idjax.settings import Settings
-from idjax.types import Layers, Progress, Weights, end_to_end
+from idjax.types import Layers, Progress, Weights, end_to_end, silent
 
 LOOKS = 100
 """Times that a run of few epochs is looked at, about."""
@@ -59,9 +60,32 @@ def applies(spec: RunSpec) -> str | None:
 
 
 def build(spec: RunSpec) -> "FollowedTrajectory":
-    """The run from its own start, in several orders of the rows where these are drawn."""
-    runs = numbered(spec, _runs(spec))
-    return FollowedTrajectory(spec, side_by_side(spec, runs))
+    """The run from its own start, in several orders of the rows where these are drawn; a band's runs beside it."""
+    with ThreadPoolExecutor(1) as pool:  # one run keeps one core
+        others = pool.submit(other_runs, spec._replace(progress=silent)) if spec.banded else None
+        runs = side_by_side(spec, numbered(spec, _runs(spec)))
+    trajectory = FollowedTrajectory(spec, runs)
+    trajectory.others = others.result() if others else None
+    return trajectory
+
+
+def other_runs(spec: RunSpec) -> list[Losses] | None:
+    """RUNS runs in orders of their own, from starts of their own if these are drawn; None where nothing is random."""
+    drawn = spec.settings.start in INITIALIZERS
+    if not (drawn or _drawn(spec)):
+        return None
+    starts = other_starts(spec, RUNS) if drawn else [spec.all_layers] * RUNS
+    found = side_by_side(spec, numbered(spec, RUNS), starts, draws=1)
+    each = (np.stack(parts) for parts in zip(*found[1:5], strict=True))
+    return [_losses(spec, _by_epoch(spec, found.steps, record)[0]) for record in each]
+
+
+def other_starts(spec: RunSpec, count: int) -> list[Layers]:
+    """Other draws of all layers at the start."""
+    settings, train = spec.settings, spec.problem.train
+    seeds = np.random.default_rng([settings.seed, 2]).integers(2**32, size=count)
+    sizes = train.inputs, *settings.hidden, train.outputs
+    return [start_layers(settings.start, sizes, int(seed)) for seed in seeds]
 
 
 def side_by_side(
@@ -193,13 +217,6 @@ class FollowedTrajectory(Trajectory):
             return None
         ends = [end_to_end(layers) for layers in self._runs.ends]
         return self._spec.problem.enter(Weights(*(np.mean(part, axis=0) for part in zip(*ends, strict=True))))
-
-    def other_runs(self, starts: Sequence[Layers]) -> list[Losses]:
-        """One run from each of these starts, in orders of its own."""
-        spec = self._spec
-        found = side_by_side(spec, numbered(spec, len(starts)), starts, draws=1)
-        each = (np.stack(parts) for parts in zip(*found[1:5], strict=True))
-        return [_losses(spec, _by_epoch(spec, found.steps, record)[0]) for record in each]
 
 
 def _by_epoch(

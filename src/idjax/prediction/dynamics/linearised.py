@@ -4,10 +4,8 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from idjax.nn.step import Plan, hyper_for, plan_for
 from idjax.prediction import budget
@@ -97,7 +95,7 @@ class _Linear(NamedTuple):
     """Losses of every epoch, weights at the end, modes if sgd has them, and the drift of the kernel at some epochs."""
 
     record: Float[np.ndarray, "3 E"]
-    weights: Float[Array, "g P"]
+    weights: Float[np.ndarray, "g P"]
     modes: int | None
     marks: list[int]
     drift: list[float]
@@ -120,15 +118,15 @@ def _descended(
     advance = _advance(spec, plan, train, tuple(watched), network.start if basis is None else None)
     record = np.full((3, settings.epochs), np.nan)
     sample = training.z[: max(1, DRIFT_OUTPUTS // training.target.shape[1])]
-    before, weights = network.jacobian(network.start, sample), network.start
+    before, weights = network.linearised(network.start, sample)[1], network.start
     marks = [*range(0, settings.epochs, -(-settings.epochs // CHECKS)), settings.epochs]
     drift = [0.0]
     for done, end in pairwise(marks):
         moved, losses, values = advance(done, end)
         record[0, done:end] = losses
         record[3 - len(values) :, done:end] = values
-        weights = network.start + (moved if basis is None else jnp.einsum("gpm,gm->gp", basis, moved))
-        drift.append(float(tangent.drift(before, network.jacobian(weights, sample))))
+        weights = network.start + (moved if basis is None else (basis @ moved[..., None])[..., 0])
+        drift.append(tangent.drift(before, network.linearised(weights, sample)[1]))
         if not drift[-1] <= most:
             raise NoTheoryError(
                 f"the network, linearised at its start, does not hold: its tangent kernel has moved by {drift[-1]:.2g} "
@@ -149,22 +147,22 @@ def _notes(spec: RunSpec, sample: Rows, ends: Layers, drift: float) -> tuple[str
 
 
 def _advance(
-    spec: RunSpec, plan: Plan, train: tangent.Form, watched: tuple[tangent.Form, ...], weights: Array | None
-) -> Callable[[int, int], tuple[Array | np.ndarray, Array | np.ndarray, np.ndarray]]:
+    spec: RunSpec, plan: Plan, train: tangent.Form, watched: tuple[tangent.Form, ...], weights: np.ndarray | None
+) -> Callable[[int, int], tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """From one epoch to another, of the forms: δ, the losses and what is watched; every step of the weights themselves
     where these are given.
     """
     settings, every = spec.settings, spec.steps
     if settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes:
         return lambda done, end: tangent.descend(train, watched, settings.step_size, done, end - done, every)
-    origin = jnp.zeros_like(train.linear) if weights is None else weights
+    origin = np.zeros_like(train.linear) if weights is None else weights
     rule, hyper = rule_of(plan), hyper_for(settings)
     state = tangent.begin(rule, hyper, origin)
 
-    def advance(done: int, end: int) -> tuple[Array, Array, np.ndarray]:
+    def advance(done: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         nonlocal state
         state, losses, values = tangent.follow(rule, hyper, train, watched, origin, state, end - done, every)
-        return state.params - origin, losses, np.stack(values)
+        return np.asarray(state.params) - origin, np.asarray(losses), np.stack(values)
 
     return advance
 
@@ -177,7 +175,7 @@ def _how(spec: RunSpec, modes: int | None, rows: int, held: int) -> str:
     return how if rows == held else f"{how}, on {rows:,} of the {held:,} rows"
 
 
-def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[Array, "g P m"] | None]:
+def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Float[np.ndarray, "g P m"] | None]:
     """The training loss along the tangent kernel's eigenvectors, and these; or in the weights themselves."""
     groups, weights = network.start.shape
     outputs = rows.target.size // groups
@@ -190,28 +188,30 @@ def _modes(network: Network, rows: Seen, rotate: bool) -> tuple[tangent.Form, Fl
     if rotate and outputs < weights:
         if outputs * weights > budget.JACOBIAN:
             raise NoTheoryError(f"{outputs:,} outputs of {weights:,} weights are too many: give fewer hidden units")
-        shares = jnp.full((groups, outputs), 1 / rows.target.size)
-        basis = tangent.basis_of_outputs(network.jacobian(network.start, rows.z), shares)
+        shares = np.full((groups, outputs), 1 / rows.target.size)
+        basis = tangent.basis_of_outputs(network.linearised(network.start, rows.z)[1], shares)
     form = _form(network, rows, basis)
     if not rotate:
         return form, None
     form, vectors = tangent.diagonal(form)
-    return form, vectors if basis is None else jnp.einsum("gpm,gmk->gpk", basis, vectors)
+    return form, vectors if basis is None else basis @ vectors
 
 
-def _form(network: Network, rows: Seen, basis: Float[Array, "g P m"] | None, original: bool = False) -> tangent.Form:
+def _form(
+    network: Network, rows: Seen, basis: Float[np.ndarray, "g P m"] | None, original: bool = False
+) -> tangent.Form:
     """The mean squared error on these rows near the start, in the network's units or in original ones."""
     total = None
     for part in _chunks(rows, network.start.shape[1]):
-        jacobian = network.jacobian(network.start, part.z)
+        outputs, jacobian = network.linearised(network.start, part.z)
         if basis is not None:
-            jacobian = jnp.einsum("grp,gpm->grm", jacobian, basis)
-        residual = np.asarray(network.output(network.start, part.z)) - network.grouped(part.target)
+            jacobian = jacobian @ basis
+        residual = outputs - network.grouped(part.target)
         shares = network.grouped(part.scale**2 if original else np.ones_like(part.scale)) / rows.target.size
-        form = [np.asarray(each) for each in tangent.form_of(jacobian, residual, shares)]
-        total = form if total is None else [a + b for a, b in zip(total, form, strict=True)]
+        form = tangent.form_of(jacobian, residual, shares)
+        total = form if total is None else tangent.Form(*(a + b for a, b in zip(total, form, strict=True)))
     assert total is not None
-    return tangent.Form(*jax.device_put(total))
+    return total
 
 
 def _chunks(rows: Seen, weights: int) -> Iterator[Seen]:

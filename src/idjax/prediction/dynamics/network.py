@@ -10,6 +10,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from idjax.moments.moments import BLOCK_ROWS
 from idjax.moments.normalize import encode
 from idjax.nn.model import ACTIVATIONS, layers_of, to_params
 from idjax.nn.step import Plan
@@ -29,15 +30,21 @@ class Seen(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Weights at the start (g, P), outputs (g, r) and derivatives (g, r, P) at weights and rows, and layers of weights.
+    """Weights at the start (g, P), the compiled outputs and derivatives at weights and rows, and layers of weights.
 
     The outputs of a single layer share no weights: g = q groups of n. A network with hidden layers is one group.
     """
 
-    start: Float[Array, "g P"]
-    output: Callable[[Array, Array | np.ndarray], Array]
-    jacobian: Callable[[Array, Array | np.ndarray], Array]
-    layers: Callable[[Array], Layers]
+    start: Float[np.ndarray, "g P"]
+    compiled: Callable[[np.ndarray, np.ndarray], tuple[Array, Array]]
+    layers: Callable[[np.ndarray], Layers]
+
+    def linearised(
+        self, weights: Float[np.ndarray, "g P"], z: Float[np.ndarray, "N p"]
+    ) -> tuple[Float[np.ndarray, "g r"], Float[np.ndarray, "g r P"]]:
+        """The outputs on these rows, and their derivatives by the weights."""
+        outputs, jacobian = self.compiled(weights, z)
+        return np.asarray(outputs), np.asarray(jacobian)
 
     def grouped(self, values: Float[np.ndarray, "N q"]) -> Float[np.ndarray, "g r"]:
         """Numbers of every row and output in the order of `output`."""
@@ -47,47 +54,44 @@ class Network(NamedTuple):
 def network_of(plan: Plan, layers: Layers) -> Network:
     """The Flax model of this plan, in float64, at these weights."""
     if len(layers) == 1:
-        return Network(jnp.asarray(layers[0].stacked.T), *_one_layer(plan.activation))
-    flat = ravel_pytree(to_params(layers, "float64"))[0]
-    return Network(flat[None], *_deep(plan, tuple(layer.kernel.shape for layer in layers)))
+        return Network(np.asarray(layers[0].stacked.T, np.float64), *_one_layer(plan.activation))
+    leaves = jax.tree.leaves(to_params(layers, "float64"))
+    start = np.concatenate([np.ravel(leaf) for leaf in leaves])
+    return Network(start[None], *_deep(plan, tuple(layer.kernel.shape for layer in layers)))
 
 
 @functools.lru_cache(maxsize=8)
-def _one_layer(activation: str) -> tuple[Callable, Callable, Callable]:
+def _one_layer(activation: str) -> tuple[Callable, Callable]:
     function = ACTIVATIONS[activation]
 
-    def inputs(z: Array) -> Array:
-        return jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
+    def linearised(weights: Array, z: Array) -> tuple[Array, Array]:
+        inputs = jnp.concatenate([z, jnp.ones_like(z[:, :1])], axis=1)
+        outputs, slope = jax.vmap(jax.vmap(jax.value_and_grad(function)))(weights @ inputs.T)
+        return outputs, slope[..., None] * inputs
 
-    def output(weights: Array, z: Array) -> Array:
-        return function(weights @ inputs(z).T)
-
-    def jacobian(weights: Array, z: Array) -> Array:
-        slope = jax.vmap(jax.vmap(jax.grad(function)))(weights @ inputs(z).T)
-        return slope[..., None] * inputs(z)
-
-    def layers(weights: Array) -> Layers:
-        stacked = np.asarray(weights).T
+    def layers(weights: np.ndarray) -> Layers:
+        stacked = weights.T
         return (Weights(stacked[:-1], stacked[-1]),)
 
-    return jax.jit(output), jax.jit(jacobian), layers
+    return jax.jit(linearised), layers
 
 
 @functools.lru_cache(maxsize=8)
-def _deep(plan: Plan, shapes: tuple[tuple[int, int], ...]) -> tuple[Callable, Callable, Callable]:
+def _deep(plan: Plan, shapes: tuple[tuple[int, int], ...]) -> tuple[Callable, Callable]:
     """Functions of the weights, which other starts of the same shapes share with their compiled programs."""
     model = plan._replace(dtype="float64").model()
     start = to_params(tuple(Weights(np.zeros(shape), np.zeros(shape[1])) for shape in shapes), "float64")
     flat, unravel = ravel_pytree(start)
 
-    def output(weights: Array, z: Array) -> Array:
-        return jnp.asarray(model.apply(unravel(weights[0]), z, method="layer")).reshape(1, -1)
+    def output(weights: Array, row: Array) -> Array:
+        return jnp.asarray(model.apply(unravel(weights), row, method="layer"))
 
-    def jacobian(weights: Array, z: Array) -> Array:
-        rows = jax.vmap(lambda row: jax.jacrev(lambda w: output(w[None], row[None])[0])(weights[0]))(z)
-        return rows.reshape(1, -1, len(flat))
+    def linearised(weights: Array, z: Array) -> tuple[Array, Array]:
+        outputs = jax.vmap(lambda row: output(weights[0], row))(z)
+        jacobian = jax.vmap(lambda row: jax.jacrev(output)(weights[0], row))(z)
+        return outputs.reshape(1, -1), jacobian.reshape(1, -1, len(flat))
 
-    return jax.jit(output), jax.jit(jacobian), lambda weights: layers_of(unravel(weights[0]))
+    return jax.jit(linearised), lambda weights: layers_of(unravel(weights[0]))
 
 
 def seen(spec: RunSpec, sample: Rows) -> Seen:
@@ -102,14 +106,18 @@ def unreachable(spec: RunSpec, rows: Seen) -> list[str]:
     activation = spec.settings.activation
     if activation not in ACTIVATION_RANGES:
         return []
-    beyond = rows.target - np.clip(rows.target, *ACTIVATION_RANGES[activation])
-    count = np.count_nonzero(beyond, axis=0)
+    count, lost = np.zeros(rows.target.shape[1], int), 0.0
+    for first in range(0, len(rows.target), BLOCK_ROWS):
+        target = rows.target[first : first + BLOCK_ROWS]
+        beyond = target - target.clip(*ACTIVATION_RANGES[activation])
+        count += np.count_nonzero(beyond, axis=0)
+        lost += float(np.vdot(beyond, beyond))
     if not count.any():
         return []
-    outputs = _named("output", np.flatnonzero(count), len(count))
+    outputs, size = _named("output", np.flatnonzero(count), len(count)), rows.target.size
     return [
-        f"unreachable: {count.sum() / beyond.size:.2%} of the targets lie outside the range of {activation}, which "
-        f"leaves a loss of at least {np.vdot(beyond, beyond) / beyond.size:.4g} ({outputs})"
+        f"unreachable: {count.sum() / size:.2%} of the targets lie outside the range of {activation}, which "
+        f"leaves a loss of at least {lost / size:.4g} ({outputs})"
     ]
 
 

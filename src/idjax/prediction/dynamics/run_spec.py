@@ -27,6 +27,8 @@ class RunSpec(NamedTuple):
     sample: Rows | None = None
     beyond: bool = True
     """Whether more than the losses is asked for: the time to learn, which may lie far beyond the run, and notes."""
+    banded: bool = False
+    """Whether a run that is followed has those of its band followed beside it."""
     mean_alone: bool = False
     """Whether the noise of batches is left out, where it would take long."""
     layers: Layers = ()

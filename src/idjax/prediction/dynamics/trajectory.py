@@ -2,7 +2,7 @@
 
 import abc
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -57,6 +57,8 @@ class Trajectory(abc.ABC):
     kernel_drift: Float[np.ndarray, " E"] | None = None
     followed: bool = False
     """Whether it is training on the rows, for no theory predicts the run; `no_theory` says why."""
+    others: list[Losses] | None = None
+    """Of other starts and orders, where runs are followed, are to have a band, and anything in them is random."""
     no_theory: str = ""
     accuracy: Float[np.ndarray, " E"] | None = None
     """Of classes, by epochs."""
@@ -82,10 +84,6 @@ class Trajectory(abc.ABC):
     def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
         """The losses of every epoch of the run from each of these starts, where they are known in closed form."""
         return NoEnsemble.FOLLOWED
-
-    def other_runs(self, starts: Sequence[Layers]) -> list[Losses]:
-        """One run from each of these starts, in an order of its own, where runs are followed."""
-        raise NotImplementedError
 
     def spread(self) -> Losses | None:
         """Relative standard deviations of every epoch's losses over the orders of the rows, where theory has them."""

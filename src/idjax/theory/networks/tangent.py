@@ -23,53 +23,51 @@ from idjax.theory.networks.deep_linear import OptimizerFactory
 class Form(NamedTuple):
     """c + Σ_g (2 g_gᵀ δ_g + δ_gᵀ G_g δ_g): constant, linear (g, m), matrix (g, m, m), or its diagonal (g, m)."""
 
-    constant: Float[Array, ""]
-    linear: Float[Array, "g m"]
-    matrix: Float[Array, "..."]
+    constant: Float[np.ndarray, ""]
+    linear: Float[np.ndarray, "g m"]
+    matrix: Float[np.ndarray, "..."]
 
 
-@jax.jit
 def form_of(
-    jacobian: Float[Array, "g r P"],
-    residual: Float[Array | np.ndarray, "g r"],
-    shares: Float[Array | np.ndarray, "g r"],
+    jacobian: Float[np.ndarray, "g r P"], residual: Float[np.ndarray, "g r"], shares: Float[np.ndarray, "g r"]
 ) -> Form:
     """The form of Σ share (residual + J δ)² over some outputs (D14)."""
-    weighted = shares[..., None] * jacobian
-    return Form(
-        jnp.sum(shares * residual**2),
-        jnp.einsum("grp,gr->gp", weighted, residual),
-        jnp.einsum("grp,grs->gps", weighted, jacobian),
-    )
+    groups, _, weights = jacobian.shape
+    linear, matrix = np.empty((groups, weights)), np.empty((groups, weights, weights))
+    for group, (slope, share) in enumerate(zip(jacobian, shares, strict=True)):  # one at a time stays in the cache
+        weighted = (share[:, None] * slope).T
+        linear[group], matrix[group] = weighted @ residual[group], weighted @ slope
+    return Form(np.sum(shares * residual**2), linear, matrix)
 
 
-def basis_of_outputs(jacobian: Float[Array, "g r P"], shares: Float[Array, "g r"]) -> Float[Array, "g P r"]:
+def basis_of_outputs(
+    jacobian: Float[np.ndarray, "g r P"], shares: Float[np.ndarray, "g r"]
+) -> Float[np.ndarray, "g P r"]:
     """An orthonormal basis of the weights that the outputs see, in function space: Aᵀ U λ^-½, A Aᵀ = U λ Uᵀ (D15).
 
     A = √share J; cheaper than the eigenvectors of AᵀA where there are fewer outputs than weights. Directions without
     curvature are 0.
     """
-    root = jnp.sqrt(shares)[..., None] * jacobian
-    values, vectors = jnp.linalg.eigh(jnp.einsum("grp,gsp->grs", root, root))
-    kept = values > values[:, -1:] * values.shape[-1] * jnp.finfo(values.dtype).eps
-    scale = jnp.where(kept, 1 / jnp.sqrt(jnp.where(kept, values, 1.0)), 0.0)
-    return jnp.einsum("grp,grs->gps", root, vectors * scale[:, None])
+    root = np.sqrt(shares)[..., None] * jacobian
+    values, vectors = np.linalg.eigh(root @ root.mT)
+    kept = values > values[:, -1:] * values.shape[-1] * np.finfo(values.dtype).eps
+    scale = np.where(kept, 1 / np.sqrt(np.where(kept, values, 1.0)), 0.0)
+    return root.mT @ (vectors * scale[:, None])
 
 
-def diagonal(form: Form) -> tuple[Form, Float[Array, "g m m"]]:
+def diagonal(form: Form) -> tuple[Form, Float[np.ndarray, "g m m"]]:
     """The form along the eigenvectors of its matrix, and these: weights that descend there do so by themselves."""
-    values, vectors = jnp.linalg.eigh(form.matrix)
-    linear = jnp.einsum("gpm,gp->gm", vectors, form.linear)
-    return Form(form.constant, linear, jnp.maximum(values, 0.0)), vectors
+    values, vectors = np.linalg.eigh(form.matrix)
+    linear = (vectors.mT @ form.linear[..., None])[..., 0]
+    return Form(form.constant, linear, np.maximum(values, 0.0)), vectors
 
 
-def value(form: Form, step: Float[Array, "g m"]) -> Float[Array, ""]:
-    """The form at δ."""
-    return form.constant + jnp.sum(step * (2 * form.linear + _bent(form, step)))
+def _value(form: Form, step: Float[Array, "g m"]) -> Float[Array, ""]:
+    return jnp.asarray(form.constant + jnp.sum(step * (2 * form.linear + _bent(form, step))))
 
 
 def _bent(form: Form, step: Float[Array, "g m"]) -> Float[Array, "g m"]:
-    return form.matrix * step if form.matrix.ndim == 2 else jnp.einsum("gmn,gn->gm", form.matrix, step)
+    return jnp.multiply(form.matrix, step) if form.matrix.ndim == 2 else jnp.einsum("gmn,gn->gm", form.matrix, step)
 
 
 @functools.partial(jax.jit, static_argnames=("rule", "windows", "every"))
@@ -78,7 +76,7 @@ def follow(
     hyper: Any,
     train: Form,
     watched: tuple[Form, ...],
-    origin: Float[Array, "g m"],
+    origin: Float[np.ndarray, "g m"],
     state: State,
     windows: int,
     every: int = 1,
@@ -93,11 +91,11 @@ def follow(
     def update(state: State, _: None) -> tuple[State, Array]:
         step = state.params - origin
         gradient = 2 * (train.linear + _bent(train, step))
-        return apply_gradient(transformation, "nearest", state, gradient), value(train, step)
+        return apply_gradient(transformation, "nearest", state, gradient), _value(train, step)
 
     def window(state: State, _: None) -> tuple[State, tuple[Array, tuple[Array, ...]]]:
         state, losses = jax.lax.scan(update, state, None, length=every)
-        return state, (jnp.mean(losses), tuple(value(form, state.params - origin) for form in watched))
+        return state, (jnp.mean(losses), tuple(_value(form, state.params - origin) for form in watched))
 
     state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
     return state, losses, seen
@@ -113,8 +111,7 @@ def descend(
     Returns:
       δ at the end; of every window the mean of the losses before its updates, and the forms watched at its end.
     """
-    constant, linear, rates = map(np.asarray, train)
-    bent = [tuple(map(np.asarray, form)) for form in watched]
+    constant, linear, rates = train
     pull, rate, flat = -2 * learning_rate * linear, 2 * learning_rate, 2 - 2 * learning_rate * rates
     # Σ_j<k s^2j / k
     mean = np.divide(summed_factors(rates, rate, 2 * every), every * flat, out=np.ones_like(flat), where=flat != 0)
@@ -126,17 +123,17 @@ def descend(
         losses[number] = constant + np.sum(pull * linear * lost)
         step = pull * summed_factors(rates, rate, steps + every)
         seen[:, number] = [
-            least + np.sum(step * (2 * slope + (matrix @ step[..., None])[..., 0])) for least, slope, matrix in bent
+            least + np.sum(step * (2 * slope + (matrix @ step[..., None])[..., 0])) for least, slope, matrix in watched
         ]
     return step, losses, seen
 
 
-def begin(rule: OptimizerFactory, hyper: Any, weights: Float[Array, "g m"]) -> State:
+def begin(rule: OptimizerFactory, hyper: Any, weights: Float[np.ndarray, "g m"]) -> State:
     """The state at these weights."""
-    return initial_state(rule(hyper), weights, "nearest")
+    return initial_state(rule(hyper), jnp.asarray(weights), "nearest")
 
 
-def drift(start: Float[Array, "g r P"], now: Float[Array, "g r P"]) -> Float[Array, ""]:
+def drift(start: Float[np.ndarray, "g r P"], now: Float[np.ndarray, "g r P"]) -> float:
     """|K - K₀| / |K₀| in the Frobenius norm, K = J Jᵀ of every group on the same rows (D16)."""
-    before, after = (jnp.einsum("grp,gsp->grs", part, part) for part in (start, now))
-    return jnp.linalg.norm(after - before) / jnp.linalg.norm(before)
+    before, after = (part @ part.mT for part in (start, now))
+    return float(np.linalg.norm(after - before) / np.linalg.norm(before))
