@@ -43,7 +43,9 @@ def test_a_view_is_what_predict_says(explorer, changes):
     np.testing.assert_allclose(seen.explained_variance, told.explained_variance, rtol=0, atol=1e-7)
     assert seen.epochs_to_learn == pytest.approx(told.epochs_to_learn, rel=1e-7)
     assert view.stable == pytest.approx((told.learning_rates.max, told.learning_rates.full_batch_max), rel=1e-7)
-    assert [group.name for group in seen.mode_groups] == [group.name for group in told.mode_groups]
+    groups = explorer.groups(settings)
+    assert [group.name for group in groups] == [group.name for group in told.mode_groups]
+    assert [group.steps for group in groups] == [group.steps for group in told.mode_groups]
 
 
 def test_wide_momentum_is_sketched_by_its_mean_and_drawn_whole_in_a_moment(monkeypatch):

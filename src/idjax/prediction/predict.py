@@ -132,7 +132,6 @@ def predict_run(
     *,
     band: bool = False,
     details: bool = False,
-    groups: bool = False,
     undefined: bool = False,
     begin: float | None = None,
 ) -> Curve:
@@ -141,7 +140,6 @@ def predict_run(
     Args:
       band: adds what takes seconds, as `predict` does.
       details: adds what the data allow, the curve apart: learning rates and the times of the groups of modes.
-      groups: adds these times alone.
       undefined: whether a run without a theory has a curve of NaN, of status no_theory, whose `how` is the reason.
       begin: of the work, if it began before, by `time.perf_counter`.
 
@@ -150,10 +148,10 @@ def predict_run(
     """
     begin = time.perf_counter() if begin is None else begin
     with one_thread_if_narrow(spec.problem.train.inputs):
-        return _curve_of(spec, band, details, groups, undefined, begin)
+        return _curve_of(spec, band, details, undefined, begin)
 
 
-def _curve_of(spec: RunSpec, band: bool, details: bool, groups: bool, undefined: bool, begin: float) -> Curve:
+def _curve_of(spec: RunSpec, band: bool, details: bool, undefined: bool, begin: float) -> Curve:
     settings, problem = spec.settings, spec.problem
     try:
         trajectory = trajectory_for(spec._replace(banded=band))
@@ -168,7 +166,7 @@ def _curve_of(spec: RunSpec, band: bool, details: bool, groups: bool, undefined:
     constant = settings.optimizer == "sgd" and not settings.schedule.changes
     quadratic = not (settings.classifies or trajectory.followed)
     rated = details and constant and quadratic and not (spec.empirical_rows or spec.layers)
-    grouped = (details or groups) and settings.linear and quadratic
+    grouped = details and settings.linear and quadratic
     adaptive = known and details and spec.beyond and settings.optimizer != "sgd" and settings.linear
     return Curve(
         epoch=np.arange(1, settings.epochs + 1),

@@ -28,7 +28,7 @@ class Figures:
 
     Example:
       >>> sorted(Figures().sources)
-      ['answers', 'band', 'chosen', 'given', 'marked', 'modes', 'trained']
+      ['answers', 'band', 'chosen', 'diagonal', 'given', 'marked', 'modes', 'trained']
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Figures:
         columns = {
             "given": curve, "chosen": curve, "trained": curve, "band": {"epoch": [], "low": [], "high": []},
             "modes": {"rank": [], "curvature": []}, "marked": {"rank": [], "curvature": [], "color": [], "name": []},
-            "answers": {"target": [], "output": []},
+            "answers": {"target": [], "output": []}, "diagonal": {"x": [], "y": []},
         }  # fmt: skip
         self.sources = {name: ColumnDataSource(data, name=name) for name, data in columns.items()}
         self.loss, self.explained = self._curves("loss", "log"), self._curves("explained", "linear")
@@ -54,7 +54,7 @@ class Figures:
         ]
         self.spectrum.renderers.extend(self._limits)
         self.answers = _panel("what is asked for", "what the layer answers", "linear")
-        self._diagonal = self.answers.line([0, 1], [0, 1], color=GREY, line_dash="dashed")
+        self.answers.line("x", "y", source=self.sources["diagonal"], color=GREY, line_dash="dashed")
         self.answers.scatter("target", "output", source=self.sources["answers"], size=6, color=BLUE, alpha=0.6)
 
     def _curves(self, value: str, scale: str) -> Any:
@@ -68,8 +68,9 @@ class Figures:
 
     def show(self, given: View, chosen: View, band: Band | None, trained: Curve | None) -> None:
         """Draws a view beside that of the settings as given."""
-        self.sources["given"].data, self.sources["chosen"].data = _line(given.curve), _line(chosen.curve)
-        self.sources["trained"].data = _line(trained, most=30) if trained is not None else _nothing(chosen.curve)
+        self._show("given", _line(given.curve))
+        self._show("chosen", _line(chosen.curve))
+        self._show("trained", _line(trained, most=30) if trained is not None else _nothing(chosen.curve))
         self.show_band(chosen, band)
         self._level.location = chosen.level
         losses = [given.curve.train, chosen.curve.train, *([trained.train] if trained is not None else [])]
@@ -86,18 +87,24 @@ class Figures:
         epoch = chosen.curve.epoch
         at = _thinned(len(epoch), MOST_POINTS) if band is not None else np.zeros(0, int)
         parts = (epoch, epoch, epoch) if band is None else (epoch, _positive(band.low), _positive(band.high))
-        self.sources["band"].data = dict(zip(("epoch", "low", "high"), (part[at] for part in parts), strict=True))
+        self._show("band", dict(zip(("epoch", "low", "high"), (part[at] for part in parts), strict=True)))
+
+    def _show(self, name: str, data: dict[str, Any]) -> None:
+        """Tells a source what is new: what it has already would be sent and drawn again."""
+        held = self.sources[name].data
+        if not all(np.array_equal(held[column], np.asarray(values)) for column, values in data.items()):
+            self.sources[name].data = data
 
     def _show_spectrum(self, view: View) -> None:
         curvature = view.modes.curvature
         at = np.flatnonzero(curvature > 0)
-        self.sources["modes"].data = {"rank": at + 1, "curvature": curvature[at]}
+        self._show("modes", {"rank": at + 1, "curvature": curvature[at]})
         named = [(name, mode, color) for name, mode, color in
                  (("mean", view.modes.mean, RED), ("bias", view.modes.bias, GREEN)) if mode is not None]  # fmt: skip
-        self.sources["marked"].data = {
+        self._show("marked", {
             "rank": [mode + 1 for _, mode, _ in named], "curvature": [float(curvature[mode]) for _, mode, _ in named],
             "color": [color for *_, color in named], "name": [name for name, *_ in named],
-        }  # fmt: skip
+        })  # fmt: skip
         limits = limits_of(view)
         for span, limit in zip(self._limits, limits, strict=True):
             span.update(location=limit if math.isfinite(limit) else None, visible=math.isfinite(limit))
@@ -108,12 +115,13 @@ class Figures:
 
     def _show_answers(self, samples: Samples | None) -> None:
         target, output = (np.zeros(0), np.zeros(0)) if samples is None else (samples.target, samples.output)
-        self.sources["answers"].data = {"target": target.ravel(), "output": output.ravel()}
+        self._show("answers", {"target": target.ravel(), "output": output.ravel()})
         low, high = (float(target.min()), float(target.max())) if target.size else (0.0, 1.0)
         margin = 0.08 * (high - low) or 0.5
-        self._diagonal.data_source.data = {"x": [low - margin, high + margin], "y": [low - margin, high + margin]}
+        ends = [low - margin, high + margin]
+        self._show("diagonal", {"x": ends, "y": ends})
         for span in (self.answers.x_range, self.answers.y_range):
-            span.update(start=low - margin, end=high + margin)
+            span.update(start=ends[0], end=ends[1])
 
 
 def limits_of(view: View) -> tuple[float, float]:

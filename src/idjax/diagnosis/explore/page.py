@@ -17,8 +17,9 @@ from idjax.results.diagnosis import Finding
 from idjax.types import Progress
 
 HERE = pathlib.Path(__file__).parent
-GATHER, REST = 8, 200
-"""Milliseconds: changes that come so close together are drawn once; after this rest findings are looked for."""
+GATHER, PAUSE, REST = 8, 150, 200
+"""Milliseconds: changes that come so close together are drawn once; the words follow after this pause, and after this
+rest findings are looked for."""
 SAID = (
     *("headline", "status", "findings", "pinned", "groups", "training", "code"),
     *("loss_words", "explained_words", "spectrum_words", "answers_words"),
@@ -95,13 +96,14 @@ class Page:
         trained, given = self._study.trained.get(settings), self._study.view(self._study.given)
         with pn.io.hold():
             self._figures.show(given, view, judged.band if judged else None, trained)
+            self._say("training", words.trained_words(trained, view.curve, view.settings) if trained else "")
             if judged is None:
                 self._say("headline", words.headline(view))
                 self._say("status", "Looking for findings …")
-        self._doc.add_next_tick_callback(lambda: self._explain(turn, given, view, judged, trained))
+        self._doc.add_timeout_callback(lambda: self._explain(turn, given, view, judged), PAUSE)
 
-    def _explain(self, turn: int, given: View, view: View, judged: Judged | None, trained: Curve | None) -> None:
-        """Adds the words once the figures are on their way, and asks for the rest when the hand rests."""
+    def _explain(self, turn: int, given: View, view: View, judged: Judged | None) -> None:
+        """Adds the words once the hand pauses, and asks for the rest when it rests."""
         if turn != self._turn:
             return
         with pn.io.hold():
@@ -110,14 +112,14 @@ class Page:
             self._say("spectrum_words", words.spectrum_words(view))
             self._say("answers_words", words.samples_words(view.samples))
             self._said["pinned"].object = words.pinned_html(given, view)
-            self._said["groups"].object = words.groups_html(given, view)
+            groups = self._study.groups(given.settings), self._study.groups(view.settings)
+            self._said["groups"].object = words.groups_html(given, view, groups)
             if judged is not None:
                 self._say("headline", words.verdict_words(judged))
                 self._say("status", "")
                 if judged.findings != self._findings:
                     self._earlier, self._findings = self._findings or judged.findings, judged.findings
                 self._said["findings"].object = words.findings_html(self._earlier, self._findings)
-            self._say("training", words.trained_words(trained, view.curve, view.settings) if trained else "")
             self._show_code()
         if judged is None:
             self._doc.add_timeout_callback(lambda: self._ask(turn), REST)

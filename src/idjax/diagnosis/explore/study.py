@@ -10,7 +10,7 @@ from idjax.data import Dataset, Stream, stream
 from idjax.diagnosis.data.diagnose import training_rows
 from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore.command import programs
-from idjax.diagnosis.explore.view import Explorer, Judged, View
+from idjax.diagnosis.explore.view import Explorer, Groups, Judged, View
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.results.curve import Curve
 from idjax.settings import DiagnosisSettings, Settings
@@ -44,6 +44,7 @@ class Study:
         self._held.enter_context(one_thread_if_narrow(self.moments.inputs))
         self._quick = Explorer(self._context)
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
+        self._groups: dict[Settings, Groups] = {}
         self._thorough = self._quick.apart()
         self._judged: dict[Settings, Judged] = {}
         self.trained: dict[Settings, Curve] = {}
@@ -82,6 +83,12 @@ class Study:
         if judged is None or judged.curve is None:
             return view
         return view._replace(curve=judged.curve, stable=judged.stable or view.stable, sketched=False)
+
+    def groups(self, settings: Settings) -> Groups:
+        """The times of the groups of modes; for the thread of views."""
+        if settings not in self._groups:
+            self._groups[settings] = self._quick.groups(settings)
+        return self._groups[settings]
 
     def known(self, settings: Settings) -> Judged | None:
         """The judgement of these settings, if it was made."""

@@ -10,9 +10,10 @@ from jaxtyping import Float
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.diagnose import examine, samples_of
 from idjax.moments.one_thread import one_thread_if_narrow
+from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.learning_rates import max_learning_rate
-from idjax.prediction.predict import predict_run
-from idjax.results.curve import Band, Curve
+from idjax.prediction.predict import predict_run, times_of_groups
+from idjax.results.curve import Band, Curve, ModeGroup
 from idjax.results.diagnosis import Finding, Samples
 from idjax.settings import Settings
 
@@ -21,6 +22,10 @@ WIDEST = 200
 POINTS = 240
 """Outputs of all rows together that are held against their targets."""
 FEWEST_ROWS = 3
+
+
+Groups = tuple[ModeGroup, ...]
+"""Groups of modes, with the time that each takes."""
 
 
 class Curvatures(NamedTuple):
@@ -41,7 +46,7 @@ class StableRates(NamedTuple):
 class View(NamedTuple):
     """Everything known of settings at once.
 
-    curve:   predicted, with times of the groups of modes; NaN with the reason as `how` where no theory is.
+    curve:   predicted; NaN with the reason as `how` where no theory is.
     stable:  learning rates; None of optimizers that have no fixed limit.
     level:   the explained variance that counts as learned.
     samples: a few rows, and what the layer is predicted to answer at the end; None where that is not known.
@@ -108,15 +113,29 @@ class Explorer:
         context = _with(self._context, settings)
         problem, raw = context.problem, context.moments.raw
         with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            # What takes seconds is for `judge`.
             sketched = self._is_dear(settings)
-            spec = context.run_of(settings)._replace(sample=None, mean_alone=sketched)
-            curve = predict_run(spec, groups=True, undefined=True)
+            curve = predict_run(self._run(context), undefined=True)
             stable = self._stable(context, sketched) if settings.optimizer == "sgd" else None
             named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
             samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
         modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
         return View(settings, curve, stable, context.level, modes, samples, sketched)
+
+    def groups(self, settings: Settings) -> Groups:
+        """The times of the groups of modes, which take as long again; none where no theory is, and of classes."""
+        context = _with(self._context, settings)
+        if settings.classifies:
+            return ()
+        with one_thread_if_narrow(context.moments.raw.inputs), np.errstate(all="ignore"):
+            try:
+                return times_of_groups(self._run(context))
+            except NoTheoryError:
+                return ()
+
+    def _run(self, context: Context) -> RunSpec:
+        """What is predicted at once: what takes seconds is for `judge`."""
+        spec = context.run_of(context.settings)
+        return spec._replace(sample=None, mean_alone=self._is_dear(context.settings))
 
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.diagnosis.explore.view import Judged, StableRates, View
+from idjax.diagnosis.explore.view import Groups, Judged, StableRates, View
 from idjax.report.comparison import training_error, verdict
 from idjax.report.formatting import (
     NORMALIZERS,
@@ -68,9 +68,9 @@ def pinned_html(given: View, chosen: View) -> str:
     return parts("pinned", rows=rows, outcomes=[(label, show(given), show(chosen)) for label, show in outcomes])
 
 
-def groups_html(given: View, chosen: View) -> str:
-    """The groups of modes: how many, their share of the loss, and the time that each takes."""
-    before, after = ({g.name: g for g in view.curve.mode_groups} for view in (given, chosen))
+def groups_html(given: View, chosen: View, groups: tuple[Groups, Groups]) -> str:
+    """The groups of modes of both: how many, their share of the loss, and the time that each takes."""
+    before, after = ({group.name: group for group in each} for each in groups)
     names = [name for name in MEANINGS if name in (before | after)]
     rows = [
         (

@@ -51,7 +51,10 @@ def with_rounding(spec: RunSpec, trajectory: FullBatchTrajectory | MinibatchTraj
         return trajectory
     learned = trajectory.steps_to(spec.left) if spec.beyond else np.inf
     if isinstance(trajectory, FullBatchTrajectory):
+        last = max(learned, end)
         if not spec.power().any():  # nothing to descend, of which nothing is lost
+            return trajectory
+        if np.isfinite(last) and not settings.half and _passed(spec, trajectory, np.array([last]))[0] > 0.5:
             return trajectory
         stall = first_step(lambda steps: _passed(spec, trajectory, steps) <= 0.5)
         if settings.half or stall < end:
