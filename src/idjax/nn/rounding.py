@@ -83,11 +83,6 @@ def apply_gradient(
     return State(jax.tree.unflatten(tree, rounded), optimizer, key)
 
 
-def cast_tree(tree: Any, dtype: str) -> Any:
-    """The tree with every array in this dtype."""
-    return jax.tree.map(lambda x: x.astype(dtype), tree)
-
-
 def _seen(params: Any, rounding: str) -> Any:
     """The parameters in the dtype that the optimizer works in."""
 

@@ -133,7 +133,7 @@ class Explorer:
                 return ()
 
     def _run(self, context: Context) -> RunSpec:
-        """What is predicted at once: what takes seconds is for `judge`."""
+        """The run that is predicted at once: what takes seconds is for `judge`."""
         spec = context.run_of(context.settings)
         return spec._replace(sample=None, mean_alone=self._is_dear(context.settings))
 

@@ -81,6 +81,15 @@ LAYOUT = frozenset(
 """Nodes that give out what goes in, in another layout."""
 
 
+def carry_of(scan: dict[str, Any]) -> tuple[int, int]:
+    """Where the carry of a scan begins and ends among its inputs, by its parameters."""
+    if "ft_in" in scan:  # from JAX 0.12 on
+        constants, carry, _ = (len(tuple(part)) for part in scan["ft_in"].unpack())
+    else:
+        constants, carry = scan["num_consts"], scan["num_carry"]
+    return constants, constants + carry
+
+
 def origin(program: Program, atom: Atom, through: frozenset[str] = LAYOUT) -> Node | None:
     """The node that made a value, layout apart; None for an input."""
     node = program.makers.get(atom) if isinstance(atom, int) else None

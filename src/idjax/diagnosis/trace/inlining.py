@@ -9,7 +9,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program, carry_of
 
 INLINED = frozenset(
     ("jit", "pjit", "closed_call", "core_call", "core_closed_call", "remat", "remat2", "checkpoint",
@@ -155,24 +155,24 @@ class _Builder:
 
     def _scanned(self, equation: Any, ins: tuple[Atom, ...], calls: tuple[str, ...], where: str) -> Program:
         """The body of a scan, whose carry depends on all that goes in."""
-        closed, params = equation.params["jaxpr"], equation.params
-        first, then = params["num_consts"], params["num_consts"] + params["num_carry"]
+        inner, (first, then) = equation.params["jaxpr"], carry_of(equation.params)
         everything = self._of(ins, slice(None))
-        given = tuple(self.value(var.aval) for var in closed.jaxpr.invars)
+        given = tuple(self.value(var.aval) for var in getattr(inner, "jaxpr", inner).invars)
         for index, atom in enumerate(given):
             self.needs[atom] = everything if first <= index < then else self._of(ins, slice(index, index + 1))
             if index >= then or (isinstance(ins[index], int) and ins[index] in self.stacked):
                 self.stacked.add(atom)
-        constants = tuple(map(self.constant, closed.consts))
-        nodes, outs = self.inlined(closed.jaxpr, (*constants, *given), calls, where)
-        return Program(tuple(nodes), given, tuple(outs))
+        return self._program(inner, given, calls, where)
 
     def _behind(self, inner: Any, ins: tuple[Atom, ...], calls: tuple[str, ...], where: str) -> Program:
-        jaxpr = getattr(inner, "jaxpr", inner)
-        given = tuple(self.value(var.aval) for var in jaxpr.invars)
+        given = tuple(self.value(var.aval) for var in getattr(inner, "jaxpr", inner).invars)
         for atom, source in zip(given, ins, strict=True):
             self.needs[atom] = self._of((source,), slice(None))
-        nodes, outs = self.inlined(jaxpr, (*map(self.constant, getattr(inner, "consts", ())), *given), calls, where)
+        return self._program(inner, given, calls, where)
+
+    def _program(self, inner: Any, given: tuple[int, ...], calls: tuple[str, ...], where: str) -> Program:
+        constants = map(self.constant, getattr(inner, "consts", ()))
+        nodes, outs = self.inlined(getattr(inner, "jaxpr", inner), (*constants, *given), calls, where)
         return Program(tuple(nodes), given, tuple(outs))
 
 

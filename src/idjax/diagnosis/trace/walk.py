@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program
+from idjax.diagnosis.trace.graph import Atom, Graph, Node, Program, carry_of
 
 Watcher = Callable[[list[Any], list[Any]], Any]
 
@@ -94,7 +94,7 @@ class _Walk:
         watched = [inner for inner in body.every() if inner in self._watchers or inner in self._edits]
         if not watched:
             return node.run(*ins), {}
-        first, then = node.params["num_consts"], node.params["num_consts"] + node.params["num_carry"]
+        first, then = carry_of(node.params)
         own = {inner: given[inner] for inner in watched if inner in given and is_stacked(self._graph, inner)}
         shared = {inner: numbers for inner, numbers in given.items() if inner not in own}
 

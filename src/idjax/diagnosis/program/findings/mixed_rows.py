@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.graph import Node, origin
+from idjax.diagnosis.trace.graph import Node, carry_of, origin
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import exponentials
 from idjax.diagnosis.trace.walk import Edits, evaluate
@@ -94,8 +94,8 @@ def _kind(context: LossContext, node: Node) -> str:
         sides = zip(node.ins, contracted, strict=False)
         return "attention" if all(set(rows(atom)) & set(axes) for atom, axes in sides) else ""
     if node.primitive == "scan" and after and graph.is_learned(node.outs[0]):
-        first = node.params["num_consts"] + node.params["num_carry"]
-        return "scan" if node.params["num_carry"] and any(0 in rows(atom) for atom in node.ins[first:]) else ""
+        first, then = carry_of(node.params)
+        return "scan" if then > first and any(0 in rows(atom) for atom in node.ins[then:]) else ""
     return ""
 
 
