@@ -103,6 +103,7 @@ def test_adam_faster_than_its_v_is_followed_on_the_rows():
     assert predict(x, gentle, band=False).status is Status.VALID
 
 
+@pytest.mark.slow
 def test_adam_that_comes_to_nothing_and_back_is_no_zero():
     """v decays where nothing is left, until updates are too large: the expectation alone would say 0 from then on."""
     x = np.random.default_rng(0).normal(size=(20000, 30)).astype(np.float32)

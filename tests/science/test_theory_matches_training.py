@@ -37,6 +37,7 @@ UNITS = ["original", pytest.param("normalized", marks=pytest.mark.slow)]
 WHITENINGS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("pca", "zca")]
 
 
+@pytest.mark.quick(25)
 @pytest.mark.parametrize("normalize", ["center", "feature", "sample", *WHITENINGS])
 @pytest.mark.parametrize("loss_space", ["original", "normalized"])
 def test_full_batch_curves_are_exact_for_every_normaliser_and_unit(problem, normalize, loss_space):
@@ -47,7 +48,6 @@ def test_full_batch_curves_are_exact_for_every_normaliser_and_unit(problem, norm
     np.testing.assert_allclose(predicted.explained_variance, trained.explained_variance, atol=EXACT)
 
 
-@pytest.mark.quick(5)
 @pytest.mark.quick(5)
 @pytest.mark.parametrize("l2", [0.003, 0.1])
 def test_the_l2_activity_penalty_is_exact_too(problem, l2):
