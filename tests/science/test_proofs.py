@@ -12,6 +12,7 @@ from loss_faults import LOSS_FAULTS, X, Y, squares
 
 from idjax import diagnose_loss, diagnose_model
 from idjax.diagnosis.cures.race import steps_to
+from idjax.diagnosis.program.findings import cannot_overfit
 from idjax.report.program import render_program
 from idjax.results.store import to_json
 
@@ -77,6 +78,65 @@ def test_what_learns_no_rows_by_heart():
     alike = stopped(net(lambda o: o), params, 0 * X, Y[:, None])
     assert not alike.learned
     assert not alike.stopped
+    # What is left where all outputs are right is no failure to learn: of a penalty, and where it is not known.
+    strong, weak = (stopped(with_penalty(net(lambda o: o), share), params, X, Y[:, None]) for share in (0.1, 0.02))
+    assert weak.end > 0.05 * weak.start
+    assert weak.learned
+    assert "as of a penalty" in strong.stopped
+    rates = stopped(lambda p, x, y: rate_loss(jnp.tanh(x @ p["a"]) @ p["b"], y), params, X, abs(Y[:, None]))
+    assert rates.end > 0.05 * rates.start
+    assert not rates.stopped
+    assert cannot_overfit.find(rates) == cannot_overfit.find(weak) == []
+    assert [finding.code for finding in cannot_overfit.find(bounded)] == ["cannot-overfit"]
+
+
+def with_penalty(loss, share):
+    return lambda params, x, y: loss(params, x, y) + share * sum((params[name] ** 2).sum() for name in params)
+
+
+def rate_loss(o, y):
+    """The likelihood of counts, which is lowest at their entropy."""
+    return jnp.mean(jnp.exp(o) - y * o)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_divergence_that_is_subtracted_has_no_minimum(optimizer):
+    """Seen in training alone; with its sign as it should be nothing is found."""
+    rng = np.random.default_rng(0)
+    params = {"in": rng.normal(size=(2, 4)).astype(np.float32), "out": rng.normal(size=(2, 2)).astype(np.float32)}
+
+    def loss(sign):
+        def given(params, x):
+            mean, log_variance = jnp.split(x @ params["in"], 2, axis=1)
+            code = mean + jnp.exp(log_variance / 2) * jax.random.normal(jax.random.key(0), mean.shape)
+            divergence = jnp.mean(mean**2 + jnp.exp(log_variance) - 1 - log_variance) / 2
+            return squares(code @ params["out"], x) + sign * divergence
+
+        return given
+
+    wrong, right = (diagnose_loss(loss(sign), params, X, optimizer=optimizer) for sign in (-1, 1))
+    assert [finding.code for finding in cannot_overfit.find(wrong.few_rows)] == ["unbounded-loss"]
+    assert not wrong.few_rows.learned
+    assert cannot_overfit.find(right.few_rows) == []
+    assert np.isfinite(right.learning_rate)
+
+
+@pytest.mark.slow
+def test_a_rate_that_does_not_last_is_not_the_raced_one():
+    """A likelihood that bends more the better it fits: raced over few steps a rate is fast that is lost later."""
+    rng = np.random.default_rng(0)
+    params = {"a": rng.normal(size=(2, 32)).astype(np.float32), "b": rng.normal(size=(32, 2)).astype(np.float32) / 6}
+
+    def loss(params, x, y):
+        mean, log_variance = jnp.split(jnp.tanh(x @ params["a"]) @ params["b"], 2, axis=1)
+        return jnp.mean(log_variance + (y - mean) ** 2 * jnp.exp(-log_variance)) / 2
+
+    found = diagnose_loss(loss, params, X, Y[:, None])
+    assert np.isfinite(found.race.losses).all()
+    few = found.few_rows
+    assert np.isfinite(few.end)
+    assert few.end < few.start
+    assert cannot_overfit.find(few) == []
 
 
 @pytest.mark.slow

@@ -36,6 +36,8 @@ def proof_words(proof: ProgramProof) -> str:
 
 def few_rows_words(few: FewRows) -> str:
     """The loss of a few rows, before and after."""
-    how = "learned" if few.learned else "not learned" if few.stopped else "still falling"
-    words = f"{few.rows} rows alone are {how}: {number(few.start)} at the start, {number(few.end)} after {few.steps:,}"
+    end = number(few.end) if np.isfinite(few.end) else "not finite"
+    lost = few.stopped or np.isfinite(few.bottomless) or not np.isfinite(few.end)
+    how = "learned" if few.learned else "not learned" if lost else "brought down"
+    words = f"{few.rows} rows alone are {how}: {number(few.start)} at the start, {end} after {few.steps:,}"
     return f"{words} steps at a rate of {few.learning_rate:.2g}" + (f"; {few.stopped}" if few.stopped else "")

@@ -122,8 +122,10 @@ class ProvenRun:
 class FewRows:
     """A training on a few rows alone, which a program that can learn at all brings to nearly 0.
 
-    steps: made; start and end are the losses; learned says whether the loss fell by all but a twentieth.
-    stopped: what stopped it, in words; empty where it learned, or was still falling.
+    steps: made; start and end are the losses; learned says whether the loss fell by all but a twentieth, or to what is
+    left of it where all outputs are right, as of penalties.
+    stopped: what stopped it, in words; empty where it learned, was still falling, or may be as low as it can.
+    bottomless: the lowest loss, where that is so far below 0 that the loss has no minimum; else NaN.
     """
 
     rows: int
@@ -133,6 +135,7 @@ class FewRows:
     end: float
     learned: bool
     stopped: str
+    bottomless: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +191,8 @@ class ProgramDiagnosis:
 class RateRace:
     """Learning rates raced from one start on the same batches.
 
-    rate:   the best; losses are those of its steps.
+    rate:   the best; losses are those of its steps.  NaN where all diverge.
+    lowest: loss that any of them had at any step.
     rates:  all that were raced, with the steps that each made and the loss that it had then; inf if not finite.
     spent:  steps of all.
     """
@@ -198,6 +202,7 @@ class RateRace:
     steps: Int[np.ndarray, " k"]
     ends: Float[np.ndarray, " k"]
     losses: Float[np.ndarray, " n"]
+    lowest: float
     spent: int
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from idjax.diagnosis.trace.endless import endless_fall
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.outputs import Comparison, second_softmax
-from idjax.diagnosis.trace.walk import Edit, Outs
+from idjax.diagnosis.trace.outputs import Comparison, is_logarithm, second_softmax
+from idjax.diagnosis.trace.walk import Edit, Edits, Outs
 
 Minimum = tuple[Node, Edit] | float
 """What gives an unbounded loss a minimum: an edit, or the sign -1."""
@@ -86,6 +86,34 @@ def minimum_of(context: LossContext) -> Minimum | None:
         return [jax.nn.log_softmax(value) if i == place else value for i, value in enumerate(ins)], ()
 
     return comparison.node, edit
+
+
+def fitted(context: LossContext) -> Edits | None:
+    """The loss with outputs that are all that they can be; None where it is not known what that is.
+
+    That is their target in a difference, and 0 for the logarithm of a probability that labels of 0 and 1 choose.
+    """
+    comparisons = context.end.comparisons
+    if not comparisons or not all(_has_best(context, comparison) for comparison in comparisons):
+        return None
+
+    def edit(comparison: Comparison) -> Edit:
+        output, target = (comparison.node.ins.index(atom) for atom in (comparison.output, comparison.target))
+
+        def edited(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
+            best = ins[target] if comparison.kind == "difference" else jnp.zeros_like(ins[output])
+            return [best.astype(value.dtype) if i == output else value for i, value in enumerate(ins)], ()
+
+        return edited
+
+    return Edits({comparison.node: edit(comparison) for comparison in comparisons}, {})
+
+
+def _has_best(context: LossContext, comparison: Comparison) -> bool:
+    if comparison.kind == "difference":
+        return True
+    alone = comparison.kind == "index" or bool(np.isin(context.compared(comparison)[1], (0, 1)).all())
+    return alone and is_logarithm(context.graph, comparison.output)
 
 
 def _is_of_classes(context: LossContext, comparison: Comparison) -> bool:

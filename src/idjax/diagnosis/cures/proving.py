@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.cures.cured import CuredLoss
-from idjax.diagnosis.cures.descents import STRIDE, Batches, Descents
+from idjax.diagnosis.cures.descents import STRIDE, Batches, Descending, Descents
+from idjax.diagnosis.cures.ends import fitted
 from idjax.diagnosis.cures.race import STILL, is_still, race, rate_by_curvature, reached_now, smooth, steps_to
-from idjax.diagnosis.cures.rewriting import RATES
+from idjax.diagnosis.cures.rewriting import RATES, Changed, Rewriting
 from idjax.diagnosis.cures.workshop import COMMON, Workshop
+from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
 from idjax.types import OnProgress, Progress
 
@@ -22,6 +24,10 @@ BEST = "as given, best rate"
 FEW, FEW_STEPS = 8, 1024
 LEARNED = 0.05
 """Share of the first loss that may be left of it."""
+SLOWER = (4.0, 16.0)
+"""What the raced rate is divided by, where the loss of the few rows does not stay finite at it."""
+BOTTOMLESS = 100.0
+"""Times the size of the first loss below 0 that a loss without a minimum falls to in these steps, and no likelihood."""
 
 
 def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ...], budget: int) -> ProgramProof:
@@ -101,24 +107,57 @@ def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
     descents = Descents(program.flat(), program.start, context.rule, batches, 1)
     first = rate_by_curvature(program.flat(), program.start, args, context.rule)
     raced = race(descents, first, 128, on)
-    running = descents.advance(descents.start([shop.factor(raced.rate)]), FEW_STEPS)
+    rate = raced.rate if math.isfinite(raced.rate) else float(raced.rates.min())
+    running = _lasting(descents, shop.factor(rate))
     shop.spent += descents.spent
     losses = running.losses[0]
     start, end, before = float(losses[0]), *(float(reached_now(losses[None, :n])[0]) for n in (FEW_STEPS, 768))
-    learned = end <= LEARNED * start or start <= 0
+    lowest = min(raced.lowest, float(np.nanmin(losses)))
+    # Where the outputs' own part has a least value it is of another term.
+    bottomless = lowest < -BOTTOMLESS * max(1.0, abs(start)) and fitted(context) is not None
+    learned = not bottomless and (end <= LEARNED * start or (start <= 0 and math.isfinite(end)))
+    params, least = running.states[0][0], math.nan
+    if not learned and not bottomless and math.isfinite(end) and before - end <= STILL * start:
+        least = _least(context, params, args)
+        learned = end - least <= LEARNED * start
     return FewRows(
         rows=FEW,
-        learning_rate=raced.rate,
+        learning_rate=context.rule.told(float(running.rates[0])),
         steps=FEW_STEPS,
         start=start,
         end=end,
         learned=learned,
-        stopped="" if learned or before - end > STILL * start else _stopped(shop, args, running.states[0][0]),
+        stopped="" if learned or math.isnan(least) else _stopped(shop, args, params, least / end),
+        bottomless=lowest if bottomless else math.nan,
     )
 
 
-def _stopped(shop: Workshop, args: list[Any], params: list[Any]) -> str:
-    """The reason why the loss of a few rows stays up; empty where they have nothing to be told apart by."""
+def _lasting(descents: Descents, rate: float) -> Descending:
+    """The training at a rate, or at a smaller one where its loss does not stay finite."""
+    running = descents.advance(descents.start([rate]), FEW_STEPS)
+    for slower in SLOWER:
+        if np.isfinite(reached_now(running.losses)[0]):
+            break
+        running = descents.advance(descents.start([rate / slower]), FEW_STEPS)
+    return running
+
+
+def _least(context: LossContext, params: list[Any], args: list[Any]) -> float:
+    """The loss that outputs which are all that they can be leave; NaN where it is not known what that is."""
+    ends = fitted(context)
+    if ends is None:
+        picked = [comparison.kind == "index" for comparison in context.end.comparisons]
+        return 0.0 if picked and all(picked) else math.nan  # of logits that labels pick from
+    changed = Changed(ends)
+    program = CuredLoss(context.traced, Rewriting(changed, changed, params), ())
+    return float(jax.jit(program.flat())(params, args))
+
+
+def _stopped(shop: Workshop, args: list[Any], params: list[Any], least: float) -> str:
+    """The reason why the loss of a few rows stays up; empty where they have nothing to be told apart by.
+
+    least: the share of the loss that is left where all outputs are right.
+    """
     context = shop.context
     rows = [np.reshape(leaf, (FEW, -1)) for leaf, holds in zip(args, context.traced.holds, strict=True) if holds]
     targets = [each.target for each in context.end.comparisons]
@@ -132,4 +171,6 @@ def _stopped(shop: Workshop, args: list[Any], params: list[Any]) -> str:
         return "no gradient comes to any parameter any more"
     if still:
         return f"no gradient comes to {', '.join(still[:4])}{' and others' if len(still) > 4 else ''}"
+    if least > LEARNED:
+        return f"{least:.0%} of it does not depend on the outputs, as of a penalty, which holds them back"
     return "there is a gradient, and it leads no further: outputs that are bounded, mixed rows or noise in the loss"

@@ -1,7 +1,7 @@
 """A race of learning rates: a factor of 2 apart and begun where curvature says, then finer, on the same batches."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,8 @@ HORIZON = 256
 BELOW, ABOVE, MORE = 5, 3, 3
 """Rates below and above the one that curvature says, and how many more at a time where the best is the last."""
 MOST_RATES = 60
+AGAIN = 3
+"""Times that smaller rates are raced where all that were left diverge."""
 FINER = 2**0.5
 AT_LEAST = {16: 3, 32: 3, 64: 2, 128: 2}
 """Rates that go on after so many steps, clearly behind or not: the largest may begin badly, the smallest slowly."""
@@ -34,15 +36,55 @@ def race(descents: Descents, first: float, horizon: int = HORIZON, progress: OnP
     """The rate at which the loss is lowest after the horizon, or sooner at the floor.
 
     A rate goes on while it is not clearly behind: while it has the loss after n steps that the first one has after n/2.
-    What is left at the end is raced against rates in between.
+    What is left at the end is raced against rates in between. Where nothing left is finite, smaller rates are raced.
 
     Args:
       first: a rate to begin about.
       horizon: steps of the last rates.
+
+    Returns:
+      The race; its rate is NaN where all diverge.
     """
-    begun = descents.spent
-    rates = first * 2.0 ** np.arange(-BELOW, ABOVE + 1)
-    running = _widened(descents, descents.advance(descents.start(rates), STRIDE))
+    begun, found = descents.spent, _raced(descents, first * 2.0**ABOVE, horizon, progress)
+    lowest = math.inf
+    for _ in range(AGAIN):
+        if np.isfinite(reached_now(found.last.losses)[found.best]):
+            break
+        # What is ahead for a while does not last: the smallest rate that was lost is far above all that are raced now.
+        lowest = min(lowest, _lowest(found))
+        lost = [part.rates[~np.isfinite(reached_now(part.losses))].min(initial=np.inf) for part in found.every]
+        found = _raced(descents, min(lost) / 4, horizon, progress, bounded=True)
+    last, every = found.last, found.every
+    lasts = np.isfinite(reached_now(last.losses)[found.best])
+    return RateRace(
+        rate=descents.rule.told(float(last.rates[found.best])) if lasts else math.nan,
+        rates=np.array([descents.rule.told(float(rate)) for part in every for rate in part.rates]),
+        steps=np.array([part.steps for part in every for _ in part.rates]),
+        ends=np.concatenate([reached_now(part.losses) for part in every]),
+        losses=last.losses[found.best],
+        lowest=min(lowest, _lowest(found)),
+        spent=descents.spent - begun,
+    )
+
+
+class _Raced(NamedTuple):
+    """The descents that came last, the place of the best among them, and those that were given up."""
+
+    last: Descending
+    best: int
+    gone: list[Descending]
+
+    @property
+    def every(self) -> list[Descending]:
+        """All of them."""
+        return [*self.gone, self.last]
+
+
+def _raced(descents: Descents, largest: float, horizon: int, progress: OnProgress, bounded: bool = False) -> _Raced:
+    """The race of rates up to the largest, and beyond it unless they are bounded."""
+    rates = largest * 2.0 ** -np.arange(BELOW + ABOVE, -1, -1)
+    running = descents.advance(descents.start(rates), STRIDE)
+    running = running if bounded else _widened(descents, running)
     gone: list[Descending] = []
     while True:
         order, steps = np.argsort(_score(running)).tolist(), running.steps
@@ -54,18 +96,14 @@ def race(descents: Descents, first: float, horizon: int = HORIZON, progress: OnP
             break
         running = descents.advance(running, 2 * steps)
     leader = float(running.rates[0])
-    between = descents.advance(descents.start([leader / FINER, leader * FINER]), running.steps)
+    finer = [leader / FINER] if bounded and leader >= largest else [leader / FINER, leader * FINER]
+    between = descents.advance(descents.start(finer), running.steps)
     last = joined([running, between])
-    best = int(np.argmin(_score(last)))
-    every = [*gone, last]
-    return RateRace(
-        rate=descents.rule.told(float(last.rates[best])),
-        rates=np.array([descents.rule.told(float(rate)) for part in every for rate in part.rates]),
-        steps=np.array([part.steps for part in every for _ in part.rates]),
-        ends=np.concatenate([reached_now(part.losses) for part in every]),
-        losses=last.losses[best],
-        spent=descents.spent - begun,
-    )
+    return _Raced(last, int(np.argmin(_score(last))), gone)
+
+
+def _lowest(raced: _Raced) -> float:
+    return float(min(np.min(part.losses, initial=np.inf, where=np.isfinite(part.losses)) for part in raced.every))
 
 
 def _widened(descents: Descents, running: Descending) -> Descending:

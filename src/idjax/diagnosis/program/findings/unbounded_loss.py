@@ -19,7 +19,8 @@ from idjax.diagnosis.trace.endless import EndlessFall, endless_fall
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import is_logarithm
-from idjax.results.program import ProgramFinding
+from idjax.report.formatting import number
+from idjax.results.program import FewRows, ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
@@ -30,6 +31,17 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
         return []
     fall = endless_fall(context, context.args)
     return [_finding(context, fall)] if fall is not None else []
+
+
+def seen_in_training(tried: FewRows) -> ProgramFinding:
+    """The finding where no move of the outputs tells, but a training does: of another term of the loss."""
+    return EXPLANATION.program_finding(
+        message=f"the loss has no minimum: trained on {tried.rows} rows it falls from {number(tried.start)} to "
+        f"{number(tried.bottomless)}, and on",
+        evidence={"loss at the start": tried.start, "lowest loss": tried.bottomless},
+        cost=math.inf,
+        fix="look for a term with its sign changed, such as a divergence that is subtracted",
+    )
 
 
 def _is_meant(context: LossContext) -> bool:
