@@ -115,3 +115,11 @@ def test_adam_that_comes_to_nothing_and_back_is_no_zero():
     np.testing.assert_allclose(found.train, trained, rtol=0.1)
     alone = predict_from_moments(measure(x), None, settings, band=False)
     assert np.isnan(alone.train).all()
+
+
+def test_a_run_that_overflows_diverges_without_a_word_of_numpy():
+    """Warnings are errors here: those of its band's runs are held back too, which are followed in another thread."""
+    x = 1e18 * np.random.default_rng(0).normal(size=(40, 5))
+    curve = predict(x, Settings(loss="mae", learning_rate=1e5))
+    assert curve.status is Status.DIVERGES
+    assert curve.train_band is None

@@ -3,6 +3,7 @@
 The last of the theories: it applies to every run whose rows are at hand, and where another one finds no numbers.
 """
 
+import contextvars
 import dataclasses
 import math
 import os
@@ -62,7 +63,8 @@ def applies(spec: RunSpec) -> str | None:
 def build(spec: RunSpec) -> "FollowedTrajectory":
     """The run from its own start, in several orders of the rows where these are drawn; a band's runs beside it."""
     with ThreadPoolExecutor(1) as pool:  # one run keeps one core
-        others = pool.submit(other_runs, spec._replace(progress=silent)) if spec.banded else None
+        beside = contextvars.copy_context().run, other_runs, spec._replace(progress=silent)  # NumPy's errstate, too
+        others = pool.submit(*beside) if spec.banded else None
         runs = side_by_side(spec, numbered(spec, _runs(spec)))
     trajectory = FollowedTrajectory(spec, runs)
     trajectory.others = others.result() if others else None
