@@ -11,7 +11,7 @@ from idjax.diagnosis.data.diagnose import training_rows
 from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore.command import programs
 from idjax.diagnosis.explore.view import Explorer, Groups, Judged, View
-from idjax.moments.one_thread import one_thread_if_narrow
+from idjax.moments.one_thread import ONE_THREAD
 from idjax.results.curve import Curve
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError, Moments, OnProgress, Progress, silent
@@ -39,9 +39,10 @@ class Study:
         self._context = measure(self._rows, given, None, progress, labels=bool(self._rows.classes))
         if not self._context.varies:
             raise IdjaxError(f"{self._rows.source}: the targets do not vary: there is nothing to learn")
-        # Held while the page is open: entered and left at each change beside a thread, it costs ten times the work.
+        # Held while the page is open: a core is left for what is shown while findings are looked for on the other, and
+        # entered and left at each change beside a thread it costs ten times the work.
         self._held = contextlib.ExitStack()
-        self._held.enter_context(one_thread_if_narrow(self.moments.inputs))
+        self._held.enter_context(ONE_THREAD)
         self._quick = Explorer(self._context)
         self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
         self._groups: dict[Settings, Groups] = {}
