@@ -76,7 +76,7 @@ def follow(
     hyper: Any,
     train: Form,
     watched: tuple[Form, ...],
-    origin: Float[np.ndarray, "g m"],
+    origin: Float[Array | np.ndarray, "g m"],
     state: State,
     windows: int,
     every: int = 1,
