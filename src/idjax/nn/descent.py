@@ -273,5 +273,5 @@ def _stacked(trees: Sequence[Any]) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
-def _initial(plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: Int[np.ndarray, " k"]) -> Any:
+def _initial(plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: Int[Array | np.ndarray, " k"]) -> Any:
     return jax.vmap(functools.partial(initial_state, plan))(hyper, params, seeds)
