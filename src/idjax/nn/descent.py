@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt
 
 from idjax.moments.normalize import Normalizer
 from idjax.nn.logistic import base_loss
@@ -273,5 +273,5 @@ def _stacked(trees: Sequence[Any]) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="plan")  # one small program in place of dozens
-def _initial(plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: Int[Array | np.ndarray, " k"]) -> Any:
+def _initial(plan: Plan, hyper: Hyper, params: dict[str, Any], seeds: UInt[Array | np.ndarray, " k"]) -> Any:
     return jax.vmap(functools.partial(initial_state, plan))(hyper, params, seeds)
