@@ -116,10 +116,10 @@ def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
     # Where the outputs' own part has a least value it is of another term.
     bottomless = lowest < -BOTTOMLESS * max(1.0, abs(start)) and fitted(context) is not None
     learned = not bottomless and (end <= LEARNED * start or (start <= 0 and math.isfinite(end)))
-    params, least = running.states[0][0], math.nan
-    if not learned and not bottomless and math.isfinite(end) and before - end <= STILL * start:
-        least = _least(context, params, args)
-        learned = end - least <= LEARNED * start
+    stands = not (learned or bottomless) and math.isfinite(end) and before - end <= STILL * start
+    params = running.states[0][0]
+    least = _least(context, params, args) if stands else math.nan
+    learned = learned or end - least <= LEARNED * start
     return FewRows(
         rows=FEW,
         learning_rate=context.rule.told(float(running.rates[0])),

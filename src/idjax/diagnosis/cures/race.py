@@ -1,7 +1,7 @@
 """A race of learning rates: a factor of 2 apart and begun where curvature says, then finer, on the same batches."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -45,43 +45,33 @@ def race(descents: Descents, first: float, horizon: int = HORIZON, progress: OnP
     Returns:
       The race; its rate is NaN where all diverge.
     """
-    begun, found = descents.spent, _raced(descents, first * 2.0**ABOVE, horizon, progress)
-    lowest = math.inf
+    begun = descents.spent
+    last, gone = _raced(descents, first * 2.0**ABOVE, horizon, progress)
     for _ in range(AGAIN):
-        if np.isfinite(reached_now(found.last.losses)[found.best]):
+        if math.isfinite(reached_now(last.losses)[_best(last)]):
             break
         # What is ahead for a while does not last: the smallest rate that was lost is far above all that are raced now.
-        lowest = min(lowest, _lowest(found))
-        lost = [part.rates[~np.isfinite(reached_now(part.losses))].min(initial=np.inf) for part in found.every]
-        found = _raced(descents, min(lost) / 4, horizon, progress, bounded=True)
-    last, every = found.last, found.every
-    lasts = np.isfinite(reached_now(last.losses)[found.best])
+        gone.append(last)
+        lost = min(part.rates[np.isinf(reached_now(part.losses))].min(initial=np.inf) for part in gone)
+        last, more = _raced(descents, lost / 4, horizon, progress, bounded=True)
+        gone += more
+    best, every = _best(last), [*gone, last]
+    lasts = math.isfinite(reached_now(last.losses)[best])
     return RateRace(
-        rate=descents.rule.told(float(last.rates[found.best])) if lasts else math.nan,
+        rate=descents.rule.told(float(last.rates[best])) if lasts else math.nan,
         rates=np.array([descents.rule.told(float(rate)) for part in every for rate in part.rates]),
         steps=np.array([part.steps for part in every for _ in part.rates]),
         ends=np.concatenate([reached_now(part.losses) for part in every]),
-        losses=last.losses[found.best],
-        lowest=min(lowest, _lowest(found)),
+        losses=last.losses[best],
+        lowest=min(float(np.min(part.losses, initial=np.inf, where=np.isfinite(part.losses))) for part in every),
         spent=descents.spent - begun,
     )
 
 
-class _Raced(NamedTuple):
-    """The descents that came last, the place of the best among them, and those that were given up."""
-
-    last: Descending
-    best: int
-    gone: list[Descending]
-
-    @property
-    def every(self) -> list[Descending]:
-        """All of them."""
-        return [*self.gone, self.last]
-
-
-def _raced(descents: Descents, largest: float, horizon: int, progress: OnProgress, bounded: bool = False) -> _Raced:
-    """The race of rates up to the largest, and beyond it unless they are bounded."""
+def _raced(
+    descents: Descents, largest: float, horizon: int, progress: OnProgress, bounded: bool = False
+) -> tuple[Descending, list[Descending]]:
+    """Races rates up to the largest, and beyond it unless they are bounded: those left last, and those given up."""
     rates = largest * 2.0 ** -np.arange(BELOW + ABOVE, -1, -1)
     running = descents.advance(descents.start(rates), STRIDE)
     running = running if bounded else _widened(descents, running)
@@ -98,12 +88,7 @@ def _raced(descents: Descents, largest: float, horizon: int, progress: OnProgres
     leader = float(running.rates[0])
     finer = [leader / FINER] if bounded and leader >= largest else [leader / FINER, leader * FINER]
     between = descents.advance(descents.start(finer), running.steps)
-    last = joined([running, between])
-    return _Raced(last, int(np.argmin(_score(last))), gone)
-
-
-def _lowest(raced: _Raced) -> float:
-    return float(min(np.min(part.losses, initial=np.inf, where=np.isfinite(part.losses)) for part in raced.every))
+    return joined([running, between]), gone
 
 
 def _widened(descents: Descents, running: Descending) -> Descending:
@@ -154,6 +139,10 @@ def _score(running: Descending) -> Float[np.ndarray, " k"]:
         return ends
     there = np.array([steps_to(losses, LEARNED * first) for losses in running.losses])
     return np.where(np.isfinite(there), there - running.steps - 1, ends)
+
+
+def _best(running: Descending) -> int:
+    return int(np.argmin(_score(running)))
 
 
 def _goes_on(running: Descending, run: int, leader: int, place: int) -> bool:
