@@ -16,7 +16,7 @@ from idjax.nn.losses import BY_NAME, activity_penalty
 from idjax.nn.metrics import shape_correlation
 from idjax.nn.model import DenseModel, to_bytes, to_params
 from idjax.nn.starts import start_weights
-from idjax.nn.step import hyper_for, initial_state, plan_for, train_epochs, train_step
+from idjax.nn.step import hyper_for, initial_state, plan_for, train_epochs, train_runs, train_step
 from idjax.settings import Settings
 from idjax.training import train as training
 from idjax.training.train import train
@@ -76,11 +76,11 @@ def test_chunks_of_epochs_do_not_matter(monkeypatch):
 def test_one_compilation_for_all_epochs_rates_and_data():
     base = Settings(batch_size=7, epochs=3, learning_rate=0.011, momentum=0.5, activity_l2=1e-3)
     train(data(41), base)
-    before = train_epochs._cache_size()
+    before = train_runs._cache_size()
     train(data(41, seed=9), dataclasses.replace(base, learning_rate=0.3, momentum=0.9, seed=4, activity_l2=0.1))
-    assert train_epochs._cache_size() == before
+    assert train_runs._cache_size() == before
     train(data(41), dataclasses.replace(base, batch_size=8))
-    assert train_epochs._cache_size() > before
+    assert train_runs._cache_size() > before
 
 
 def prepared(settings, rows=40, p=6):

@@ -5,6 +5,7 @@ prediction differ in what they record of it, and in where they stop.
 """
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,7 +19,7 @@ from idjax.nn.logistic import base_loss
 from idjax.nn.model import precision, to_params
 from idjax.nn.sharding import spread
 from idjax.nn.starts import start_layers
-from idjax.nn.step import Hyper, Plan, evaluate, hyper_for, initial_state, plan_for, train_epochs, train_runs
+from idjax.nn.step import Hyper, Plan, evaluate, hyper_for, initial_state, plan_for, train_runs
 from idjax.settings import Settings
 from idjax.types import Layers, Rows
 
@@ -97,12 +98,8 @@ class OneByOne:
     def advance(
         self, prepared: PreparedData, hyper: Hyper, state: Any, order: jax.Array | None, repeats: int
     ) -> tuple[Any, ...]:
-        """One compiled call of `train_epochs`, or of `train_runs` for several runs."""
+        """One compiled call of `train_runs`."""
         plan, fitted, training, judged = prepared[:4]
-        if len(hyper.learning_rate) == 1:
-            hyper, state = jax.tree.map(lambda leaf: leaf[0], (hyper, state))
-            found = train_epochs(plan, hyper, fitted, state, training, judged, order, repeats, prepared.deviation)
-            return jax.tree.map(lambda leaf: leaf[None], found)
         shared = order is None or order.ndim == 2
         return train_runs(
             plan, hyper, fitted, state, training, judged, order, repeats, prepared.deviation, shared_order=shared
@@ -242,11 +239,11 @@ class Descent:
             )
             return np.asarray(found, np.float64)
 
-    def params(self, run: int) -> dict[str, Any]:
-        """Flax variables of one run."""
+    def params(self) -> list[dict[str, Any]]:
+        """Flax variables of every run, on the host."""
         with precision(self._prepared.plan.dtype):
-            params = self._prepared.updates.params(self._prepared.plan, self.state)
-            return jax.tree.map(lambda leaf: leaf[run], params)
+            params = jax.device_get(self._prepared.updates.params(self._prepared.plan, self.state))
+            return [jax.tree.map(operator.itemgetter(run), params) for run in range(len(self._shuffles))]
 
     def _advance(self, drawn: Sequence[Int[np.ndarray, "E n"]], repeats: int, judged: bool) -> EpochLosses:
         prepared = self._prepared if judged else self._prepared._replace(judged=None)

@@ -98,7 +98,7 @@ def _descend(case: _Case, steps: int) -> Iterator[tuple[Weights, np.ndarray]]:
     descent = Descent(prepared, [case.settings], [(case.start,)])
     while True:
         losses = descent.epochs(steps).batches[0, :, 0]
-        yield from_params(descent.params(0)), losses
+        yield from_params(descent.params()[0]), losses
 
 
 def _train_to_level(case: _Case, progress: OnProgress) -> float:

@@ -170,7 +170,9 @@ def train_group(
             for event in _events(record[run], done - count, done, prepared.steps, (now - call_begin) / count, left):
                 on_epoch(run, event)
         still = [run for run in going if done < epochs and _goes_on(record[run, :, done - 1], stop_at)]
-        ends |= {run: descent.params(columns.index(run)) for run in going if run not in still}
+        if len(still) < len(going):
+            params = descent.params()
+            ends |= {run: params[columns.index(run)] for run in going if run not in still}
         going = still
         if going and len(kept := _padded(going)) < len(columns):
             descent.keep([columns.index(run) for run in kept])

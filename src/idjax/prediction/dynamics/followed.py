@@ -14,31 +14,21 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from idjax.moments.normalize import pca_to_zca
-from idjax.nn.descent import Descent, PreparedData, Shuffle, put_on_device
+from idjax.nn.descent import Descent, Shuffle
 from idjax.nn.learned import crossing
 from idjax.nn.model import layers_of
 from idjax.nn.starts import INITIALIZERS, start_layers
 from idjax.prediction.dynamics.extrapolation import extrapolated
-from idjax.prediction.dynamics.follow_cost import RUNS, affordable, goes_to_its_end, size_of
+from idjax.prediction.dynamics.follow_cost import RUNS, goes_to_its_end
 from idjax.prediction.dynamics.network import dead, seen, unreachable
+from idjax.prediction.dynamics.pace import Pace, pace_of, steps_of
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.trajectory import Losses, Trajectory
 from idjax.results.curve import Status
 from idjax.settings import Settings
 from idjax.types import Layers, Progress, Weights, end_to_end, silent
 
-LOOKS = 100
-"""Times that a run of few epochs is looked at, about."""
-FEW_EPOCHS = 32
-"""Epochs below which a run is looked at within them, if they are long."""
-JUDGED = 5000
-"""Rows that are judged at the least; more where more are trained on between two looks."""
-STACKED = 3e4
-"""Weights times rows of a batch below which runs are advanced together: XLA multiplies larger stacks slowly."""
 THREADS = min(os.cpu_count() or 1, RUNS)
-NUMBERS_AT_ONCE = 2**22
-"""Row numbers of all runs that are drawn at a time."""
 
 
 class FollowedRuns(NamedTuple):
@@ -62,22 +52,23 @@ def applies(spec: RunSpec) -> str | None:
 
 def build(spec: RunSpec) -> "FollowedTrajectory":
     """The run from its own start, in several orders of the rows where these are drawn; a band's runs beside it."""
+    count, banded = _runs(spec), spec.banded and _random(spec)
+    pace = pace_of(spec, count, RUNS) if banded else pace_of(spec, count)
     with ThreadPoolExecutor(1) as pool:  # one run keeps one core
-        beside = contextvars.copy_context().run, other_runs, spec._replace(progress=silent)  # NumPy's errstate, too
-        others = pool.submit(*beside) if spec.banded else None
-        runs = side_by_side(spec, numbered(spec, _runs(spec)))
+        beside = contextvars.copy_context().run, other_runs, spec._replace(progress=silent), pace  # NumPy's errstate
+        others = pool.submit(*beside) if banded else None
+        runs = side_by_side(spec, numbered(spec, count), pace=pace)
     trajectory = FollowedTrajectory(spec, runs)
     trajectory.others = others.result() if others else None
     return trajectory
 
 
-def other_runs(spec: RunSpec) -> list[Losses] | None:
+def other_runs(spec: RunSpec, pace: Pace | None = None) -> list[Losses] | None:
     """RUNS runs in orders of their own, from starts of their own if these are drawn; None where nothing is random."""
-    drawn = spec.settings.start in INITIALIZERS
-    if not (drawn or _drawn(spec)):
+    if not _random(spec):
         return None
-    starts = other_starts(spec, RUNS) if drawn else [spec.all_layers] * RUNS
-    found = side_by_side(spec, numbered(spec, RUNS), starts, draws=1)
+    starts = other_starts(spec, RUNS) if spec.settings.start in INITIALIZERS else [spec.all_layers] * RUNS
+    found = side_by_side(spec, numbered(spec, RUNS), starts, draws=1, pace=pace)
     each = (np.stack(parts) for parts in zip(*found[1:5], strict=True))
     return [_losses(spec, _by_epoch(spec, found.steps, record)[0]) for record in each]
 
@@ -91,7 +82,11 @@ def other_starts(spec: RunSpec, count: int) -> list[Layers]:
 
 
 def side_by_side(
-    spec: RunSpec, runs: Sequence[Settings], starts: Sequence[Layers] | None = None, draws: int = 0
+    spec: RunSpec,
+    runs: Sequence[Settings],
+    starts: Sequence[Layers] | None = None,
+    draws: int = 0,
+    pace: Pace | None = None,
 ) -> FollowedRuns:
     """Trainings on the rows of the spec, side by side, for its epochs or as many updates as the budget allows.
 
@@ -99,22 +94,21 @@ def side_by_side(
       runs: settings that differ in the learning rate or the seed of rounding alone.
       starts: of each run; all from that of the spec if None.
       draws: which of the endless orders of the rows: each run has its own.
+      pace: that of other runs beside these; their own if None.
     """
-    steps = min(spec.settings.epochs * spec.steps, affordable(spec, len(runs)))
+    pace = pace or pace_of(spec, len(runs))
+    prepared, size = pace.prepared, pace.together
+    parts = max(1, -(-steps_of(spec, len(runs)) // prepared.steps))
     starts = starts or [spec.all_layers] * len(runs)
-    part = _part(spec, steps)
-    whole, parts = part == spec.steps, max(1, -(-steps // part))
-    prepared = _prepared(spec, spec.rows if whole else part * min(spec.settings.batch_size, spec.rows))
     seeds = [np.random.default_rng([spec.settings.seed, 4 + draws, number]) for number in range(len(runs))]
-    held = len(prepared.training.x)
-    shuffles = [Shuffle(seed, prepared.rows, held, goes_on=not whole) for seed in seeds]
-    size = len(runs) if np.prod(size_of(spec)) < STACKED else 1
+    held, goes_on = len(prepared.training.x), prepared.rows < spec.rows
+    shuffles = [Shuffle(seed, prepared.rows, held, goes_on=goes_on) for seed in seeds]
     stacks = [slice(first, first + size) for first in range(0, len(runs), size)]
 
     def descend(stack: slice) -> tuple[np.ndarray, list[Layers]]:
         descent = Descent(prepared, runs[stack], starts[stack], shuffles[stack])
-        record = _descend(prepared, descent, parts, size)
-        return record, [layers_of(descent.params(number)) for number in range(len(runs[stack]))]
+        record = _descend(pace, descent, parts)
+        return record, list(map(layers_of, descent.params()))
 
     found = []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -124,28 +118,17 @@ def side_by_side(
     train, judged, error, accuracy = np.concatenate([record for record, _ in found], axis=1)
     error = error * (spec.problem.variance if prepared.varies else 1.0)
     ends = tuple(layers for _, each in found for layers in each)
-    return FollowedRuns(np.arange(1.0, parts + 1) * part, train, judged, error, accuracy, ends)
+    return FollowedRuns(np.arange(1.0, parts + 1) * prepared.steps, train, judged, error, accuracy, ends)
 
 
-def _part(spec: RunSpec, steps: int) -> int:
-    """Updates between two looks: an epoch, or about an even part of it where there are few epochs and these are long.
-
-    A part has no short batch at its end, which is little of a long epoch.
-    """
-    if steps >= FEW_EPOCHS * spec.steps or spec.steps < LOOKS:
-        return spec.steps
-    return max(1, round(spec.steps / math.ceil(LOOKS * spec.steps / steps)))
-
-
-def _descend(prepared: PreparedData, descent: Descent, parts: int, runs: int) -> Float[np.ndarray, "4 k t"]:
+def _descend(pace: Pace, descent: Descent, parts: int) -> Float[np.ndarray, "4 k t"]:
     """Training loss, judged loss, error and accuracy of every part; NaN after the end of runs that all diverge."""
-    calls = -(-parts // max(1, NUMBERS_AT_ONCE // (runs * prepared.rows)))
-    at_once = -(-parts // calls)  # as even as can be, for each length is compiled
-    record = np.full((4, runs, calls * at_once), np.nan)
-    for first in range(0, parts, at_once):
-        found = descent.epochs(at_once)
-        now = np.stack([prepared.epoch_means(found.batches), found.judged, found.error, found.accuracy])
-        record[:, :, first : first + at_once] = now
+    calls = -(-parts // pace.looks)
+    record = np.full((4, pace.together, calls * pace.looks), np.nan)
+    for first in range(0, record.shape[2], pace.looks):
+        found = descent.epochs(pace.looks)
+        now = np.stack([pace.prepared.epoch_means(found.batches), found.judged, found.error, found.accuracy])
+        record[:, :, first : first + pace.looks] = now
         if not np.isfinite(now[0, :, -1]).any():
             break
     return record[:, :, :parts]
@@ -158,21 +141,14 @@ def _runs(spec: RunSpec) -> int:
     return next((runs for runs in (RUNS, RUNS // 2, RUNS // 4) if goes_to_its_end(spec, runs)), 1)
 
 
+def _random(spec: RunSpec) -> bool:
+    """Whether two runs of these settings differ."""
+    return spec.settings.start in INITIALIZERS or _drawn(spec)
+
+
 def _drawn(spec: RunSpec) -> bool:
     """Whether two runs from one start differ."""
     return not spec.full_batch or spec.settings.rounding == "stochastic"
-
-
-def _prepared(spec: RunSpec, rows: int) -> PreparedData:
-    """The rows on the device, an epoch of so many, with some of the validation rows, or of the training rows."""
-    settings, problem, sample = spec.settings, spec.problem, spec.sample
-    assert sample is not None
-    judged = spec.held_out or sample
-    every = max(1, len(judged.x) // max(JUDGED, rows))
-    judged = judged.part(slice(None, None, every)) if every > 1 else judged
-    fitted = problem.normalizer
-    fitted = pca_to_zca(fitted) if problem.turned else fitted
-    return put_on_device(settings, sample, fitted, judged, rows=rows)
 
 
 class FollowedTrajectory(Trajectory):
