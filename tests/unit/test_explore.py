@@ -120,3 +120,15 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(IdjaxError, match=r'pip install "idjax\[explore\]"'):
         idjax.explore(ROWS)
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel's names of before version 2
+def test_controls_tell_a_change_at_once(explorer):
+    pytest.importorskip("panel")
+    from panel.reactive import Syncable  # pyright: ignore[reportMissingImports]
+
+    from idjax.diagnosis.explore.controls import Controls
+
+    assert Syncable._debounce > 1  # still the name of the time that Panel waits
+    widgets = Controls(explorer.given, idjax.moments_of(ROWS), {}).widgets
+    assert {widget._debounce for widget in widgets.values()} == {1}

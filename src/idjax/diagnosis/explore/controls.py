@@ -69,6 +69,8 @@ class Controls:
     def __init__(self, given: Settings, moments: Moments, look: Mapping[str, Any]):
         self._given, self._choices = given, choices(given, moments)
         self.widgets = {name: _widget(name, options, given, look) for name, options in self._choices.items()}
+        for widget in self.widgets.values():
+            widget._debounce = 1  # ms, in place of Panel's 50: the page gathers changes itself
         self._adapt()
 
     @property
