@@ -96,8 +96,9 @@ def prepared(settings, rows=40, p=6):
 
 def test_buffers_are_donated():
     plan, hyper, fitted, state, rows, order = prepared(Settings(batch_size=8))
+    hyper, state = jax.tree.map(lambda leaf: leaf[None], (hyper, state))
     kernel = state.params["params"]["dense"]["kernel"]
-    train_epochs(plan, hyper, fitted, state, rows, rows, order)
+    train_runs(plan, hyper, fitted, state, rows, rows, order)
     assert kernel.is_deleted()
 
 

@@ -132,7 +132,6 @@ def train_step(plan: Plan, hyper: Hyper, fitted: Normalizer, state: State, batch
     return rounding.apply_gradient(transformation, plan.rounding, state, gradient, hyper.loss_scale), loss
 
 
-@functools.partial(jax.jit, static_argnames=("plan", "repeats"), donate_argnames="state")
 def train_epochs(
     plan: Plan,
     hyper: Hyper,
@@ -144,7 +143,7 @@ def train_epochs(
     repeats: int = 1,
     deviation: Float[Array, ""] | float = 1.0,
 ) -> tuple[State, Array, Array, Array, Array]:
-    """Several epochs in one call.
+    """Several epochs of one run, traced in `train_runs`.
 
     Args:
       order: row numbers of each epoch, (epochs, N); None for a full batch, which needs no shuffle and is repeated
