@@ -66,9 +66,10 @@ def problem_of(x, y=None):
 
 def from_moments(x, y, layers, rate, steps):
     _, problem, watched, floor = problem_of(x, y)
-    state = deep_linear.begin(sgd, jnp.asarray(rate), jax.tree.map(jnp.asarray, layers))
-    state, losses, _ = deep_linear.follow(sgd, jnp.asarray(rate), problem, (), state, watched, steps)
-    return np.asarray(losses) + floor, state.params
+    state = stepped.begin(sgd, jnp.asarray(rate), deep_linear.parameters_of(layers))
+    linear = deep_linear.LinearLayers(problem, (), watched)
+    state, losses, _ = stepped.follow(sgd, jnp.asarray(rate), linear, state, steps)
+    return np.asarray(losses) + floor, linear.layers(state.params)
 
 
 def gaussian_layers(rng, sizes, scale=1.0):
@@ -243,9 +244,9 @@ def test_minibatches_without_their_noise_are_close_and_said_to_be_without():
 
 def test_no_learning_rate_compiles_anything_new():
     predict(rows(), FULL, band=False)
-    before = deep_linear.follow._cache_size()
+    before = stepped.follow._cache_size()
     predict(rows(), dataclasses.replace(FULL, learning_rate=0.031), band=False)
-    assert deep_linear.follow._cache_size() == before
+    assert stepped.follow._cache_size() == before
 
 
 def test_notes_name_the_floor_and_the_bands_stay_above_it():

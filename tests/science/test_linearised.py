@@ -16,6 +16,7 @@ from idjax.prediction.predict import predict
 from idjax.report.comparison import prediction_error
 from idjax.results.curve import Status
 from idjax.settings import Settings
+from idjax.theory.full_batch import stepped
 from idjax.theory.networks import tangent
 from idjax.training.train import train
 
@@ -59,9 +60,9 @@ def test_descent_in_closed_form_is_descent_step_by_step(share, every):
         bent, watched = (tangent.form_of(jacobian[i], residual[i], shares) for i in range(2))
         train, _ = tangent.diagonal(bent)
         origin, rate = np.zeros_like(train.linear), share / float(train.matrix.max())
-        state = tangent.begin(sgd, rate, origin)
+        state, problem = stepped.begin(sgd, rate, origin), tangent.Linearised(train, (watched,), origin)
         for windows in (6, 20):
-            followed = tangent.follow(sgd, rate, train, (watched,), origin, state, windows, every)
+            followed = stepped.follow(sgd, rate, problem, state, windows, every)
             state = followed[0]
         step, losses, (seen,) = tangent.descend(train, (watched,), rate, 6, 20, every)
         _, fewer, _ = tangent.descend(train, (watched,), rate, 3, 20, every)

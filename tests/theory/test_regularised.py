@@ -28,11 +28,10 @@ def descend(layers, penalty, steps, rate=0.1):
             *map(jnp.asarray, (COVARIANCE, np.zeros(Q), np.ones(()), np.eye(Q + 1)[:, :Q], np.full(Q, 1 / Q)))
         )
         nothing = stepped.Watched(jnp.zeros((0, Q + 1, Q + 1)), jnp.zeros((0, Q)), jnp.zeros((0, Q + 1, Q)))
-        state = deep_linear.begin(sgd, jnp.asarray(rate), jax.tree.map(jnp.asarray, layers))
-        state, _, _ = deep_linear.follow(
-            sgd, jnp.asarray(rate), problem, (jnp.asarray(penalty),), state, nothing, 1, steps
-        )
-        return jax.tree.map(np.asarray, state.params)
+        state = stepped.begin(sgd, jnp.asarray(rate), deep_linear.parameters_of(layers))
+        penalised = deep_linear.LinearLayers(problem, (jnp.asarray(penalty),), nothing)
+        state, _, _ = stepped.follow(sgd, jnp.asarray(rate), penalised, state, 1, steps)
+        return jax.tree.map(np.asarray, penalised.layers(state.params))
 
 
 def rotation_curvature(variance, penalty):

@@ -10,6 +10,8 @@ from idjax.moments.moments import moments_of
 from idjax.nn import optimizers
 from idjax.theory import quadratic
 from idjax.theory.full_batch import stepped
+from idjax.theory.networks.deep_linear import LinearLayers, parameters_of
+from idjax.types import Weights
 
 # Rates at which no rule bounces around the optimum yet: there rounding grows, in any arithmetic.
 OPTIMIZERS = {
@@ -64,11 +66,13 @@ def test_steps_on_moments_are_steps_on_rows(name):
         )
         gram = projected.gram[None]
         watched = stepped.Watched(*map(jnp.asarray, (gram, np.full((1, 3), 1 / 3), np.zeros((1, 6, 3)))))
-        optimizer = OPTIMIZERS[name]()
-        state = stepped.begin(optimizer, layer, jnp.asarray(start - reference))
-        end, got, seen = stepped.follow(optimizer, layer, state, watched, STEPS)
-        error = stepped.error_of(layer, end)
-        _, wrong, _ = stepped.follow(optimizer, layer._replace(shares=jnp.ones(3)), state, watched, STEPS)
+        problem = LinearLayers(layer, (), watched)
+        other = problem._replace(layer=layer._replace(shares=jnp.ones(3)))
+        optimizer, none = lambda _: OPTIMIZERS[name](), ()
+        state = stepped.begin(optimizer, none, parameters_of((Weights(start[:-1], start[-1]),)))
+        end, got, seen = stepped.follow(optimizer, none, problem, state, STEPS)
+        error = problem.error(end.params)
+        _, wrong, _ = stepped.follow(optimizer, none, other, state, STEPS)
     np.testing.assert_allclose(np.asarray(got) + floor, losses, rtol=1e-10)
     np.testing.assert_allclose(reference + np.asarray(error), weights, atol=1e-9)
     np.testing.assert_allclose(np.asarray(seen)[0, :-1] + floor, losses[1:], rtol=1e-10)

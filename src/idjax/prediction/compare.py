@@ -22,7 +22,8 @@ from idjax.nn.rounding import Transformation
 from idjax.prediction.precision import in_float64
 from idjax.theory import quadratic
 from idjax.theory.full_batch import stepped
-from idjax.theory.networks import deep_linear, tangent
+from idjax.theory.networks import tangent
+from idjax.theory.networks.deep_linear import LinearLayers, parameters_of
 from idjax.types import IdjaxError, Weights
 
 
@@ -154,9 +155,9 @@ def _on_moments(
     numbers = (moments.covariance_xx, moments.mean_x, np.ones(()), best.stacked, np.full(q, 1 / q))
     nothing = stepped.Watched(jnp.zeros((0, n, n)), jnp.zeros((0, q)), jnp.zeros((0, n, q)))
     rule = _rule(model.bias)
-    state = deep_linear.begin(rule, rate, jax.tree.map(jnp.asarray, model.layers))
-    problem = stepped.LinearLayer(*map(jnp.asarray, numbers))
-    _, losses, _ = deep_linear.follow(rule, rate, problem, (), state, nothing, epochs, every)
+    state = stepped.begin(rule, rate, parameters_of(model.layers))
+    problem = LinearLayers(stepped.LinearLayer(*map(jnp.asarray, numbers)), (), nothing)
+    _, losses, _ = stepped.follow(rule, rate, problem, state, epochs, every)
     return np.asarray(losses) + float(quadratic.project(moments, best, np.eye(n)).residual.mean())
 
 
@@ -175,12 +176,13 @@ def _linearised(
     residual = np.asarray(outputs(flat)) - target.ravel()
     form = tangent.form_of(jacobian[None], residual[None], np.full((1, target.size), 1 / target.size))
     rule, start = _rule(True), np.asarray(flat)[None]
-    _, losses, _ = tangent.follow(rule, rate, form, (), start, tangent.begin(rule, rate, start), epochs, every)
+    problem = tangent.Linearised(form, (), start)
+    _, losses, _ = stepped.follow(rule, rate, problem, stepped.begin(rule, rate, start), epochs, every)
     return np.asarray(losses)
 
 
 @functools.cache
-def _rule(bias: bool) -> deep_linear.OptimizerFactory:
+def _rule(bias: bool) -> stepped.OptimizerFactory:
     """Plain sgd of a rate, that leaves biases alone where there are none."""
 
     def rule(rate: Array) -> Transformation:
@@ -188,7 +190,7 @@ def _rule(bias: bool) -> deep_linear.OptimizerFactory:
 
         def update(gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             if not bias:
-                gradient = tuple(layer._replace(bias=jnp.zeros_like(layer.bias)) for layer in gradient)
+                gradient = tuple(layer | {"bias": jnp.zeros_like(layer["bias"])} for layer in gradient)
             return plain.update(gradient, state, params)
 
         return plain._replace(update=update)

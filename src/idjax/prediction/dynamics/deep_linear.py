@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from idjax.nn.step import Plan, hyper_for, plan_for
@@ -12,6 +11,7 @@ from idjax.prediction.dynamics.run_spec import RunSpec, beyond_layers, floor_of
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.results.plain import digits
+from idjax.theory.full_batch import stepped
 from idjax.theory.networks import deep_linear
 from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
@@ -44,20 +44,20 @@ def build(spec: RunSpec) -> SampledTrajectory:
     outputs = problem.train.outputs
     rule = rule_of(plan_for(settings, autoencoder=problem.train.autoencoder, outputs=outputs, rows=spec.rows))
     hyper = hyper_for(settings)
-    single = layer_of(spec)
     watched, constants = watched_of(spec)
-    layers = jax.tree.map(jnp.asarray, spec.layers)
-    state = deep_linear.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)
+    linear = deep_linear.LinearLayers(layer_of(spec), hyper.hidden_l2, watched)
+    layers = deep_linear.parameters_of(spec.layers)
+    state = stepped.begin(rule, hyper, layers, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     for done in range(0, settings.epochs, AT_ONCE):
         size = min(AT_ONCE, settings.epochs - done)
-        state, losses, seen = deep_linear.follow(
-            rule, hyper, single, hyper.hidden_l2, state, watched, size, spec.steps, settings.rounding, hyper.loss_scale
+        state, losses, seen = stepped.follow(
+            rule, hyper, linear, state, size, spec.steps, settings.rounding, hyper.loss_scale
         )
         *seen, penalty = np.asarray(seen)
         record[:, done : done + size] = np.vstack([losses, np.stack(seen) + constants[:, None]])
         record[1, done : done + size] += penalty
-    ends = jax.tree.map(lambda a: np.asarray(a, np.float64), state.params)
+    ends = jax.tree.map(np.asarray, linear.layers(state.params))
     trajectory = SampledTrajectory(spec, record, end_to_end(ends))
     trajectory.layers, trajectory.least = ends, left_by_bottleneck(spec)
     trajectory.how = f"{len(ends)} linear layers, {settings.optimizer} simulated on the moments of the data"
@@ -95,6 +95,6 @@ def left_by_bottleneck(spec: RunSpec) -> float:
 
 
 @functools.lru_cache(maxsize=32)
-def rule_of(plan: Plan) -> deep_linear.OptimizerFactory:
+def rule_of(plan: Plan) -> stepped.OptimizerFactory:
     """One object for each plan: programs are compiled for it, whatever the learning rate."""
     return plan.optimizer_of

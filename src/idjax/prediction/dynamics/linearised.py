@@ -14,6 +14,7 @@ from idjax.prediction.dynamics.network import Network, Seen, dead, network_of, s
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_layers, floor_of, swallows
 from idjax.prediction.dynamics.trajectory import SampledTrajectory
 from idjax.prediction.precision import in_float64
+from idjax.theory.full_batch import stepped
 from idjax.theory.networks import tangent
 from idjax.types import Layers, Progress, Rows
 
@@ -156,13 +157,13 @@ def _advance(
     if settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes:
         return lambda done, end: tangent.descend(train, watched, settings.step_size, done, end - done, every)
     origin = np.zeros_like(train.linear) if weights is None else weights
-    rule, hyper = rule_of(plan), hyper_for(settings)
-    state = tangent.begin(rule, hyper, origin)
+    rule, hyper, problem = rule_of(plan), hyper_for(settings), tangent.Linearised(train, watched, origin)
+    state = stepped.begin(rule, hyper, origin)
 
     def advance(done: int, end: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         nonlocal state
-        state, losses, values = tangent.follow(rule, hyper, train, watched, origin, state, end - done, every)
-        return np.asarray(state.params) - origin, np.asarray(losses), np.stack(values)
+        state, losses, values = stepped.follow(rule, hyper, problem, state, end - done, every)
+        return np.asarray(state.params) - origin, np.asarray(losses), np.asarray(values)
 
     return advance
 

@@ -1,16 +1,11 @@
 """Any optimizer and learning-rate schedule on the full batch, simulated on the moments: exact, rounding included."""
 
-import dataclasses
-import functools
-from typing import Any
-
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array
 
-from idjax.nn import optimizers, schedules
+from idjax.nn.step import hyper_for, plan_for
+from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.on_moments import layer_of, watched_of
 from idjax.prediction.dynamics.passing import share_passed
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic, floor_of
@@ -21,6 +16,7 @@ from idjax.results.plain import digits
 from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
+from idjax.theory.networks.deep_linear import LinearLayers, parameters_of
 
 AT_ONCE = 1024
 """Epochs in one call."""
@@ -52,35 +48,28 @@ def build(spec: RunSpec) -> SampledTrajectory:
     13. The gradient is exact, as that of training is but for the rounding of its sums.
     """
     settings, problem = spec.settings, spec.problem
-    # Programs are compiled for a transformation, which starts and seeds share, and where it is constant the rate.
-    shared = dataclasses.replace(settings, start="glorot", seed=0, learned_at=0.5, batch_size=1, loss_scale=1.0)
-    constant = not settings.schedule.changes
-    shared = dataclasses.replace(shared, learning_rate=1.0, epochs=1) if constant else shared
-    transformation = _transformation(shared, spec.steps)
-    layer = layer_of(spec)
-    errors = jnp.asarray(spec.start.stacked - problem.reference.stacked)
+    # Programs are compiled for a rule, which batches of any size share: here they are all rows.
+    plan = plan_for(settings, autoencoder=problem.train.autoencoder, outputs=problem.train.outputs, rows=spec.rows)
+    rule, hyper = rule_of(plan._replace(batch_size=1)), hyper_for(settings)
     watched, constants = watched_of(spec)
-    state = stepped.begin(transformation, layer, errors, settings.dtype, settings.rounding, settings.seed)
-    if constant:
-        rate = jnp.full_like(state.optimizer[1], settings.step_size)
-        state = state._replace(optimizer=(state.optimizer[0], rate))
+    linear = LinearLayers(layer_of(spec), (), watched)
+    layer, start = linear.layer, parameters_of((spec.start,))
+    errors = linear.error(start)
+    state = stepped.begin(rule, hyper, start, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     plain = settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes
     rounds = settings.dtype == "float16" or (settings.dtype != "float64" and settings.rounding == "nearest")
-    loss_scale = settings.loss_scale if settings.dtype == "float16" else None
     done, passed, still = 0, 1.0, False
     while done < settings.epochs and not still:
         size = min(AT_ONCE, settings.epochs - done)
-        state, losses, seen = stepped.follow(
-            transformation, layer, state, watched, size, 1, settings.rounding, loss_scale
-        )
-        record[:, done : done + size] = np.vstack([losses, np.asarray(seen) + constants[:, None]])
+        state, losses, seen = stepped.follow(rule, hyper, linear, state, size, 1, settings.rounding, hyper.loss_scale)
+        record[:, done : done + size] = np.vstack([losses, np.asarray(seen)[:-1] + constants[:, None]])
         done += size
         if plain and rounds:
-            passed = _passed(settings, layer, stepped.error_of(layer, state))
+            passed = _passed(settings, layer, linear.error(state.params))
             still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
-    trajectory = SampledTrajectory(spec, record, spec.weights_of(np.asarray(stepped.error_of(layer, state))))
+    trajectory = SampledTrajectory(spec, record, spec.weights_of(np.asarray(linear.error(state.params))))
     trajectory.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
     if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
@@ -88,11 +77,8 @@ def build(spec: RunSpec) -> SampledTrajectory:
     if settings.dtype != "float64":
         trajectory.how += f", weights in {digits(settings)}"
     diverges = trajectory.status is Status.DIVERGES
-    if (
-        loss_scale
-        and diverges
-        and (largest := _largest_gradient(layer, errors) * loss_scale) > finite_precision.LARGEST
-    ):
+    largest = _largest_gradient(layer, errors) * settings.loss_scale
+    if settings.dtype == "float16" and diverges and largest > finite_precision.LARGEST:
         trajectory.how += f"; gradients of {largest:.2g} overflow float16"
     if passed < STALLED and not diverges:
         end = float(record[0, -1])
@@ -101,32 +87,6 @@ def build(spec: RunSpec) -> SampledTrajectory:
         trajectory.known_until = float("inf")
         trajectory.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
     return trajectory
-
-
-@functools.lru_cache(maxsize=32)
-def _transformation(settings: Settings, steps: int) -> optax.GradientTransformation:
-    rate = schedules.build(settings.schedule, settings.step_size, steps, settings.epochs)
-    plain = optimizers.build(
-        settings.optimizer,
-        rate if callable(rate) else settings.step_size,
-        momentum=settings.momentum or None,
-        nesterov=settings.nesterov,
-        **settings.numbers,
-    )
-    return plain if settings.schedule.changes else _times_rate(plain)
-
-
-def _times_rate(plain: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The updates of an optimizer at a rate of 1 times a rate in its state: a constant rate is a factor of them all."""
-
-    def init(params: optax.Params) -> optax.OptState:
-        return plain.init(params), jnp.ones(())
-
-    def update(updates: optax.Updates, state: Any, params: optax.Params | None = None) -> tuple[optax.Updates, Any]:
-        updates, inner = plain.update(updates, state[0], params)
-        return jax.tree.map(lambda leaf: (state[1] * leaf).astype(leaf.dtype), updates), (inner, state[1])
-
-    return optax.GradientTransformation(init, update)
 
 
 def _largest_gradient(layer: stepped.LinearLayer, error: Array) -> float:

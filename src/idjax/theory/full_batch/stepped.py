@@ -1,4 +1,4 @@
-"""Any optax transformation on the full batch, stepped exactly on the moments of the data alone.
+"""Any optimizer on the full batch, stepped exactly: on the moments of the data alone, or on a linearised network.
 
 For a linear layer the gradient of output j is 2 (ω_j/q) M e_j, e the error against an optimum: O(n² q) a step, however
 many rows there are. Covariance and mean are kept apart, so that small variances around a large mean keep their
@@ -6,14 +6,31 @@ digits. The reference for optimizers without a closed form. See docs/theory.md, 
 """
 
 import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from idjax.nn.rounding import State, Transformation, apply_gradient, initial_state
+from idjax.nn.rounding import State, Transformation, apply_gradient, gradient_of, initial_state
+
+OptimizerFactory = Callable[[Any], Transformation]
+"""What makes an optimizer of its traced hyperparameters, so that a new learning rate compiles nothing."""
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """Named tuples of arrays that are descended on: they know the loss of weights, and what is watched of them."""
+
+    def loss(self, weights: Any, /) -> Float[Array, ""]:
+        """The loss whose gradient the updates take."""
+        ...
+
+    def seen(self, weights: Any, /) -> Float[Array, " k"]:
+        """The numbers that are looked at as training goes on."""
+        ...
 
 
 class LinearLayer(NamedTuple):
@@ -47,68 +64,64 @@ def excess(layer: LinearLayer, error: Float[Array, "n q"]) -> tuple[Float[Array,
     return loss, 2 * share * jnp.concatenate([spread + jnp.outer(layer.mean, offset), offset[None]])
 
 
+@jax.custom_vjp
+def loss(layer: LinearLayer, error: Float[Array, "n q"]) -> Float[Array, ""]:
+    """The loss above its floor, whose derivative is the gradient that `excess` finds with the same products."""
+    return excess(layer, error)[0]
+
+
+loss.defvjp(excess, lambda gradient, along: (None, along * gradient))
+
+
 def values(watched: Watched, error: Float[Array, "n q"]) -> Float[Array, " k"]:
     """Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) of all that is watched."""
     bent = jnp.einsum("kij,jq->kiq", watched.forms, error) + 2 * watched.slopes
     return jnp.einsum("kiq,iq,kq->k", bent, error, watched.shares)
 
 
-@functools.partial(jax.jit, static_argnames=("transformation", "dtype", "rounding"))
+@functools.partial(jax.jit, static_argnames=("rule", "dtype", "rounding"))
 def begin(
-    transformation: Transformation,
-    layer: LinearLayer,
-    error: Float[Array, "n q"],
+    rule: OptimizerFactory,
+    hyper: Any,
+    weights: Any,
     dtype: str = "float64",
     rounding: str = "nearest",
     seed: ArrayLike = 0,
 ) -> State:
-    """The state at this error Θ - Θ_ref, weights stored in dtype; seed is that of stochastic rounding."""
-    return initial_state(transformation, _tree(layer.reference + error, dtype), rounding, seed)
+    """The state at these weights, stored in dtype; seed is that of stochastic rounding."""
+    return initial_state(rule(hyper), jax.tree.map(lambda a: a.astype(dtype), weights), rounding, seed)
 
 
-def error_of(layer: LinearLayer, state: State) -> Float[Array, "n q"]:
-    """Θ - Θ_ref."""
-    stacked = jnp.concatenate([state.params["kernel"], state.params["bias"][None]])
-    return stacked.astype(layer.reference.dtype) - layer.reference
-
-
-@functools.partial(jax.jit, static_argnames=("transformation", "windows", "every", "rounding"))
+@functools.partial(jax.jit, static_argnames=("rule", "windows", "every", "rounding"))
 def follow(
-    transformation: Transformation,
-    layer: LinearLayer,
+    rule: OptimizerFactory,
+    hyper: Any,
+    problem: Problem,
     state: State,
-    watched: Watched,
     windows: int,
     every: int = 1,
     rounding: str = "nearest",
     loss_scale: ArrayLike | None = None,
 ) -> tuple[State, Float[Array, " windows"], Float[Array, "k windows"]]:
-    """`windows` times `every` updates of the tree {kernel, bias}.
+    """`windows` times `every` updates with the gradient of the full batch.
 
     Args:
-      transformation: sees the weights as {"kernel": (p, q), "bias": (q,)}, as the layer's own parameters are.
-      watched: what is judged.
-      rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype, times
-        loss_scale if there is one.
+      rule, hyper: the optimizer, and what it is made of.
+      rounding: how updates are added to the weights; the gradient is exact, and then rounded to their dtype.
+      loss_scale: what the loss is multiplied by before it is differentiated.
 
     Returns:
-      The state; of every window the mean over its updates of the excess loss before each, and
-      Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) at its end.
+      The state; of every window the mean over its updates of the loss before each, and what is seen at its end.
     """
-    dtype = str(state.params["kernel"].dtype)
+    transformation = rule(hyper)
 
     def update(state: State, _: None) -> tuple[State, Array]:
-        loss, gradient = excess(layer, error_of(layer, state))
-        stored = _tree(gradient if loss_scale is None else gradient * loss_scale, dtype)
-        return apply_gradient(transformation, rounding, state, stored, loss_scale), loss
+        value, gradient = gradient_of(problem.loss, state.params, loss_scale)
+        return apply_gradient(transformation, rounding, state, gradient, loss_scale), value
 
     def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
         state, losses = jax.lax.scan(update, state, None, length=every)
-        return state, (jnp.mean(losses), values(watched, error_of(layer, state)))
+        return state, (jnp.mean(losses), problem.seen(state.params))
 
     state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
     return state, losses, seen.T
-
-
-def _tree(stacked: Float[Array, "n q"], dtype: str) -> dict[str, Array]:
-    return {"kernel": stacked[:-1].astype(dtype), "bias": stacked[-1].astype(dtype)}

@@ -5,25 +5,18 @@ training sees of the data are the moments: the gradient is that of `stepped.exce
 Derivations are in docs/deep.md. Sources: Baldi and Hornik 1989; Saxe, McClelland and Ganguli 2014.
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from idjax.moments.spectrum import covariance_factor
 from idjax.nn.losses import unit_penalty
-from idjax.nn.rounding import State, Transformation, apply_gradient, gradient_of, initial_state
 from idjax.theory.full_batch import stepped
-from idjax.types import Layers, end_to_end
-
-OptimizerFactory = Callable[[Any], Transformation]
-"""What makes an optimizer of its traced hyperparameters, so that a new learning rate compiles nothing."""
+from idjax.types import Layers, Weights, end_to_end
 
 
 def discarded(
@@ -61,73 +54,47 @@ def principal_angles(
     return scipy.linalg.subspace_angles(axes, spanned)[::-1]
 
 
-def loss(problem: stepped.LinearLayer, penalties: tuple[Array, ...], layers: Layers) -> Float[Array, ""]:
-    """The loss above the floor of a single layer, with Σ_h Σ_i μ_hi (|in_hi|² + |out_hi|²) of every hidden layer h.
+Parameters = tuple[dict[str, Any], ...]
+"""The kernel and bias of every layer, in a tree whose leaves are in training's order: so they are rounded at random."""
 
-    in and out are what the kernels on both sides of hidden unit i hold of it (D10).
+
+def parameters_of(layers: Layers) -> Parameters:
+    """These layers as they are trained."""
+    return tuple(jax.tree.map(jnp.asarray, layer._asdict()) for layer in layers)
+
+
+class LinearLayers(NamedTuple):
+    """A problem of linear layers, one or more.
+
+    layer: the moments, and an optimum of the single layer from which errors are counted.  penalties: μ of the units of
+    every hidden layer; () for none.  watched: what is judged, as forms of the error of the end-to-end map.
     """
-    exact = jax.tree.map(lambda a: a.astype(problem.reference.dtype), layers)
-    excess = stepped.excess(problem, _stacked(exact) - problem.reference)[0]
-    return excess + unit_penalty(penalties, [layer.kernel for layer in exact])
 
+    layer: stepped.LinearLayer
+    penalties: tuple[Float[Array, " h"], ...]
+    watched: stepped.Watched
 
-@functools.partial(jax.jit, static_argnames=("rule", "dtype", "rounding"))
-def begin(
-    rule: OptimizerFactory,
-    hyper: Any,
-    layers: Layers,
-    dtype: str = "float64",
-    rounding: str = "nearest",
-    seed: ArrayLike = 0,
-) -> State:
-    """The state at these layers, stored in dtype; seed is that of stochastic rounding."""
-    return initial_state(rule(hyper), jax.tree.map(lambda a: a.astype(dtype), layers), rounding, seed)
+    def loss(self, trained: Parameters) -> Float[Array, ""]:
+        """The loss above the floor of a single layer, with Σ_h Σ_i μ_hi (|in_hi|² + |out_hi|²) of every hidden layer h.
 
+        in and out are what the kernels on both sides of hidden unit i hold of it (D10).
+        """
+        return stepped.loss(self.layer, self.error(trained)) + self._penalty(trained)
 
-@functools.partial(jax.jit, static_argnames=("rule", "windows", "every", "rounding"))
-def follow(
-    rule: OptimizerFactory,
-    hyper: Any,
-    problem: stepped.LinearLayer,
-    penalties: tuple[Array, ...],
-    state: State,
-    watched: stepped.Watched,
-    windows: int,
-    every: int = 1,
-    rounding: str = "nearest",
-    loss_scale: ArrayLike | None = None,
-) -> tuple[State, Float[Array, " windows"], Float[Array, "seen windows"]]:
-    """`windows` times `every` updates of all layers with the gradient of the full batch (D6).
+    def seen(self, trained: Parameters) -> Float[Array, " seen"]:
+        """Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) of all that is watched, and last the penalty."""
+        return jnp.append(stepped.values(self.watched, self.error(trained)), self._penalty(trained))
 
-    Args:
-      rule, hyper: the optimizer, and what it is made of.
-      problem: the moments, and an optimum of the single layer from which errors are counted.
-      penalties: μ of the units of every hidden layer; () for none.
-      watched: what is judged, as forms of the error of the end-to-end map.
-      rounding: how updates are added to the weights.
-      loss_scale: what the loss is multiplied by before it is differentiated.
+    def error(self, trained: Parameters) -> Float[Array, "n q"]:
+        """Θ - Θ_ref of all layers together."""
+        kernel, bias = end_to_end(self.layers(trained))
+        return jnp.concatenate([kernel, bias[None]]) - self.layer.reference
 
-    Returns:
-      The state; of every window the mean over its updates of the loss before each, and
-      Σ_j share_j (e_jᵀ Q e_j + 2 slope_jᵀ e_j) and last the penalty at its end.
-    """
-    transformation = rule(hyper)
+    def layers(self, trained: Parameters) -> Layers:
+        """The layers, exactly."""
+        exact = jax.tree.map(lambda a: a.astype(self.layer.reference.dtype), trained)
+        return tuple(Weights(**layer) for layer in exact)
 
-    def update(state: State, _: None) -> tuple[State, Array]:
-        value, gradient = gradient_of(functools.partial(loss, problem, penalties), state.params, loss_scale)
-        return apply_gradient(transformation, rounding, state, gradient, loss_scale), value
-
-    def window(state: State, _: None) -> tuple[State, tuple[Array, Array]]:
-        state, losses = jax.lax.scan(update, state, None, length=every)
-        exact = jax.tree.map(lambda a: a.astype(problem.reference.dtype), state.params)
-        values = stepped.values(watched, _stacked(exact) - problem.reference)
-        penalty = unit_penalty(penalties, [layer.kernel for layer in exact])
-        return state, (jnp.mean(losses), jnp.append(values, penalty))
-
-    state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
-    return state, losses, seen.T
-
-
-def _stacked(layers: Layers) -> Float[Array, "n q"]:
-    kernel, bias = end_to_end(layers)
-    return jnp.concatenate([kernel, bias[None]])
+    def _penalty(self, trained: Parameters) -> Float[Array, ""]:
+        kernels: list[Any] = [layer.kernel for layer in self.layers(trained)]
+        return unit_penalty(self.penalties, kernels)

@@ -7,17 +7,14 @@ docs/deep.md (D13) to (D17). Sources: Jacot, Gabriel and Hongler 2018; Lee et al
 Weights come in g groups that share no output: the outputs of one layer are g = q groups, a deep network is one.
 """
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from idjax.nn.rounding import State, apply_gradient, initial_state
 from idjax.theory.full_batch.gradient_descent import shrink_factors, summed_factors
-from idjax.theory.networks.deep_linear import OptimizerFactory
 
 
 class Form(NamedTuple):
@@ -62,49 +59,41 @@ def diagonal(form: Form) -> tuple[Form, Float[np.ndarray, "g m m"]]:
     return Form(form.constant, linear, np.maximum(values, 0.0)), vectors
 
 
+class Linearised(NamedTuple):
+    """A problem of weights that move from an origin: the form that is descended on, and those that are watched."""
+
+    train: Form
+    watched: tuple[Form, ...]
+    origin: Float[Array | np.ndarray, "g m"]
+
+    def loss(self, weights: Float[Array, "g m"]) -> Float[Array, ""]:
+        """The form at δ = weights - origin, of gradient 2 (g + G δ)."""
+        return _value(self.train, weights - self.origin)
+
+    def seen(self, weights: Float[Array, "g m"]) -> Float[Array, " watched"]:
+        """The forms that are watched."""
+        return jnp.array([_value(form, weights - self.origin) for form in self.watched])
+
+
+@jax.custom_vjp
 def _value(form: Form, step: Float[Array, "g m"]) -> Float[Array, ""]:
-    return jnp.asarray(form.constant + jnp.sum(step * (2 * form.linear + _bent(form, step))))
+    return _value_and_gradient(form, step)[0]
 
 
-def _bent(form: Form, step: Float[Array, "g m"]) -> Float[Array, "g m"]:
-    return jnp.multiply(form.matrix, step) if form.matrix.ndim == 2 else jnp.einsum("gmn,gn->gm", form.matrix, step)
+def _value_and_gradient(form: Form, step: Float[Array, "g m"]) -> tuple[Float[Array, ""], Float[Array, "g m"]]:
+    """One product with G serves both."""
+    dense = form.matrix.ndim == 3
+    bent = jnp.einsum("gmn,gn->gm", form.matrix, step) if dense else jnp.multiply(form.matrix, step)
+    return jnp.asarray(form.constant + jnp.sum(step * (2 * form.linear + bent))), 2 * jnp.add(form.linear, bent)
 
 
-@functools.partial(jax.jit, static_argnames=("rule", "windows", "every"))
-def follow(
-    rule: OptimizerFactory,
-    hyper: Any,
-    train: Form,
-    watched: tuple[Form, ...],
-    origin: Float[Array | np.ndarray, "g m"],
-    state: State,
-    windows: int,
-    every: int = 1,
-) -> tuple[State, Float[Array, " windows"], tuple[Float[Array, " windows"], ...]]:
-    """`windows` times `every` updates with the gradient 2 (g + G δ) of the full batch, δ = weights - origin.
-
-    Returns:
-      The state; of every window the mean of the losses before its updates, and the forms watched at its end.
-    """
-    transformation = rule(hyper)
-
-    def update(state: State, _: None) -> tuple[State, Array]:
-        step = state.params - origin
-        gradient = 2 * (train.linear + _bent(train, step))
-        return apply_gradient(transformation, "nearest", state, gradient), _value(train, step)
-
-    def window(state: State, _: None) -> tuple[State, tuple[Array, tuple[Array, ...]]]:
-        state, losses = jax.lax.scan(update, state, None, length=every)
-        return state, (jnp.mean(losses), tuple(_value(form, state.params - origin) for form in watched))
-
-    state, (losses, seen) = jax.lax.scan(window, state, None, length=windows)
-    return state, losses, seen
+_value.defvjp(_value_and_gradient, lambda gradient, along: (None, along * gradient))
 
 
 def descend(
     train: Form, watched: tuple[Form, ...], learning_rate: float, done: int, windows: int, every: int
 ) -> tuple[Float[np.ndarray, "g m"], Float[np.ndarray, " windows"], Float[np.ndarray, "w windows"]]:
-    """Plain gradient descent from δ = 0 on a diagonal form, as `follow` has it, in closed form (D17).
+    """Plain gradient descent from δ = 0 on a diagonal form, as `stepped.follow` has it, in closed form (D17).
 
     done: windows before these.
 
@@ -126,11 +115,6 @@ def descend(
             least + np.sum(step * (2 * slope + (matrix @ step[..., None])[..., 0])) for least, slope, matrix in watched
         ]
     return step, losses, seen
-
-
-def begin(rule: OptimizerFactory, hyper: Any, weights: Float[np.ndarray, "g m"]) -> State:
-    """The state at these weights."""
-    return initial_state(rule(hyper), jnp.asarray(weights), "nearest")
 
 
 def drift(start: Float[np.ndarray, "g r P"], now: Float[np.ndarray, "g r P"]) -> float:
