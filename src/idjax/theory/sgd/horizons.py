@@ -9,7 +9,7 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Complex, Float, Int
 
 from idjax.theory.sgd import powers
 from idjax.theory.sgd.inverse_z_transform import SHORTEST, Window, window_over, windows_of
@@ -60,9 +60,9 @@ class Expectation:
         self._rule, self._noise, self._starts, self._forms = rule, noise, starts, forms
         self._shape = len(starts), len(forms)
         self._still = not (np.any(noise) or any(np.any(start) for start in starts))
-        self._transforms: dict[Window, np.ndarray] = {}
+        self._transforms: dict[Window, dict[float, np.ndarray]] = {}
         self._direct = np.empty((len(starts), len(forms), 0))
-        self._shortest, self._alternates = shortest_jump(rule), alternates(rule)
+        self._shortest = shortest_jump(rule)
         self._foretold = None
         if foretold is not None and foretold[1] > self._shortest:
             self._foretold = window_over(max(foretold[0], self._shortest), foretold[1])
@@ -163,13 +163,10 @@ class Expectation:
             return
         exponent = window.nodes
         if window not in self._transforms:
-            signs = (1.0, -1.0) if self._alternates else (1.0,)
-            self._transforms[window] = np.stack([self._transform.at(exponent, sign) for sign in signs])
+            self._transforms[window] = {sign: self._transform.at(exponent, sign) for sign in signs(self._rule)}
+        seen = {sign: found * _running(exponent, sign, length) for sign, found in self._transforms[window].items()}
         for part in np.array_split(chosen, 1 + len(chosen) // STEPS_AT_ONCE):
-            out[..., part] = 0.0
-            for sign, transform in zip((1.0, -1.0), self._transforms[window], strict=False):
-                values = window.invert(transform * _running(exponent, sign, length), steps[part])
-                out[..., part] += values if sign > 0 else values * np.where(np.mod(steps[part], 2) == 0, -1.0, 1.0)
+            out[..., part] = _inverted(window, seen, steps[part])
 
     @functools.cached_property
     def _transform(self) -> TransformOfForms:
@@ -183,9 +180,19 @@ def shortest_jump(rule: Updates) -> float:
     return float(min(max(SHORTEST, np.ceil(ringing)), MOST_DIRECT))
 
 
-def alternates(rule: Updates) -> bool:
-    """Whether a mode changes its sign from step to step, and so has a singularity near z = -1."""
-    return float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * rule.momentum) > 1
+def signs(rule: Updates) -> tuple[float, ...]:
+    """The paths z = ± e^p: by -1 too where a mode changes its sign from step to step, and so is singular near it."""
+    return (1.0, -1.0) if float(rule.rate * rule.eigenvalues[0]) * (1 + 2 * rule.momentum) > 1 else (1.0,)
+
+
+def _inverted(
+    window: Window, transforms: dict[float, Complex[np.ndarray, "*k N"]], steps: Float[np.ndarray, " t"]
+) -> Float[np.ndarray, "*k t"]:
+    """The numbers at these steps that have these transforms at the nodes of the one path, or of both."""
+    parts = [window.invert(transform, steps) for transform in transforms.values()]
+    for turned in parts[1:]:
+        parts[0] += turned * np.where(np.mod(steps, 2) == 0, -1.0, 1.0)
+    return parts[0]
 
 
 def advance(
@@ -198,18 +205,13 @@ def advance(
     if steps <= shortest_jump(rule):
         state, values = expected(rule, state, noise, form[None], steps)
         return state, float(np.mean(values))
-    window = Window(float(steps), 1.0)
-    exponent = window.nodes
+    window, at = Window(float(steps), 1.0), np.array([float(steps)])
+    transforms = {sign: transform_of_state(rule, state, noise, window.nodes, sign) for sign in signs(rule)}
     pairs = all_pairs(rule.eigenvalues.size)
     weight = np.where(pairs[0] == pairs[1], 1.0, 2.0) * form[pairs]
-    moments, total = np.zeros((4, len(weight))), 0.0
-    for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        transform, distance = transform_of_state(rule, state, noise, exponent, sign)
-        parity = 1.0 if sign > 0 or steps % 2 else -1.0
-        read = functools.partial(window.invert, steps=np.array([float(steps)]))
-        moments += parity * read(np.moveaxis(transform, 1, 2))[..., 0]
-        total += parity * read(transform[0] @ weight / distance)[0]
-    return unpacked(moments, len(form)), total / steps
+    sums = {sign: found[0] @ weight * _running(window.nodes, sign, 0) for sign, found in transforms.items()}
+    moments = _inverted(window, {sign: np.moveaxis(found, 1, 2) for sign, found in transforms.items()}, at)
+    return unpacked(moments[..., 0], len(form)), float(_inverted(window, sums, at)[0]) / steps
 
 
 def moments_at(
@@ -225,13 +227,8 @@ def moments_at(
         return out
     chosen = np.flatnonzero(~short)
     window = window_over(float(steps[chosen].min()), float(steps[chosen].max()))
-    n = len(state.ee)
-    values = np.zeros((n * (n + 1) // 2, len(chosen)))
-    for sign in (1.0, -1.0) if alternates(rule) else (1.0,):
-        moments, _ = transform_of_state(rule, state, noise, window.nodes, sign)
-        parity = np.where((sign > 0) | (np.mod(steps[chosen], 2) == 1), 1.0, -1.0)
-        values += parity * window.invert(moments[0].T, steps[chosen])
-    out[chosen] = symmetric(values.T, n)
+    transforms = {sign: transform_of_state(rule, state, noise, window.nodes, sign)[0].T.copy() for sign in signs(rule)}
+    out[chosen] = symmetric(_inverted(window, transforms, steps[chosen]).T, len(state.ee))
     return out
 
 

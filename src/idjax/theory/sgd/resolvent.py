@@ -19,9 +19,6 @@ NUMBERS_AT_ONCE = 2**14
 Array = Any
 """Real or complex NumPy arrays: pyright knows no .real of them."""
 
-NUMBERS_IN_CACHE = 2**14
-"""Pairs of modes, times nodes of the transform, that are worked on at once."""
-
 
 def _applied(forms: Array, values: Array) -> Array:
     """Real forms (*s, k, P) on complex values (N, P), (*s, k, N), as real products."""
@@ -106,18 +103,16 @@ class TransformOfForms:
 
 def transform_of_state(
     rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
-) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
-    """The z-transform of the whole state from any start, and z - 1: a few nodes at a time, which stay in the cache."""
-    parts = np.array_split(exponent, -(-len(exponent) * rule.eigenvalues.size**2 // NUMBERS_IN_CACHE))
-    moments, distances = zip(*(_state_at(rule, state, noise, part, sign) for part in parts if len(part)), strict=True)
-    return np.concatenate(moments, axis=1), np.concatenate(distances)
+) -> Complex[np.ndarray, "4 N P"]:
+    """The z-transform of the whole state from any start: a few nodes at a time, which stay in the cache."""
+    pairs, right = pairs_of(rule), packed(state)
 
+    def at(exponent: np.ndarray) -> np.ndarray:
+        z, distance = _circle(exponent, sign)
+        return coupled(rule, z, distance, pairs, right, noise / distance)
 
-def _state_at(
-    rule: Updates, state: Second, noise: float, exponent: Complex[np.ndarray, " N"], sign: float
-) -> tuple[Complex[np.ndarray, "4 N P"], Complex[np.ndarray, " N"]]:
-    z, distance = _circle(exponent, sign)
-    return coupled(rule, z, distance, pairs_of(rule), packed(state), noise / distance), distance
+    size = max(1, NUMBERS_AT_ONCE // rule.eigenvalues.size**2)
+    return np.concatenate([at(exponent[first : first + size]) for first in range(0, len(exponent), size)], axis=1)
 
 
 def coupled(
