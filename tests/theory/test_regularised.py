@@ -8,13 +8,18 @@ import pytest
 
 from idjax.theory.full_batch import stepped
 from idjax.theory.networks import deep_linear
-from idjax.theory.networks.regularised import component_angles, optimal_strength
+from idjax.theory.networks.deep_linear import component_angles
 from idjax.types import Weights
 
 VARIANCE = np.array([1.0, 0.6, 0.3, 0.1])
 Q = len(VARIANCE)
 AXES = np.linalg.qr(np.random.default_rng(0).normal(size=(Q, Q)))[0]
 COVARIANCE = (AXES * VARIANCE) @ AXES.T
+
+
+def optimal_strength(variance, penalty, share):
+    """u = max(0, 1 - μ / (share λ)): what is left of each component at the optimum (D11); share is 1/q."""
+    return np.maximum(1 - penalty / (share * variance), 0.0)
 
 
 def sgd(hyper):

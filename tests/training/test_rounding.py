@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from idjax.nn.rounding import add_stochastically
+from idjax.prediction.predict import predict
 from idjax.settings import Settings
 from idjax.training.train import train
 
@@ -73,3 +74,19 @@ def test_stochastic_rounding_is_the_same_for_the_same_seed():
     np.testing.assert_array_equal(first.weights.kernel, again.weights.kernel)
     other = train(x, dataclasses.replace(settings, dtype="float32", rounding="nearest"))
     assert not np.array_equal(first.weights.kernel, other.weights.kernel)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "stochastic", "master"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_full_batches_in_bfloat16_are_predicted_to_float32(optimizer, rounding):
+    """Updates are rounded as in training, at random too; with another decay they are others."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 8)) * np.geomspace(1, 0.1, 8) + 0.5
+    y = x @ rng.normal(size=(8, 3)) + 0.1 * rng.normal(size=(60, 3))
+    settings = Settings(
+        optimizer=optimizer, dtype="bfloat16", rounding=rounding, batch_size=64, epochs=50, validation_split=0.0
+    )
+    trained = train(x, settings, target=y).train
+    np.testing.assert_allclose(predict(x, settings, target=y, band=False).train, trained, rtol=2e-6)
+    other = dataclasses.replace(settings, beta_2=0.99)
+    assert np.max(np.abs(predict(x, other, target=y, band=False).train / trained - 1)) > 1e-4

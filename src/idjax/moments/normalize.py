@@ -127,22 +127,19 @@ def fit(kind: str, moments: Moments) -> Normalizer:
     `sample` needs no statistics: each row brings its own.
     """
     if kind in ("pca", "zca"):
-        inputs = _whitening(kind, moments.mean_x, moments.covariance_xx)
-        if moments.autoencoder:
-            return Normalizer(inputs, inputs)
-        return Normalizer(inputs, _feature_affine("feature", moments.mean_y, moments.covariance_yy))
+        inputs = _whitening(moments.mean_x, moments.covariance_xx)
+        targets = inputs if moments.autoencoder else _feature_affine("feature", moments.mean_y, moments.covariance_yy)
+        return Normalizer(inputs, targets) if kind == "pca" else pca_to_zca(Normalizer(inputs, targets))
     return Normalizer(
         inputs=_feature_affine(kind, moments.mean_x, moments.covariance_xx),
         targets=_feature_affine(kind, moments.mean_y, moments.covariance_yy),
     )
 
 
-def _whitening(kind: str, mean: np.ndarray, covariance: np.ndarray) -> Whitening:
+def _whitening(mean: np.ndarray, covariance: np.ndarray) -> Whitening:
     # Rounding that a constant column's deviation is made of would pass for a feature of its own.
     varies = _feature_affine("feature", mean, covariance).scale > 0
     axes, deviations, forward, inverse = principal_axes(covariance * np.outer(varies, varies))
-    if kind == "zca":
-        forward, inverse = forward @ axes.T, axes @ inverse
     return Whitening(mean, forward, inverse, axes, deviations)
 
 

@@ -13,7 +13,6 @@ from idjax.prediction.precision import in_float64
 from idjax.results.plain import digits
 from idjax.theory.full_batch import stepped
 from idjax.theory.networks import deep_linear
-from idjax.theory.networks.regularised import component_angles
 from idjax.types import end_to_end
 
 AT_ONCE = 1024
@@ -81,7 +80,8 @@ def _notes(spec: RunSpec, trajectory: SampledTrajectory) -> tuple[str, ...]:
         notes.append(f"at the end the outputs span the first {rank} principal axes to within {angle:.3g} degrees")
         penalty = spec.settings.unit_penalties[-1:]
         if penalty and len(trajectory.layers) == 2:
-            angles = component_angles(trajectory.layers[-1].kernel, problem.train.covariance_xx, np.array(penalty[0]))
+            decoder = trajectory.layers[-1].kernel
+            angles = deep_linear.component_angles(decoder, problem.train.covariance_xx, np.array(penalty[0]))
             notes.append(f"its units lie along these axes, one each, to within {np.degrees(angles.max()):.3g} degrees")
     return tuple(notes)
 

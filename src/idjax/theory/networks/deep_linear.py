@@ -54,6 +54,22 @@ def principal_angles(
     return scipy.linalg.subspace_angles(axes, spanned)[::-1]
 
 
+def component_angles(
+    decoder: Float[np.ndarray, "k q"], covariance: Float[np.ndarray, "q q"], penalty: Float[np.ndarray, " k"]
+) -> Float[np.ndarray, " k"]:
+    """Angles in radians between each unit's outgoing weights and its principal axis, in the order of the penalties.
+
+    Without a penalty a linear autoencoder finds the span of the first principal axes only. One penalty for all units
+    keeps the span and shrinks it (Kunin, Bloom, Goeva and Seed 2019); different ones turn every unit onto an axis of
+    its own, the least penalised onto the first (Bao, Lucas, Sachdeva and Grosse 2020), by a curvature as small as the
+    penalties differ (D10) to (D12).
+    """
+    axes = np.linalg.eigh(covariance)[1][:, ::-1].T[np.argsort(np.argsort(penalty, kind="stable"))]
+    along = np.sum(decoder * axes, axis=1)
+    across = np.linalg.norm(decoder - along[:, None] * axes, axis=1)
+    return np.arctan2(across, np.abs(along))
+
+
 Parameters = tuple[dict[str, Any], ...]
 """The kernel and bias of every layer, in a tree whose leaves are in training's order: so they are rounded at random."""
 
