@@ -11,13 +11,11 @@ import pytest
 
 import idjax
 from idjax.cli.app import app
-from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore import words
 from idjax.diagnosis.explore.command import command_line
 from idjax.diagnosis.explore.study import Study
-from idjax.diagnosis.explore.view import Explorer
 from idjax.settings import DiagnosisSettings, Settings
-from idjax.types import IdjaxError, silent
+from idjax.types import IdjaxError
 
 ROWS = 3 + np.random.default_rng(0).normal(size=(300, 5))
 CHANGES = [
@@ -30,20 +28,21 @@ CHANGES = [
 
 
 @pytest.fixture(scope="module")
-def explorer():
-    return Explorer(measure(idjax.data.stream(ROWS), DiagnosisSettings(batch_size=10), None, silent))
+def study():
+    with contextlib.closing(Study(ROWS, None, DiagnosisSettings(batch_size=10))) as made:
+        yield made
 
 
 @pytest.mark.parametrize("changes", CHANGES[1:4])
-def test_a_view_is_what_predict_says(explorer, changes):
-    settings = dataclasses.replace(explorer.given, **changes)
-    view, told = explorer.view(settings), idjax.predict(ROWS, settings, band=False)
+def test_a_view_is_what_predict_says(study, changes):
+    settings = dataclasses.replace(study.given, **changes)
+    view, told = study.view(settings), idjax.predict(ROWS, settings, band=False)
     seen = view.curve
     np.testing.assert_allclose(seen.train, told.train, rtol=1e-7)
     np.testing.assert_allclose(seen.explained_variance, told.explained_variance, rtol=0, atol=1e-7)
     assert seen.epochs_to_learn == pytest.approx(told.epochs_to_learn, rel=1e-7)
     assert view.stable == pytest.approx((told.learning_rates.max, told.learning_rates.full_batch_max), rel=1e-7)
-    groups = explorer.groups(settings)
+    groups = study.groups(settings)
     assert [group.name for group in groups] == [group.name for group in told.mode_groups]
     assert [group.steps for group in groups] == [group.steps for group in told.mode_groups]
 
@@ -77,17 +76,17 @@ def _timeless(finding):
 
 
 @pytest.mark.parametrize("changes", CHANGES[2:3])
-def test_findings_are_those_of_diagnose(explorer, changes):
-    settings = dataclasses.replace(explorer.given, **changes)
-    judged, told = explorer.apart().judge(settings), idjax.diagnose(ROWS, settings, prescriptions=False)
+def test_findings_are_those_of_diagnose(study, changes):
+    settings = dataclasses.replace(study.given, **changes)
+    judged, told = study.judge(settings), idjax.diagnose(ROWS, settings, prescriptions=False)
     assert judged.verdict == told.verdict
     assert list(map(_timeless, judged.findings)) == list(map(_timeless, told.findings))
 
 
-def test_another_start_is_not_taken_for_the_first(explorer):
+def test_another_start_is_not_taken_for_the_first(study):
     """The context keeps starts that it has drawn, by name and seed."""
-    identity = dataclasses.replace(explorer.given, start="identity")
-    assert explorer.view(identity).curve.train[0] < 1e-20 < explorer.view(explorer.given).curve.train[0]
+    identity = dataclasses.replace(study.given, start="identity")
+    assert study.view(identity).curve.train[0] < 1e-20 < study.view(study.given).curve.train[0]
 
 
 @pytest.mark.parametrize("changes", CHANGES)
@@ -101,16 +100,16 @@ def test_the_command_line_gives_the_settings_back(changes):
     ) | {"schedule": settings.schedule}
 
 
-def test_what_comes_from_the_data_is_escaped(explorer):
-    judged = explorer.judge(explorer.given)
+def test_what_comes_from_the_data_is_escaped(study):
+    judged = study.judge(study.given)
     evil = dataclasses.replace(judged.findings[0], message="<img src=x onerror=alert(1)>")
     html = words.findings_html((), (evil,))
     assert "<img" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
 
 
-def test_findings_come_and_go(explorer):
-    found = explorer.judge(explorer.given).findings
+def test_findings_come_and_go(study):
+    found = study.judge(study.given).findings
     assert "<mark>new</mark>" in words.findings_html((), found)
     assert f"<del><code>{found[0].code}</code></del>" in words.findings_html(found, ())
     assert "<mark>" not in words.findings_html(found, found)
@@ -123,12 +122,12 @@ def test_without_the_extra_one_line_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # Panel's names of before version 2
-def test_controls_tell_a_change_at_once(explorer):
+def test_controls_tell_a_change_at_once(study):
     pytest.importorskip("panel")
     from panel.reactive import Syncable  # pyright: ignore[reportMissingImports]
 
     from idjax.diagnosis.explore.controls import Controls
 
     assert Syncable._debounce > 1  # still the name of the time that Panel waits
-    widgets = Controls(explorer.given, idjax.moments_of(ROWS), {}).widgets
+    widgets = Controls(study.given, idjax.moments_of(ROWS), {}).widgets
     assert {widget._debounce for widget in widgets.values()} == {1}

@@ -69,12 +69,15 @@ class Context:
     budget: float
     labels: bool = False
     _epochs: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
-    _left: dict[Settings, float] = dataclasses.field(default_factory=dict, repr=False)
+    _curves: dict[tuple[Settings, bool], Curve] = dataclasses.field(default_factory=dict, repr=False)
     _problems: dict[tuple[str, str, float], QuadraticProblem] = dataclasses.field(default_factory=dict, repr=False)
     _starts: dict[tuple[QuadraticProblem, str, int], Weights] = dataclasses.field(default_factory=dict, repr=False)
-    _limits: dict[tuple[QuadraticProblem, int, float, bool], float] = dataclasses.field(
-        default_factory=dict, repr=False
-    )
+    _limits: dict[tuple[object, ...], float] = dataclasses.field(default_factory=dict, repr=False)
+
+    def apart(self) -> "Context":
+        """The context for another thread: a problem remembers its last start, which two would take from each other."""
+        problems = {key: dataclasses.replace(known, _known={}) for key, known in self._problems.items()}
+        return dataclasses.replace(self, _problems=problems)
 
     @property
     def rows(self) -> int:
@@ -113,10 +116,10 @@ class Context:
         """The explained variance that counts as learned: the asked share of what is reachable."""
         return level(self.settings.learned_at, self.reachable)
 
-    @functools.cached_property
+    @property
     def before(self) -> Curve:
         """The prediction for the settings as given, over the budget, or what was followed of it without a theory."""
-        return self._known(self.settings)
+        return self.curve_of(self.settings)
 
     @property
     def no_prediction(self) -> str:
@@ -145,9 +148,7 @@ class Context:
 
     def left_at_end(self, settings: Settings) -> float:
         """The share that the run leaves unexplained at the end of the budget, over that which may be left."""
-        if settings not in self._left:
-            self._left[settings] = 1 - float(self.curve_of(settings).explained_variance[-1])
-        left = self._left[settings] / (1 - self.level)
+        left = (1 - float(self.curve_of(settings).explained_variance[-1])) / (1 - self.level)
         return left if math.isfinite(left) else math.inf
 
     @property
@@ -160,8 +161,7 @@ class Context:
         """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
         if self.adaptive or self.followed or self.tails(self.settings) > HEAVY:
             return False
-        limit = self.max_rate()
-        return limit <= self.settings.step_size < limit / self.tails(self.settings)
+        return self.max_rate() <= self.settings.step_size < self.gaussian_rate(self.settings)
 
     def epochs(self, **changes: object) -> float:
         """Predicted epochs to the level with these changes to the settings; inf if not, NaN without a theory."""
@@ -202,21 +202,21 @@ class Context:
         return dataclasses.replace(self.settings, **changes)  # type: ignore[arg-type]
 
     def curve_of(self, settings: Settings) -> Curve:
-        """The predicted curve over the budget with these settings.
+        """The predicted curve over the budget with these settings; where it was followed as far as it is known, for no
+        rows are trained to guess beyond.
 
         Raises:
           NoTheoryError: where no theory covers settings that are not those given.
         """
-        return self.before if settings == self.settings else self._known(settings)
-
-    def _known(self, settings: Settings) -> Curve:
-        """The predicted curve, as far as it is known where it was followed: no rows are trained to guess beyond."""
-        curve = predict_run(self.run_of(settings))
-        known = math.floor(curve.known_until / curve.steps_per_epoch) if curve.no_theory else len(curve.epoch)
-        if known >= len(curve.epoch):
-            return curve
-        status = Status.FOLLOWED if curve.status is Status.OUTSIDE_RANGE else curve.status
-        return curve.until(max(1, known), status)
+        key = settings, self._as_given_at_some_rate(settings)
+        if key not in self._curves:
+            curve = predict_run(self.run_of(settings))
+            known = math.floor(curve.known_until / curve.steps_per_epoch) if curve.no_theory else len(curve.epoch)
+            if known < len(curve.epoch):
+                status = Status.FOLLOWED if curve.status is Status.OUTSIDE_RANGE else curve.status
+                curve = curve.until(max(1, known), status)
+            self._curves[key] = curve
+        return self._curves[key]
 
     @functools.cached_property
     def random_starts(self) -> RandomStarts | None:
@@ -250,13 +250,17 @@ class Context:
         """The run that these settings make of all training rows.
 
         Of settings that are not those given at some rate, of which hundreds are tried, only what theory predicts is
-        asked for, unless they may be followed; what is stored in 16 bits is tried in few other ways.
+        asked for, unless they may be followed.
         """
-        same = ("learning_rate", *(("dtype", "rounding", "loss_scale") if self.settings.half else ()))
-        rated = dataclasses.replace(settings, **{each: getattr(self.settings, each) for each in same}) == self.settings
-        problem, sample = self.problem_of(settings), self.sample_rows if rated or follow else None
+        follow = follow or self._as_given_at_some_rate(settings)
+        problem, sample = self.problem_of(settings), self.sample_rows if follow else None
         spec = run_spec(self.moments, None, settings, problem=problem, sample=sample)
         return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))
+
+    def _as_given_at_some_rate(self, settings: Settings) -> bool:
+        """Whether only the rate differs from what is given; what is stored in 16 bits is tried in few other ways."""
+        rated = ("learning_rate", *(("dtype", "rounding", "loss_scale") if self.settings.half else ()))
+        return dataclasses.replace(settings, **{each: getattr(self.settings, each) for each in rated}) == self.settings
 
     @functools.cached_property
     def problem(self) -> QuadraticProblem:
@@ -273,10 +277,14 @@ class Context:
     def max_rate(self, **changes: object) -> float:
         """The largest stable learning rate with these changes, in mean square over the batches."""
         settings = self.changed(changes)
-        key = (self.problem_of(settings), min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
-        if key not in self._limits:
-            self._limits[key] = max_learning_rate(*key)
-        return self._limits[key] * self.tails(settings)
+        return self.gaussian_rate(settings) * self.tails(settings)
+
+    def gaussian_rate(self, settings: Settings, *, grouped: bool = False) -> float:
+        """The largest stable learning rate of Gaussian rows; grouped as `max_learning_rate` takes it."""
+        run = (self.problem_of(settings), min(settings.batch_size, self.rows), settings.momentum, settings.nesterov)
+        if (*run, grouped) not in self._limits:
+            self._limits[*run, grouped] = max_learning_rate(*run, grouped=grouped)
+        return self._limits[*run, grouped]
 
     def tuned(self, **changes: object) -> dict[str, object]:
         """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""

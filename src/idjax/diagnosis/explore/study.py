@@ -10,7 +10,7 @@ from idjax.data import Dataset, Stream, stream
 from idjax.diagnosis.data.diagnose import training_rows
 from idjax.diagnosis.data.measure import measure
 from idjax.diagnosis.explore.command import programs
-from idjax.diagnosis.explore.view import Explorer, Groups, Judged, View
+from idjax.diagnosis.explore.view import Groups, Judged, View, groups_of, judgement_of, under, view_of
 from idjax.moments.one_thread import ONE_THREAD
 from idjax.results.curve import Curve
 from idjax.settings import DiagnosisSettings, Settings
@@ -43,10 +43,9 @@ class Study:
         # entered and left at each change beside a thread it costs ten times the work.
         self._held = contextlib.ExitStack()
         self._held.enter_context(ONE_THREAD)
-        self._quick = Explorer(self._context)
-        self._views: dict[Settings, View] = {self.given: self._quick.view(self.given)}
+        self._views = {self.given: view_of(self._context)}
         self._groups: dict[Settings, Groups] = {}
-        self._thorough = self._quick.apart()
+        self._for_judging = self._context.apart()
         self._judged: dict[Settings, Judged] = {}
         self.trained: dict[Settings, Curve] = {}
         self._target = target if isinstance(target, str) else None
@@ -79,7 +78,7 @@ class Study:
     def view(self, settings: Settings) -> View:
         """Everything known of settings at once, and of the curve what was found since; for one thread."""
         if settings not in self._views:
-            self._views[settings] = self._quick.view(settings)
+            self._views[settings] = view_of(under(self._context, settings))
         view, judged = self._views[settings], self.known(settings)
         if judged is None or judged.curve is None:
             return view
@@ -88,7 +87,7 @@ class Study:
     def groups(self, settings: Settings) -> Groups:
         """The times of the groups of modes; for the thread of views."""
         if settings not in self._groups:
-            self._groups[settings] = self._quick.groups(settings)
+            self._groups[settings] = groups_of(under(self._context, settings))
         return self._groups[settings]
 
     def known(self, settings: Settings) -> Judged | None:
@@ -98,7 +97,7 @@ class Study:
     def judge(self, settings: Settings) -> Judged:
         """Everything that takes longer to know of these settings; for one thread."""
         if settings not in self._judged:
-            self._judged[settings] = self._thorough.judge(settings)
+            self._judged[settings] = judgement_of(under(self._for_judging, settings))
         return self._judged[settings]
 
     def judge_aside(self, settings: Settings, then: Callable[[Any], None]) -> None:

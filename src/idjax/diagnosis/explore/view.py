@@ -1,7 +1,6 @@
 """Settings → all that the live page shows of them, in two steps: what is there at once, and what takes longer."""
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -9,9 +8,7 @@ from jaxtyping import Float
 
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.diagnose import examine, samples_of
-from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
-from idjax.prediction.learning_rates import max_learning_rate
 from idjax.prediction.predict import predict_run, times_of_groups
 from idjax.results.curve import Band, Curve, ModeGroup
 from idjax.results.diagnosis import Finding, Samples
@@ -22,7 +19,6 @@ WIDEST = 200
 POINTS = 240
 """Outputs of all rows together that are held against their targets."""
 FEWEST_ROWS = 3
-
 
 Groups = tuple[ModeGroup, ...]
 """Groups of modes, with the time that each takes."""
@@ -74,95 +70,68 @@ class Judged(NamedTuple):
     stable: StableRates | None = None
 
 
-class Explorer:
-    """The rows of one data set under changing settings; what was computed for one serves the next.
+def under(context: Context, settings: Settings) -> Context:
+    """A context of the same rows under other settings, whose epochs are the budget; what was computed is shared."""
+    return dataclasses.replace(context, settings=settings, budget=float(settings.epochs))
+
+
+@np.errstate(all="ignore")
+def view_of(context: Context) -> View:
+    """Everything known of the settings at once.
 
     Example:
       >>> from idjax.data import stream
       >>> from idjax.diagnosis.data.measure import measure
       >>> from idjax.settings import DiagnosisSettings
       >>> x = 3 + np.random.default_rng(0).normal(size=(100, 3))
-      >>> explorer = Explorer(measure(stream(x), DiagnosisSettings(), None, lambda _: None))
-      >>> settings = dataclasses.replace(explorer.given, learning_rate=0.1)
-      >>> bool(explorer.view(settings).curve.epochs_to_learn < explorer.view(explorer.given).curve.epochs_to_learn)
+      >>> slow = measure(stream(x), DiagnosisSettings(), None, lambda _: None)
+      >>> faster = under(slow, dataclasses.replace(slow.settings, learning_rate=0.1))
+      >>> bool(view_of(faster).curve.epochs_to_learn < view_of(slow).curve.epochs_to_learn)
       True
     """
-
-    def __init__(self, context: Context):
-        self._context, self._rates = context, dict[tuple[object, ...], StableRates]()
-
-    @property
-    def given(self) -> Settings:
-        """The settings to begin with."""
-        return self._context.settings
-
-    @property
-    def rows(self) -> int:
-        """Rows that are trained on."""
-        return self._context.rows
-
-    def apart(self) -> "Explorer":
-        """An explorer for another thread, which shares what is never written to."""
-        problems = {key: dataclasses.replace(known, _known={}) for key, known in self._context._problems.items()}
-        return Explorer(
-            dataclasses.replace(self._context, _problems=problems, _epochs={}, _left={}, _starts={}, _limits={})
-        )
-
-    def view(self, settings: Settings) -> View:
-        """Everything known of these settings at once."""
-        context = _with(self._context, settings)
-        problem, raw = context.problem, context.moments.raw
-        with one_thread_if_narrow(raw.inputs), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            sketched = self._is_dear(settings)
-            curve = predict_run(self._run(context), undefined=True)
-            stable = self._stable(context, sketched) if settings.optimizer == "sgd" else None
-            named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
-            samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // raw.outputs))
-        modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
-        return View(settings, curve, stable, context.level, modes, samples, sketched)
-
-    def groups(self, settings: Settings) -> Groups:
-        """The times of the groups of modes, which take as long again; none where no theory is, and of classes."""
-        context = _with(self._context, settings)
-        if settings.classifies:
-            return ()
-        with one_thread_if_narrow(context.moments.raw.inputs), np.errstate(all="ignore"):
-            try:
-                return times_of_groups(self._run(context))
-            except NoTheoryError:
-                return ()
-
-    def _run(self, context: Context) -> RunSpec:
-        """The run that is predicted at once: what takes seconds is for `judge`."""
-        spec = context.run_of(context.settings)
-        return spec._replace(sample=None, mean_alone=self._is_dear(context.settings))
-
-    def judge(self, settings: Settings) -> Judged:
-        """Everything that takes longer to know of these settings."""
-        context = _with(self._context, settings)
-        with one_thread_if_narrow(context.moments.raw.inputs), np.errstate(all="ignore"):
-            _, findings, verdict = examine(context)
-            if context.followed:
-                return Judged(verdict, findings, context.before, None)
-            banded = predict_run(context.run_of(settings), band=True, undefined=True)
-            if self._is_dear(settings):
-                return Judged(verdict, findings, banded, banded.train_band, self._stable(context))
-        return Judged(verdict, findings, None, banded.train_band)
-
-    def _is_dear(self, settings: Settings) -> bool:
-        """Whether the noise of the batches takes seconds."""
-        return settings.momentum > 0 and settings.batch_size < self.rows and self._context.moments.raw.inputs > WIDEST
-
-    def _stable(self, context: Context, sketched: bool = False) -> StableRates:
-        settings, problem = context.settings, context.problem
-        key = (problem, settings.batch_size, settings.momentum, settings.nesterov, sketched)
-        if key not in self._rates:
-            numbers = {"momentum": settings.momentum, "nesterov": settings.nesterov, "grouped": sketched}
-            of = functools.partial(max_learning_rate, problem, **numbers)
-            self._rates[key] = StableRates(of(settings.batch_size), of(context.rows))
-        return self._rates[key]
+    settings, problem, sketched = context.settings, context.problem, _is_dear(context)
+    curve = predict_run(_run(context), undefined=True)
+    stable = _stable(context, sketched) if settings.optimizer == "sgd" else None
+    named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
+    samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // context.moments.raw.outputs))
+    modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
+    return View(settings, curve, stable, context.level, modes, samples, sketched)
 
 
-def _with(context: Context, settings: Settings) -> Context:
-    """A context of the rows under other settings, whose epochs are the budget."""
-    return dataclasses.replace(context, settings=settings, budget=float(settings.epochs))
+@np.errstate(all="ignore")
+def groups_of(context: Context) -> Groups:
+    """The times of the groups of modes, which take as long again; none where no theory is, and of classes."""
+    if context.settings.classifies:
+        return ()
+    try:
+        return times_of_groups(_run(context))
+    except NoTheoryError:
+        return ()
+
+
+@np.errstate(all="ignore")
+def judgement_of(context: Context) -> Judged:
+    """Everything that takes longer to know of the settings."""
+    _, findings, verdict = examine(context)
+    if context.followed:
+        return Judged(verdict, findings, context.before, None)
+    banded = predict_run(context.run_of(context.settings), band=True, undefined=True)
+    if _is_dear(context):
+        return Judged(verdict, findings, banded, banded.train_band, _stable(context))
+    return Judged(verdict, findings, None, banded.train_band)
+
+
+def _run(context: Context) -> RunSpec:
+    """The run that is predicted at once: what takes seconds is for `judgement_of`."""
+    return context.run_of(context.settings)._replace(sample=None, mean_alone=_is_dear(context))
+
+
+def _is_dear(context: Context) -> bool:
+    """Whether the noise of the batches takes seconds."""
+    settings = context.settings
+    return settings.momentum > 0 and settings.batch_size < context.rows and context.moments.raw.inputs > WIDEST
+
+
+def _stable(context: Context, sketched: bool = False) -> StableRates:
+    batches = (context.settings.batch_size, context.rows)
+    return StableRates(*(context.gaussian_rate(context.changed({"batch_size": b}), grouped=sketched) for b in batches))

@@ -40,7 +40,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
             "largest kurtosis": float(kurtosis.max()),
             "columns": worst,
             "stable learning rate": limit,
-            "stable for normal rows": limit / context.tails(context.settings),
+            "stable for normal rows": context.gaussian_rate(context.settings),
         },
         cost=math.inf,
         fix=fix(context, ({"learning_rate": two_digits(limit / share)} for share in (5, 20))),

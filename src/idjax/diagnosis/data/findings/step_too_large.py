@@ -32,8 +32,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.adaptive or context.followed:
         trouble = f"is so large that {context.settings.optimizer} does not settle"
         return fastest_finding(context, EXPLANATION, trouble, larger=False)
-    limit = context.max_rate() / context.tails(context.settings)
-    rate = context.settings.step_size
+    limit, rate = context.gaussian_rate(context.settings), context.settings.step_size
     momentum = {"momentum": context.settings.momentum, "nesterov": context.settings.nesterov}
     tuned = context.tuned(**momentum)
     now, then = context.epochs(), context.epochs(**tuned)
