@@ -1,14 +1,20 @@
 """Random starts that learn in time and others that do not: told by the loss at the end of the budget alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from idjax import Settings
-from idjax.diagnosis.data.random_starts import RandomStarts
+from idjax.data import stream
+from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.measure import measure as measure_rows
 from idjax.moments.moments import measure
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.predict import epochs_to_learn, learns_within, mean_learns_within, run_spec
+from idjax.settings import DiagnosisSettings
 from idjax.theory.sgd import stability
+from idjax.types import silent
 
 STARTS = [Settings(learning_rate=0.01, learned_at=0.9, seed=seed, validation_split=0.0) for seed in range(12)]
 
@@ -33,13 +39,20 @@ def test_a_look_at_the_end_says_what_all_epochs_say(changes):
 
 
 def test_starts_straddle_a_budget_between_their_epochs():
-    each = dict(zip(STARTS, runs({}), strict=True))
-    starts = RandomStarts(STARTS, lambda settings: epochs_to_learn(each[settings]), each.__getitem__)
-    first, last = starts.epochs.min(), starts.epochs.max()
-    assert [starts.straddle(float(budget)) for budget in (np.ceil(first) - 1, np.ceil(last))] == [False, False]
-    assert starts.straddle(float(np.floor(last)))
-    assert starts.none_within(1.0)
-    assert not starts.none_within(float(np.ceil(last)))
+    x = np.random.default_rng(5).normal(size=(300, 4)) * np.geomspace(1, 0.4, 4)
+    context = measure_rows(stream(x), DiagnosisSettings(learning_rate=0.01, learned_at=0.9), None, silent)
+    epochs = context.epochs_of_starts
+    first, last = epochs.min(), epochs.max()
+    told = {budget: _hangs(context, budget) for budget in (1, np.ceil(first) - 1, np.floor(last), np.ceil(last))}
+    assert list(told.values()) == [False, False, True, False]
+    # A look at the end of the budget says what all epochs say.
+    between = np.linspace(first - 1, last + 1, 9)
+    assert [_hangs(context, budget) for budget in between] == [first <= budget < last for budget in between]
+
+
+def _hangs(context: Context, budget: float) -> bool:
+    settings = context.changed({"epochs": int(np.ceil(budget))})
+    return dataclasses.replace(context, settings=settings, budget=float(budget)).hangs_on_start
 
 
 def test_a_concave_function_lies_between_its_chords():

@@ -4,12 +4,10 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.diagnosis.data.random_starts import MOST_OF_STARTS, STARTS, RandomStarts
 from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import MomentSet
@@ -17,32 +15,29 @@ from idjax.nn.learned import level
 from idjax.nn.logistic import base_loss
 from idjax.prediction.dynamics.fastest_rate import fastest_rate, followed_rates
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
-from idjax.prediction.learning_rates import max_learning_rate, two_digits
-from idjax.prediction.predict import epochs_to_learn, predict_run, problem_of, run_spec, times_of_groups
+from idjax.prediction.learning_rates import max_learning_rate
+from idjax.prediction.predict import (
+    epochs_to_learn,
+    learns_within,
+    mean_learns_within,
+    predict_run,
+    problem_of,
+    run_spec,
+    times_of_groups,
+)
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
-from idjax.settings import Schedule, Settings
+from idjax.settings import Settings
 from idjax.types import Rows, Weights
 
-TUNED = 0.2
-"""Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
-TUNED_FULL = 0.5
-"""The same of the full batch, which draws nothing: every mode falls without turning about."""
-USUAL: dict[str, Any] = {
-    "beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None, "momentum": 0.0, "nesterov": False,
-}  # fmt: skip
-"""The numbers of an optimizer that is not the one given."""
-LINEAR: dict[str, Any] = {
-    "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "schedule": Schedule(),
-    "solver": "auto",
-}  # fmt: skip
-"""A linear layer under the squared error, at a rate that does not change."""
-PLAIN: dict[str, Any] = {"optimizer": "sgd", **USUAL, **LINEAR}
-"""The same by plain SGD: what theory knows best."""
 LADDER = np.linspace(-3, 3, 13)
 """Powers of ten times the given rate at which runs are followed."""
 BOUNCES = 2.0
 """Times what may be left unexplained that a run may have at its end, once it has been below."""
+STARTS = 16
+"""Random starts that are looked at, for whether a run is in time may hang on its start."""
+MOST_OF_STARTS = 2**13
+"""Weights above which they are not: the more there are, the more alike the starts."""
 HEAVY = 0.5
 """Stable rate, over that of Gaussian rows, below which tails are heavy; sampling alone gives down to 0.8."""
 
@@ -161,7 +156,7 @@ class Context:
         """Whether SGD is stable for Gaussian rows at this rate and batch, and not for rows with the sample's tails."""
         if self.adaptive or self.followed or self.tails(self.settings) > HEAVY:
             return False
-        return self.max_rate() <= self.settings.step_size < self.gaussian_rate(self.settings)
+        return self.max_rate(self.settings) <= self.settings.step_size < self.gaussian_rate(self.settings)
 
     def epochs(self, **changes: object) -> float:
         """Predicted epochs to the level with these changes to the settings; inf if not, NaN without a theory."""
@@ -219,22 +214,26 @@ class Context:
         return self._curves[key]
 
     @functools.cached_property
-    def random_starts(self) -> RandomStarts | None:
-        """Other starts, where the given one is random and closed forms tell cheaply what they would do."""
+    def random_starts(self) -> tuple[Settings, ...]:
+        """The settings with other starts, where the given one is random and closed forms tell cheaply what they do."""
         settings, raw = self.settings, self.moments.raw
         closed = not (self.adaptive or self.followed or settings.schedule.changes or settings.half)
         if not closed or settings.start not in ("glorot", "lecun") or raw.inputs * raw.outputs > MOST_OF_STARTS:
-            return None
-        seeds = [(settings.seed + other) % 2**32 for other in range(STARTS)]
-        return RandomStarts([self.changed({"seed": seed}) for seed in seeds], self.epochs_of, self.run_of)
+            return ()
+        return tuple(self.changed({"seed": (settings.seed + other) % 2**32}) for other in range(STARTS))
+
+    @functools.cached_property
+    def epochs_of_starts(self) -> Float[np.ndarray, " s"]:
+        """Epochs to learn from each of the random starts."""
+        return np.array([self.epochs_of(start) for start in self.random_starts])
 
     @functools.cached_property
     def hangs_on_start(self) -> bool:
-        """Whether some random starts learn within the budget, and others do not."""
-        starts = self.random_starts
-        if starts is None or (not self.learned and starts.none_within(self.budget)):
+        """Whether some random starts learn within the budget, and others do not: cheaper to tell than all epochs."""
+        runs = [self.run_of(start) for start in self.random_starts]
+        if not self.learned and not any(mean_learns_within(run, self.budget) for run in runs):
             return False
-        return starts.straddle(self.budget)
+        return len({learns_within(run, self.budget) for run in runs}) == 2
 
     @functools.cached_property
     def times_of_groups(self) -> tuple[ModeGroup, ...]:
@@ -274,9 +273,8 @@ class Context:
             self._problems[key] = problem_of(self.moments, None, settings, self.sample_rows)
         return self._problems[key]
 
-    def max_rate(self, **changes: object) -> float:
-        """The largest stable learning rate with these changes, in mean square over the batches."""
-        settings = self.changed(changes)
+    def max_rate(self, settings: Settings) -> float:
+        """The largest stable learning rate with these settings, in mean square over the batches."""
         return self.gaussian_rate(settings) * self.tails(settings)
 
     def gaussian_rate(self, settings: Settings, *, grouped: bool = False) -> float:
@@ -285,15 +283,6 @@ class Context:
         if (*run, grouped) not in self._limits:
             self._limits[*run, grouped] = max_learning_rate(*run, grouped=grouped)
         return self._limits[*run, grouped]
-
-    def tuned(self, **changes: object) -> dict[str, object]:
-        """These changes with plain SGD and a well-chosen learning rate, of two digits, added."""
-        changes = PLAIN | changes
-        held = np.finfo(self.settings.data_dtype)  # a rate that training can have
-        batch = changes.get("batch_size", self.settings.batch_size)
-        share = TUNED_FULL if batch >= self.rows else TUNED  # type: ignore[operator]
-        rate = min(max(share * self.max_rate(**changes), float(held.tiny)), float(held.max))
-        return {**changes, "learning_rate": two_digits(rate)}
 
     def tails(self, settings: Settings) -> float:
         """Largest stable rate over that of Gaussian rows of the same mean and covariance, from the sample."""

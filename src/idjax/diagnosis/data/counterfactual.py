@@ -5,15 +5,32 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from idjax.diagnosis.data.context import BOUNCES, Context
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.prediction.learning_rates import two_digits
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 from idjax.results.plain import plain_value
-from idjax.settings import Settings
+from idjax.settings import Schedule, Settings
 from idjax.types import Value
 
+TUNED = 0.2
+"""Share of the largest stable learning rate that a well-chosen one has: below 0.3, where rare runs carry the mean."""
+TUNED_FULL = 0.5
+"""The same of the full batch, which draws nothing: every mode falls without turning about."""
+USUAL: dict[str, Any] = {
+    "beta_1": None, "beta_2": None, "epsilon": None, "weight_decay": None, "momentum": 0.0, "nesterov": False,
+}  # fmt: skip
+"""The numbers of an optimizer that is not the one given."""
+LINEAR: dict[str, Any] = {
+    "activation": "linear", "loss": "mse", "activity_l1": 0.0, "activity_l2": 0.0, "schedule": Schedule(),
+    "solver": "auto",
+}  # fmt: skip
+"""A linear layer under the squared error, at a rate that does not change."""
+PLAIN: dict[str, Any] = {"optimizer": "sgd", **USUAL, **LINEAR}
+"""The same by plain SGD: what theory knows best."""
 BATCHES = (8, 32, 256, 2048)
 """Batch sizes that are tried beside the one given."""
 ORDER = ("none", "center", "feature", "pca")
@@ -43,15 +60,27 @@ def at_every_batch(context: Context, normalize: str, space: str, **changes: obje
 
 def tuned(context: Context, **changes: object) -> Candidate:
     """Plain SGD with these changes at a well-chosen rate, or a slower one where noise keeps that from learning."""
-    found = Candidate(context.settings, math.inf)
-    given = context.tuned(**changes)
+    found, given = Candidate(context.settings, math.inf), well_chosen(context, **changes)
     for share in SLOWER:
-        rate = two_digits(share * float(given["learning_rate"]))  # type: ignore[arg-type]
-        settings = context.changed(given | {"learning_rate": rate})
+        settings = dataclasses.replace(given, learning_rate=two_digits(share * given.step_size))
         found = Candidate(settings, context.epochs_of(settings))
         if not math.isinf(found.epochs):
             break
     return found
+
+
+def well_chosen(context: Context, **changes: object) -> Settings:
+    """Plain SGD with these changes and a well-chosen learning rate, of two digits, that training can have."""
+    settings, held = context.changed(PLAIN | changes), np.finfo(context.settings.data_dtype)
+    share = TUNED_FULL if settings.batch_size >= context.rows else TUNED
+    rate = min(max(share * context.max_rate(settings), float(held.tiny)), float(held.max))
+    return dataclasses.replace(settings, learning_rate=two_digits(rate))
+
+
+def with_momentum_kept(context: Context) -> Candidate:
+    """SGD as given, momentum and all, at a well-chosen learning rate, and the epochs that it then takes."""
+    settings = well_chosen(context, momentum=context.settings.momentum, nesterov=context.settings.nesterov)
+    return Candidate(settings, context.epochs_of(settings))
 
 
 def best(context: Context, normalize: str, **changes: object) -> Candidate:
@@ -106,12 +135,8 @@ def fix(context: Context, options: Iterable[dict[str, object]]) -> Fix | None:
 
 def predicted(context: Context, settings: Settings) -> float:
     """Predicted epochs with these settings; inf where rows with the sample's tails diverge, too."""
-    if settings.optimizer == "sgd" and settings.activation == "linear":
-        names = ("normalize", "loss_space", "activity_l2", "batch_size", "momentum")
-        changes = {name: getattr(settings, name) for name in names}
-        if settings.step_size >= context.max_rate(**changes, nesterov=settings.nesterov):
-            return math.inf
-    return context.epochs_of(settings)
+    limited = settings.optimizer == "sgd" and settings.activation == "linear"
+    return math.inf if limited and settings.step_size >= context.max_rate(settings) else context.epochs_of(settings)
 
 
 def fastest_in_time(context: Context) -> tuple[float, Fix] | None:

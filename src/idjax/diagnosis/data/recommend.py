@@ -10,8 +10,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from idjax.diagnosis.data.context import LINEAR, Context
-from idjax.diagnosis.data.counterfactual import FULL, Candidate, at_every_batch, fastest_in_time, tuned
+from idjax.diagnosis.data.context import Context
+from idjax.diagnosis.data.counterfactual import FULL, LINEAR, Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_cost import affordable_runs, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
@@ -108,8 +108,8 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
 
 def _surely(candidate: _Ranked, context: Context) -> float:
     """Epochs that are enough by the expected loss, and from the slowest of the random starts: more than on the mean."""
-    starts = dataclasses.replace(context, settings=candidate.settings).random_starts
-    expected = [context.epochs_of(candidate.settings), *(() if starts is None else starts.epochs)]
+    starts = dataclasses.replace(context, settings=candidate.settings).epochs_of_starts
+    expected = [context.epochs_of(candidate.settings), *starts]
     return max(candidate.epochs, *(float(each) for each in expected if math.isfinite(each)))
 
 

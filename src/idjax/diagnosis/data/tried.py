@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from idjax.diagnosis.data.context import LADDER, USUAL, Context
-from idjax.diagnosis.data.counterfactual import CLEARLY, MUCH, ORDER, times_slower
+from idjax.diagnosis.data.context import LADDER, Context
+from idjax.diagnosis.data.counterfactual import CLEARLY, MUCH, ORDER, USUAL, times_slower
 from idjax.diagnosis.data.findings import (
     bottleneck,
     collinear,

@@ -29,7 +29,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """Stable for Gaussian rows at this rate and batch, and not for these."""
     if not context.tails_diverge:
         return None
-    limit = context.max_rate()
+    limit = context.max_rate(context.settings)
     kurtosis = np.nan_to_num(context.columns.inputs.kurtosis)
     worst = [context.columns.feature_names[index] for index in np.argsort(-kurtosis)[:4]]
     return EXPLANATION.finding(

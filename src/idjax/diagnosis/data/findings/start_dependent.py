@@ -25,9 +25,9 @@ EXPLANATION = Explanation.of(__name__, __doc__, "consequence")
 
 def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     """The budget lies between the fewest and the most epochs over random starts."""
-    if context.random_starts is None or not context.hangs_on_start:
+    if not context.hangs_on_start:
         return None
-    starts = context.random_starts.epochs
+    starts = context.epochs_of_starts
     causes = slowing(found)
     within = int(np.count_nonzero(starts <= context.budget))
     most = f"{count(float(np.max(starts)))}" if np.isfinite(np.max(starts)) else "more than ever arrives"
@@ -49,7 +49,6 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
 
 def unlucky(context: Context) -> Context:
     """The context of the slowest of the random starts, where the given one learns in time and that does not."""
-    starts = context.random_starts
-    if starts is None or not context.learned or not context.hangs_on_start:
+    if not context.learned or not context.hangs_on_start:
         return context
-    return dataclasses.replace(context, settings=starts.settings[int(np.argmax(starts.epochs))])
+    return dataclasses.replace(context, settings=context.random_starts[int(np.argmax(context.epochs_of_starts))])

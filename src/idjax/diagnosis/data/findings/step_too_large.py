@@ -14,7 +14,7 @@ Apart: heavy-tails is raised instead where Gaussian rows would be stable; noise-
 import math
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
+from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower, with_momentum_kept
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import times_words
 from idjax.results.diagnosis import Finding
@@ -33,10 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         trouble = f"is so large that {context.settings.optimizer} does not settle"
         return fastest_finding(context, EXPLANATION, trouble, larger=False)
     limit, rate = context.gaussian_rate(context.settings), context.settings.step_size
-    momentum = {"momentum": context.settings.momentum, "nesterov": context.settings.nesterov}
-    tuned = context.tuned(**momentum)
-    now, then = context.epochs(), context.epochs(**tuned)
-    better = float(tuned["learning_rate"])  # type: ignore[arg-type]
+    now, (chosen, then) = context.epochs(), with_momentum_kept(context)
+    better = chosen.step_size
     if rate >= limit:
         message = f"training diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g}"
         cost = math.inf

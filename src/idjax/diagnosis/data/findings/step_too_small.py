@@ -15,7 +15,7 @@ Apart: Raised where the rate alone makes training three times faster; what no ra
 import math
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower
+from idjax.diagnosis.data.counterfactual import fastest_finding, fix, times_slower, with_momentum_kept
 from idjax.diagnosis.explanation import Explanation
 from idjax.report.formatting import count, times_words
 from idjax.results.diagnosis import Finding
@@ -33,10 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.adaptive or context.followed:
         trouble = f"takes {context.settings.optimizer} too little far in {count(context.budget)} epochs"
         return fastest_finding(context, EXPLANATION, trouble, larger=True)
-    settings = context.settings
-    tuned = context.tuned(momentum=settings.momentum, nesterov=settings.nesterov)
-    rate = float(tuned["learning_rate"])  # type: ignore[arg-type]
-    now, then = context.epochs(), context.epochs(**tuned)
+    settings, (chosen, then) = context.settings, with_momentum_kept(context)
+    rate, now = chosen.step_size, context.epochs()
     if settings.step_size * FASTER > rate or then * FASTER > now or math.isinf(then):
         return None
     times = rate / settings.step_size
@@ -49,7 +47,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         evidence={
             "learning rate": settings.step_size,
             "well-chosen learning rate": rate,
-            "largest stable learning rate": context.max_rate(),
+            "largest stable learning rate": context.max_rate(settings),
             "epochs": now,
             "epochs at the well-chosen rate": then,
         },
