@@ -100,6 +100,15 @@ def test_the_command_line_gives_the_settings_back(changes):
     ) | {"schedule": settings.schedule}
 
 
+@pytest.mark.parametrize(
+    "changes", [{"optimizer": "nadam"}, {"loss": "huber", "normalize": "sample", "loss_space": "original"}]
+)
+def test_settings_without_a_keras_program_are_told_to_have_none(study, changes):
+    code = study.code(dataclasses.replace(study.given, **changes))
+    assert code["Keras"].startswith("# No recipe")
+    assert code["Command line"].startswith("idjax train")
+
+
 def test_what_comes_from_the_data_is_escaped(study):
     judged = study.judge(study.given)
     evil = dataclasses.replace(judged.findings[0], message="<img src=x onerror=alert(1)>")

@@ -46,10 +46,25 @@ CLEARLY, MUCH = 2.0, 10.0
 
 
 class Candidate(NamedTuple):
-    """Settings that might learn the data, and the epochs they are predicted to take; inf where they do not."""
+    """Settings that might learn the data, and the epochs they are predicted to take; inf where they do not.
+
+    runs:   drawn on rows of the data, that epochs are the mean of; 0 if they are those of the expected loss.
+    enough: epochs after which unlucky runs are there too; 0 where that was not asked.
+    """
 
     settings: Settings
     epochs: float
+    runs: int = 0
+    enough: float = 0.0
+
+    @property
+    def needed(self) -> float:
+        """Epochs to train for."""
+        return max(self.epochs, self.enough)
+
+    def steps(self, rows: int) -> float:
+        """The updates of so many rows that these epochs are."""
+        return self.epochs * -(-rows // self.settings.batch_size)
 
 
 def at_every_batch(context: Context, normalize: str, space: str, **changes: object) -> Iterator[Candidate]:

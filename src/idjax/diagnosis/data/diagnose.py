@@ -14,28 +14,20 @@ from idjax.diagnosis.data.findings import EXPLANATIONS, find_all
 from idjax.diagnosis.data.findings.start_dependent import unlucky
 from idjax.diagnosis.data.labels import labels_note, probe_of
 from idjax.diagnosis.data.measure import measure
-from idjax.diagnosis.data.outcome import explained_outputs
+from idjax.diagnosis.data.outcome import explained_outputs, samples_of
+from idjax.diagnosis.data.recommend import BEST, left_out, recommend
 from idjax.diagnosis.explanation import known_codes
-from idjax.moments.normalize import fold
 from idjax.moments.one_thread import one_thread_if_narrow
 from idjax.nn.logistic import SEPARABLE
 from idjax.report.formatting import count, percent
 from idjax.report.notebook import Shown
-from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples
+from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof
 from idjax.settings import DiagnosisSettings, Settings
-from idjax.types import OnProgress, Progress, Weights, silent
+from idjax.types import OnProgress, Progress, silent
 
 MOST_IN_MEMORY = 2**30
 """Bytes of rows that a proof trains on as they are; of more, evenly spaced rows."""
 SHOWN_ROWS = 3
-
-
-class Examined(NamedTuple):
-    """Findings and verdict, and the subject that they are about: the slowest start where it hangs on that."""
-
-    subject: Context
-    findings: tuple[Finding, ...]
-    verdict: str
 
 
 def diagnose(
@@ -111,15 +103,17 @@ class _Looked(NamedTuple):
 def _by_theory(context: Context, codes: frozenset[str], cures: bool, progress: OnProgress) -> _Looked:
     """A look at descent on a quadratic form, which theory predicts."""
     subject, findings, verdict = examine(context, codes)
-    recommended, left_out = _recommended(subject, progress) if cures and _curable(subject, findings) else ((), "")
-    return _Looked(findings, verdict, recommended, left_out)
+    recommended = recommend(subject, progress) if cures and _curable(subject, findings) else ()
+    return _Looked(findings, verdict, recommended, left_out(subject, recommended))
 
 
-def examine(context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)) -> Examined:
-    """The findings of these codes, and the verdict on the run as given."""
+def examine(
+    context: Context, codes: frozenset[str] = frozenset(EXPLANATIONS)
+) -> tuple[Context, tuple[Finding, ...], str]:
+    """The subject, the slowest start where it hangs on that; the findings of these codes, and the verdict as given."""
     subject = unlucky(context) if context.varies else context
     findings = find_all(subject, codes) if context.varies else ()
-    return Examined(subject, findings, _verdict(subject, context.learned, findings))
+    return subject, findings, _verdict(subject, context.learned, findings)
 
 
 def _by_runs(context: Context, codes: frozenset[str], cures: bool, progress: OnProgress) -> _Looked:
@@ -141,14 +135,6 @@ def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
     if not findings or any(finding.code == "target-not-linear" for finding in findings):
         return False
     return not context.learned or any(finding.changes for finding in findings)
-
-
-def _recommended(context: Context, progress: OnProgress) -> tuple[tuple[Prescription, ...], str]:
-    # Runs are drawn with JAX, which healthy data need not wait for.
-    from idjax.diagnosis.data.recommend import left_out, recommend
-
-    recommended = recommend(context, progress)
-    return recommended, left_out(context, recommended)
 
 
 def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
@@ -212,24 +198,10 @@ def _verdict(context: Context, learned: bool, findings: tuple[Finding, ...]) -> 
     return f"not learned within {budget}{much}{most}{f': {cause}' if cause else ''}"
 
 
-def samples_of(context: Context, weights: Weights, rows: int) -> Samples | None:
-    """So many rows, and what the layer of these weights answers to them; None where they are not known."""
-    problem = context.problem
-    if problem.fold_with is None or not np.isfinite(weights.kernel).all():
-        return None
-    kernel, bias = fold(problem.fold_with, weights)
-    x, y = context.sample
-    chosen = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
-    with np.errstate(over="ignore", invalid="ignore"):
-        output = x[chosen] @ kernel + bias
-    return Samples(y[chosen], output, context.moments.raw.mean_y) if np.isfinite(output).all() else None
-
-
 def _verify(
     rows: Stream, context: Context, prescriptions: tuple[Prescription, ...], progress: OnProgress
 ) -> tuple[Proof, tuple[Prescription, ...]]:
     """Proofs of the settings as given and of the best three prescriptions, by training each within the budget."""
-    from idjax.diagnosis.data.recommend import BEST
     from idjax.diagnosis.data.verify import prove
 
     raw, dataset = context.moments.raw, training_rows(rows, context)

@@ -4,36 +4,36 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.drawn_cost import LONGEST, long_run
+from idjax.diagnosis.data.counterfactual import Candidate
+from idjax.diagnosis.data.drawn_cost import long_run, most_steps
 from idjax.nn.learned import crossing
 from idjax.prediction.dynamics import followed
 from idjax.prediction.dynamics.empirical_rows import rows_seen
 from idjax.prediction.precision import in_float64
-from idjax.settings import Settings
 from idjax.theory.sgd.first_passage import Judge, MomentumRule, first_steps
 from idjax.types import Rows
 
 
-def mean_steps(context: Context, settings: Settings, expected: float, runs: int) -> float:
-    """The mean over orders of the rows of the steps until the level is first reached; inf if a run does not get there.
+def mean_epochs(context: Context, candidate: Candidate, runs: int) -> float:
+    """The mean over orders of the rows of the epochs until the level is first reached; inf if a run does not get there.
 
-    expected: steps by the expected loss, from which a run that fails is told.
+    A run that fails is told from the epochs by the expected loss, which the candidate has.
     """
-    steps = _drawn if settings.optimizer == "sgd" else _followed
-    return float(np.mean(steps(context, settings, expected, runs)))
+    steps = _drawn if candidate.settings.optimizer == "sgd" else _followed
+    return float(np.mean(steps(context, candidate, runs))) / -(-context.rows // candidate.settings.batch_size)
 
 
-def _followed(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
+def _followed(context: Context, candidate: Candidate, runs: int) -> np.ndarray:
     """Of trainings side by side: optimizers that have no recursion of moments."""
-    run = long_run(context, settings, expected)
+    run = long_run(context, candidate)
     found = followed.side_by_side(run, followed.numbered(run, runs))
     return np.array([crossing(found.steps, error - run.problem.lost, run.left) for error in found.error])
 
 
 @in_float64
-def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> np.ndarray:
+def _drawn(context: Context, candidate: Candidate, runs: int) -> np.ndarray:
     """Of runs of the recursion on rows, in the eigenbasis."""
-    x, y = context.sample
+    settings, (x, y) = candidate.settings, context.sample
     problem = context.problem_of(settings)
     sample = Rows(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
     judged, shares = problem.on_judged, problem.judged_shares
@@ -49,7 +49,7 @@ def _drawn(context: Context, settings: Settings, expected: float, runs: int) -> 
         ),
         jnp.asarray(problem.coefficients(context.run_of(settings).start)),
         (1 - context.level) * problem.variance - problem.lost,
-        np.ceil(LONGEST * max(expected, 10.0)),
+        np.ceil(most_steps(context, candidate)),
         settings.seed,
         batch_size=settings.batch_size,
         runs=runs,

@@ -1,7 +1,7 @@
 """Settings → code that a person can paste: rows, normaliser, layer, optimizer, and the way back to original units."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jinja2
@@ -19,8 +19,8 @@ def flax_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool) 
 
     It expects x (rows, inputs), and y (rows, outputs) unless the layer is an autoencoder, and leaves `predict`.
 
-    Raises:
-      ValueError: settings that no prescription has, such as a learning rate that changes.
+    Returns:
+      "" for settings that no prescription has, such as a learning rate that changes.
 
     Example:
       >>> print(flax_code(Settings(), 3, 3, autoencoder=True).splitlines()[-1])
@@ -34,27 +34,12 @@ def keras_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool)
     """A program for Keras 3 that trains the layer with these settings; see `flax_code`.
 
     Returns:
-      "" for a loss in the units of standardised rows that is no square: Keras's weights of rows do not give it.
-
-    Raises:
-      ValueError: settings that no prescription has, such as a learning rate that changes.
+      "" for settings that no prescription has, and for a loss in the units of standardised rows that is no square:
+      Keras's weights of rows do not give it.
     """
     if settings.loss != "mse" and autoencoder and (settings.normalize, settings.loss_space) == ("sample", "original"):
         return ""
     return _program("keras.py.jinja", settings, settings.numbers, inputs, outputs, autoencoder)
-
-
-def code_by(recipe: Callable[..., str], settings: Settings, *shape: int) -> str | None:
-    """The program of `flax_code` or `keras_code`; None of settings that it has none for.
-
-    Example:
-      >>> code_by(flax_code, Settings(optimizer="nadam"), 3, 3, True) is None
-      True
-    """
-    try:
-        return recipe(settings, *shape)
-    except ValueError:
-        return None
 
 
 def _program(
@@ -62,7 +47,7 @@ def _program(
 ) -> str:
     usual = settings.activation == "linear" and not settings.schedule.changes
     if not usual or settings.activity_l1 or settings.activity_l2 or settings.optimizer not in ("sgd", "adam"):
-        raise ValueError(f"no recipe for {settings}")
+        return ""
     momentum = {"momentum": settings.momentum} if settings.momentum else {}
     options = [f"{key}={_float(value)}" for key, value in {**momentum, **numbers}.items()]
     nesterov = ["nesterov=True"] if settings.nesterov else []

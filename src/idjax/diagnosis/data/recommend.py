@@ -6,7 +6,7 @@ By the expected loss of Gaussian rows first; then runs of the best are drawn on 
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, get_args
+from typing import get_args
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import FULL, LINEAR, Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_cost import affordable_runs, products_of
 from idjax.diagnosis.data.outcome import explained_outputs
-from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
+from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
 from idjax.prediction.learning_rates import two_digits
 from idjax.results.diagnosis import Prescription, Role
@@ -40,31 +40,14 @@ SAME = 1.05
 """Within this factor of the fastest the simpler of two prescriptions comes first."""
 
 
-class _Ranked(NamedTuple):
-    settings: Settings
-    epochs: float
-    steps: float
-    runs: int = 0
-    """Drawn, that epochs and steps are the mean of; 0 if they are those of the expected loss."""
-    enough: float = 0.0
-    """Epochs after which unlucky runs are there too; 0 where that was not asked."""
-
-    @property
-    def needed(self) -> float:
-        """Epochs to train for."""
-        return max(self.epochs, self.enough)
-
-
 def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescription, ...]:
     """The prescriptions that reach the level within the budget, or if none does those that need more epochs.
 
     The simplest change that is well inside the budget comes first, the fastest second; diagnosed again, neither has a
     cause that settings could cure.
     """
-    tried: dict[Settings, _Ranked] = {}
-    for settings, epochs in _candidates(context, progress):
-        if math.isfinite(epochs) and settings != context.settings:
-            tried[settings] = _Ranked(settings, epochs, epochs * -(-context.rows // settings.batch_size))
+    tried = {each.settings: each for each in _candidates(context, progress) if math.isfinite(each.epochs)}
+    tried.pop(context.settings, None)
     gains = [each for each in tried.values() if context.learned or each.epochs < context.takes]
     in_time = [each for each in gains if each.epochs <= context.budget]
     ranked = _cured(_followed(in_time or gains, context, progress), context)
@@ -74,23 +57,23 @@ def recommend(context: Context, progress: OnProgress = silent) -> tuple[Prescrip
         Prescription(
             settings=_long_enough(candidate, context),
             predicted_epochs=candidate.epochs,
-            predicted_steps=candidate.steps,
+            predicted_steps=candidate.steps(context.rows),
             runs=candidate.runs,
             role=_role(index, candidate, ranked, context),
-            flax_code=code_by(flax_code, candidate.settings, *shape) or "",
-            keras_code=code_by(keras_code, candidate.settings, *shape) or "",
+            flax_code=flax_code(candidate.settings, *shape),
+            keras_code=keras_code(candidate.settings, *shape),
         )
         for index, candidate in enumerate(ranked[:KEPT])
     )
 
 
-def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
+def _cured(ranked: list[Candidate], context: Context) -> list[Candidate]:
     """Without those that, diagnosed again, have a cause which settings could cure: all of them where the run is learned
     in total and some outputs are not, else the first ones.
     """
     from idjax.diagnosis.data.findings import causes_of_settings
 
-    def again(candidate: _Ranked) -> Context:
+    def again(candidate: Candidate) -> Context:
         settings = dataclasses.replace(candidate.settings, epochs=context.settings.epochs)
         return dataclasses.replace(context, settings=settings)
 
@@ -106,21 +89,21 @@ def _cured(ranked: list[_Ranked], context: Context) -> list[_Ranked]:
     return [each._replace(enough=_surely(each, context)) for each in ranked]
 
 
-def _surely(candidate: _Ranked, context: Context) -> float:
+def _surely(candidate: Candidate, context: Context) -> float:
     """Epochs that are enough by the expected loss, and from the slowest of the random starts: more than on the mean."""
     starts = dataclasses.replace(context, settings=candidate.settings).epochs_of_starts
     expected = [context.epochs_of(candidate.settings), *starts]
     return max(candidate.epochs, *(float(each) for each in expected if math.isfinite(each)))
 
 
-def _long_enough(candidate: _Ranked, context: Context) -> Settings:
+def _long_enough(candidate: Candidate, context: Context) -> Settings:
     """Its settings, with more epochs where those of the budget are too few."""
     if candidate.needed <= context.budget:
         return candidate.settings
     return dataclasses.replace(candidate.settings, epochs=min(1_000_000, math.ceil(LONGER * candidate.needed)))
 
 
-def _role(index: int, candidate: _Ranked, ranked: list[_Ranked], context: Context) -> Role:
+def _role(index: int, candidate: Candidate, ranked: list[Candidate], context: Context) -> Role:
     if candidate.needed > context.budget:
         return "longer"
     if index == 0 and candidate.epochs <= WELL * context.budget:
@@ -203,32 +186,32 @@ def _places(context: Context) -> list[tuple[str, str]]:
     return places
 
 
-def _followed(tried: list[_Ranked], context: Context, progress: OnProgress) -> list[_Ranked]:
+def _followed(tried: list[Candidate], context: Context, progress: OnProgress) -> list[Candidate]:
     """Ranked, the first BEST by runs that are drawn, where there is time; what a run fails with is left out."""
     left_over, known, ranked = budget.DRAWN, set[Settings](), _ranked(tried, context)
     while left := [candidate for candidate in ranked[:BEST] if candidate.settings not in known]:
-        settings, _, steps, *_ = candidate = left[0]
-        known.add(settings)
-        runs = affordable_runs(context, settings, steps, left_over)
+        candidate = left[0]
+        known.add(candidate.settings)
+        runs = affordable_runs(context, candidate, left_over)
         if runs:
             progress(Progress(0, 1, f"prescriptions: {runs} runs of each of the best, {len(known)} so far"))
-            left_over -= runs * products_of(context, settings, steps)
-            from idjax.diagnosis.data.drawn_runs import mean_steps  # which imports JAX
+            left_over -= runs * products_of(context, candidate)
+            from idjax.diagnosis.data.drawn_runs import mean_epochs  # which imports JAX
 
-            mean = mean_steps(context, settings, steps, runs)
+            epochs = mean_epochs(context, candidate, runs)
             tried.remove(candidate)
-            if math.isfinite(mean):
-                tried.append(_Ranked(settings, mean / -(-context.rows // settings.batch_size), mean, runs))
+            if math.isfinite(epochs):
+                tried.append(candidate._replace(epochs=epochs, runs=runs))
             ranked = _ranked(tried, context)
     return ranked
 
 
-def _ranked(tried: list[_Ranked], context: Context) -> list[_Ranked]:
+def _ranked(tried: list[Candidate], context: Context) -> list[Candidate]:
     """The simplest that is well inside the budget, then by epochs; of those within SAME of the fastest the simplest."""
     left = sorted(tried, key=lambda candidate: candidate.epochs)
     ranked = []
 
-    def simplest(candidates: list[_Ranked]) -> _Ranked:
+    def simplest(candidates: list[Candidate]) -> Candidate:
         return min(candidates, key=lambda candidate: _complexity(candidate.settings, context))
 
     if well := [each for each in left if each.epochs <= WELL * context.budget]:

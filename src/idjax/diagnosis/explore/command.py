@@ -3,7 +3,7 @@
 import dataclasses
 import shlex
 
-from idjax.diagnosis.data.recipes import code_by, flax_code, keras_code
+from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.results.plain import plain_value
 from idjax.settings import Settings
 from idjax.types import Moments
@@ -28,9 +28,9 @@ def command_line(source: str, target: str | None, settings: Settings) -> str:
 def programs(source: str, target: str | None, settings: Settings, moments: Moments) -> dict[str, str]:
     """Code of these settings by what it is for; a line that says so where there is no recipe."""
     shape = (moments.inputs, moments.outputs, moments.autoencoder)
-    code = {"Command line": command_line(source, target, settings)}
-    for name, recipe in (("Flax and optax", flax_code), ("Keras", keras_code)):
-        program = code_by(recipe, settings, *shape)
-        none = f"# No recipe for {settings.optimizer} yet: the command line trains it.\n"
-        code[name] = none if program is None else program
-    return code
+    none = f"# No recipe for {settings.optimizer} yet: the command line trains it.\n"
+    return {
+        "Command line": command_line(source, target, settings),
+        "Flax and optax": flax_code(settings, *shape) or none,
+        "Keras": keras_code(settings, *shape) or none,
+    }

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.diagnose import examine, samples_of
+from idjax.diagnosis.data.diagnose import examine
+from idjax.diagnosis.data.outcome import samples_of
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec
 from idjax.prediction.predict import predict_run, times_of_groups
 from idjax.results.curve import Band, Curve, ModeGroup

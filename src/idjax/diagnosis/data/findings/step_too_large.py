@@ -33,8 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         trouble = f"is so large that {context.settings.optimizer} does not settle"
         return fastest_finding(context, EXPLANATION, trouble, larger=False)
     limit, rate = context.gaussian_rate(context.settings), context.settings.step_size
-    now, (chosen, then) = context.epochs(), with_momentum_kept(context)
-    better = chosen.step_size
+    chosen = with_momentum_kept(context)
+    better, now, then = chosen.settings.step_size, context.epochs(), chosen.epochs
     if rate >= limit:
         message = f"training diverges: the learning rate {rate:.3g} is beyond the largest stable one, {limit:.3g}"
         cost = math.inf

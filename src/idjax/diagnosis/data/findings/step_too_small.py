@@ -33,8 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.adaptive or context.followed:
         trouble = f"takes {context.settings.optimizer} too little far in {count(context.budget)} epochs"
         return fastest_finding(context, EXPLANATION, trouble, larger=True)
-    settings, (chosen, then) = context.settings, with_momentum_kept(context)
-    rate, now = chosen.step_size, context.epochs()
+    settings, chosen = context.settings, with_momentum_kept(context)
+    rate, now, then = chosen.settings.step_size, context.epochs(), chosen.epochs
     if settings.step_size * FASTER > rate or then * FASTER > now or math.isinf(then):
         return None
     times = rate / settings.step_size
