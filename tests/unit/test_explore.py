@@ -11,8 +11,8 @@ import pytest
 
 import idjax
 from idjax.cli.app import app
+from idjax.diagnosis.data.recipes import command_line
 from idjax.diagnosis.explore import words
-from idjax.diagnosis.explore.command import command_line
 from idjax.diagnosis.explore.study import Study
 from idjax.settings import DiagnosisSettings, Settings
 from idjax.types import IdjaxError

@@ -23,10 +23,9 @@ from idjax.prediction.predict import (
     predict_run,
     problem_of,
     run_spec,
-    times_of_groups,
 )
 from idjax.prediction.problem import QuadraticProblem
-from idjax.results.curve import Curve, FastestRate, ModeGroup, Status
+from idjax.results.curve import Curve, FastestRate, Status
 from idjax.settings import Settings
 from idjax.types import Rows, Weights
 
@@ -234,11 +233,6 @@ class Context:
         if not self.learned and not any(mean_learns_within(run, self.budget) for run in runs):
             return False
         return len({learns_within(run, self.budget) for run in runs}) == 2
-
-    @functools.cached_property
-    def times_of_groups(self) -> tuple[ModeGroup, ...]:
-        """Times of the groups of modes with the settings as given; none where it was followed."""
-        return () if self.followed else times_of_groups(self.run_of(self.settings))
 
     @property
     def sample_rows(self) -> Rows:

@@ -1,17 +1,36 @@
 """Settings → code that a person can paste: rows, normaliser, layer, optimizer, and the way back to original units."""
 
+import dataclasses
 import functools
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import jinja2
 
+from idjax.results.plain import plain_value
 from idjax.settings import Settings
 
 FACTORS = {"none": "", "center": "", "feature": "* deviation", "sample": "* deviation", "pca": "@ inverse",
            "zca": "@ inverse"}  # fmt: skip
 """What takes a normalised row back to original units, its mean apart."""
 OPTAX_NAMES = {"beta_1": "b1", "beta_2": "b2", "epsilon": "eps"}
+
+
+def command_line(source: str, target: str | None, settings: Settings) -> str:
+    """The `idjax train` that trains these settings.
+
+    Example:
+      >>> command_line("my rows.csv", "price", Settings(learning_rate=0.3, validation_split=0.0))
+      "idjax train 'my rows.csv' --target price --learning-rate 0.3 --validation-split 0.0"
+    """
+    words = ["idjax", "train", source, *(["--target", target] if target else [])]
+    for field in dataclasses.fields(Settings):
+        value = getattr(settings, field.name)
+        if value != field.default:
+            flag = "--" + field.name.replace("_", "-")
+            words += [flag] if value is True else [flag, str(plain_value(field.name, value))]
+    return shlex.join(words)
 
 
 def flax_code(settings: Settings, inputs: int, outputs: int, autoencoder: bool) -> str:

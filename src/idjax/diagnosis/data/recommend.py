@@ -13,6 +13,7 @@ import numpy as np
 from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.counterfactual import FULL, LINEAR, Candidate, at_every_batch, fastest_in_time, tuned
 from idjax.diagnosis.data.drawn_cost import affordable_runs, products_of
+from idjax.diagnosis.data.findings import causes_of_settings
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.data.recipes import flax_code, keras_code
 from idjax.prediction import budget
@@ -71,7 +72,6 @@ def _cured(ranked: list[Candidate], context: Context) -> list[Candidate]:
     """Without those that, diagnosed again, have a cause which settings could cure: all of them where the run is learned
     in total and some outputs are not, else the first ones.
     """
-    from idjax.diagnosis.data.findings import causes_of_settings
 
     def again(candidate: Candidate) -> Context:
         settings = dataclasses.replace(candidate.settings, epochs=context.settings.epochs)

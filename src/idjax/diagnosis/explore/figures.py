@@ -105,7 +105,7 @@ class Figures:
             "rank": [mode + 1 for _, mode, _ in named], "curvature": [float(curvature[mode]) for _, mode, _ in named],
             "color": [color for *_, color in named], "name": [name for name, *_ in named],
         })  # fmt: skip
-        limits = limits_of(view)
+        limits = _limits_of(view)
         for span, limit in zip(self._limits, limits, strict=True):
             span.update(location=limit if math.isfinite(limit) else None, visible=math.isfinite(limit))
         finite = [limit for limit in limits if math.isfinite(limit) and limit > 0]
@@ -124,14 +124,9 @@ class Figures:
             span.update(start=ends[0], end=ends[1])
 
 
-def limits_of(view: View) -> tuple[float, float]:
+def _limits_of(view: View) -> tuple[float, float]:
     """The largest curvature that this learning rate leaves stable: on all rows at once, and in these batches; inf
     without a limit.
-
-    Example:
-      >>> import inspect
-      >>> list(inspect.signature(limits_of).parameters)
-      ['view']
     """
     rates, curvature = view.stable, view.modes.curvature
     if rates is None:

@@ -12,6 +12,7 @@ from idjax.diagnosis.explore.controls import Controls
 from idjax.diagnosis.explore.figures import Figures
 from idjax.diagnosis.explore.study import Stopped, Study
 from idjax.diagnosis.explore.view import Judged, View
+from idjax.report.formatting import sentence
 from idjax.results.curve import Curve
 from idjax.results.diagnosis import Finding
 from idjax.types import Progress
@@ -38,6 +39,7 @@ class Page:
         self._findings = self._earlier = tuple[Finding, ...]()
         self._waiting, self._asking, self._turn = False, False, 0
         self._stop: threading.Event | None = None
+        self._shown_at = 0.0
         style, sheets = (
             (HERE / "parts.css").read_text(),
             {"stylesheets": [(HERE / "widgets.css").read_text()], "margin": 4},
@@ -115,7 +117,7 @@ class Page:
             groups = self._study.groups(given.settings), self._study.groups(view.settings)
             self._said["groups"].object = words.groups_html(given, view, groups)
             if judged is not None:
-                self._say("headline", words.verdict_words(judged))
+                self._say("headline", sentence(judged.verdict))
                 self._say("status", "")
                 if judged.findings != self._findings:
                     self._earlier, self._findings = self._findings or judged.findings, judged.findings
@@ -153,10 +155,21 @@ class Page:
         if self._stop is not None:
             self._stop.set()
             return
-        self._stop, settings = threading.Event(), self._controls.settings
+        self._stop, self._shown_at, settings = threading.Event(), 0.0, self._controls.settings
         self._train.name = "Stop"
         self._progress.param.update(visible=True, value=0)
-        self._study.train_aside(settings, _Heard(self, settings.epochs).epoch, self._stop, self._told(self._trained))
+        self._study.train_aside(settings, self._heard, self._stop, self._told(self._trained))
+
+    def _heard(self, event: Progress) -> None:
+        """From the thread of a training: so far it has come, shown every so often."""
+        if time.monotonic() - self._shown_at > TELL:
+            self._shown_at = time.monotonic()
+            self._told(self._show_progress)(event)
+
+    def _show_progress(self, event: Progress) -> None:
+        if self._stop is not None:
+            self._progress.value = round(100 * event.done / event.total)
+            self._say("training", f"Epoch {event.done:,} of {event.total:,}: loss {event.train:.4g}")
 
     def _trained(self, outcome: Any) -> None:
         self._stop, self._train.name, self._progress.visible = None, "Train this", False
@@ -164,26 +177,3 @@ class Page:
             self._draw()
         else:
             self._say("training", "Stopped." if isinstance(outcome, Stopped) else f"Not trained: {outcome}")
-
-    def tell(self, events: list[Progress], epochs: int) -> None:
-        """From the thread of a training: so far it has come."""
-
-        def show() -> None:
-            if self._stop is not None:
-                self._progress.value = round(100 * events[-1].done / epochs)
-                self._say("training", f"Epoch {events[-1].done:,} of {epochs:,}: loss {events[-1].train:.4g}")
-
-        self._doc.add_next_tick_callback(show)
-
-
-class _Heard:
-    """The news of a training, passed on at most every so often."""
-
-    def __init__(self, page: Page, epochs: int):
-        self._page, self._epochs, self._events, self._last = page, epochs, list[Progress](), 0.0
-
-    def epoch(self, event: Progress) -> None:
-        self._events.append(event)
-        if time.monotonic() - self._last > TELL:
-            self._last = time.monotonic()
-            self._page.tell(self._events, self._epochs)

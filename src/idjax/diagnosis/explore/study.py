@@ -9,7 +9,7 @@ from typing import Any
 from idjax.data import Dataset, Stream, stream
 from idjax.diagnosis.data.diagnose import training_rows
 from idjax.diagnosis.data.measure import measure
-from idjax.diagnosis.explore.command import programs
+from idjax.diagnosis.data.recipes import command_line, flax_code, keras_code
 from idjax.diagnosis.explore.view import Groups, Judged, View, groups_of, judgement_of, under, view_of
 from idjax.moments.one_thread import ONE_THREAD
 from idjax.results.curve import Curve
@@ -127,8 +127,14 @@ class Study:
         self._training.submit(_told, run, then)
 
     def code(self, settings: Settings) -> dict[str, str]:
-        """Code of these settings, to copy."""
-        return programs(self._rows.source, self._target, settings, self.moments)
+        """Code of these settings to copy, by what it is for; a line that says so where there is no recipe."""
+        shape = (self.moments.inputs, self.moments.outputs, self.moments.autoencoder)
+        none = f"# No recipe for {settings.optimizer} yet: the command line trains it.\n"
+        return {
+            "Command line": command_line(self._rows.source, self._target, settings),
+            "Flax and optax": flax_code(settings, *shape) or none,
+            "Keras": keras_code(settings, *shape) or none,
+        }
 
     def close(self) -> None:
         """Ends what runs."""

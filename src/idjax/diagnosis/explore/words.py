@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from idjax.diagnosis.explore.view import Groups, Judged, StableRates, View
+from idjax.diagnosis.explore.view import Groups, StableRates, View
 from idjax.report.comparison import training_error, verdict
 from idjax.report.formatting import (
     NORMALIZERS,
@@ -184,11 +184,6 @@ def trained_words(trained: Curve, predicted: Curve, settings: Settings) -> str:
     return (
         f"{text} Trained against predicted loss: within {error:.2%} at every epoch." if math.isfinite(error) else text
     )
-
-
-def verdict_words(judged: Judged) -> str:
-    """The verdict, as `idjax diagnose` has it."""
-    return sentence(judged.verdict)
 
 
 def _last(curve: Curve) -> float:

@@ -36,7 +36,11 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     now, exact = context.epochs(), context.epochs(**{**FULL, "dtype": "float64"})
     stall = context.before.stall
     in_time = exact <= context.budget < now
-    gradients = _stored_gradients(context) if settings.dtype == "float16" else None
+    gradients = None
+    if settings.dtype == "float16":
+        from idjax.diagnosis.data.gradients import gradients_of  # JAX's, which few diagnoses need
+
+        gradients = gradients_of(context)
     stalls = stall or (gradients and gradients.suffer)
     if not in_time and not (stalls and math.isinf(now) and math.isfinite(exact)):
         return None
@@ -59,13 +63,6 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         fix=cure,
         causes=() if in_time else causes,
     )
-
-
-def _stored_gradients(context: Context) -> "StoredGradients | None":
-    """As float16 holds them; None if all are 0."""
-    from idjax.diagnosis.data.gradients import gradients_of  # JAX's, which few diagnoses need
-
-    return gradients_of(context)
 
 
 def _exacter(dtype: str, gradients: "StoredGradients | None") -> Iterator[dict[str, Any]]:

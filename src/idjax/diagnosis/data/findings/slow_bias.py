@@ -18,6 +18,7 @@ from idjax.diagnosis.data.context import Context
 from idjax.diagnosis.data.outcome import folded
 from idjax.diagnosis.explanation import Explanation
 from idjax.moments.spectrum import least_squares
+from idjax.prediction.predict import times_of_groups
 from idjax.report.formatting import count
 from idjax.results.diagnosis import Finding
 from idjax.theory import quadratic
@@ -33,9 +34,9 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if context.learned:
         return _intercept(context)
     causes = tuple(f.code for f in found if f.code in ("mean-dominated", "adam-bounce"))
-    if not causes:
+    if not causes or context.followed:
         return None
-    groups = {group.name: group for group in context.times_of_groups}
+    groups = {group.name: group for group in times_of_groups(context.run_of(context.settings))}
     bias = groups.get("bias")
     if bias is None or bias.steps <= context.budget * context.steps_per_epoch:
         return None
