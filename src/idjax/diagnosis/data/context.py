@@ -48,7 +48,7 @@ class Context:
     source:   how messages call the data.
     moments:  of all training rows.
     columns:  of x and the target.
-    sample:   some rows (x, y), float64; y is x for an autoencoder.  sample_tails: how heavy their tails are.
+    sample:   some rows, float64.  sample_tails: how heavy their tails are.
     settings: of the run, learned_at being the share of what a linear layer can explain.
     budget:   epochs that training may take.
     labels:   whether the targets are codes of class labels.
@@ -57,7 +57,7 @@ class Context:
     source: str
     moments: MomentSet
     columns: ColumnFacts
-    sample: tuple[Float[np.ndarray, "k p"], Float[np.ndarray, "k q"]]
+    sample: Rows
     sample_tails: SampleTails
     settings: Settings
     budget: float
@@ -234,11 +234,6 @@ class Context:
             return False
         return len({learns_within(run, self.budget) for run in runs}) == 2
 
-    @property
-    def sample_rows(self) -> Rows:
-        """The sample as rows to train on."""
-        return Rows(self.sample[0], None if self.autoencoder else self.sample[1])
-
     def run_of(self, settings: Settings, *, follow: bool = False) -> RunSpec:
         """The run that these settings make of all training rows.
 
@@ -246,7 +241,7 @@ class Context:
         asked for, unless they may be followed.
         """
         follow = follow or self._as_given_at_some_rate(settings)
-        problem, sample = self.problem_of(settings), self.sample_rows if follow else None
+        problem, sample = self.problem_of(settings), self.sample if follow else None
         spec = run_spec(self.moments, None, settings, problem=problem, sample=sample)
         return spec._replace(start=self._starts.setdefault((problem, settings.start, settings.seed), spec.start))
 
@@ -264,7 +259,7 @@ class Context:
         """The quadratic problem of these settings, the same for all optimizers and batches."""
         key = (settings.normalize, settings.loss_space, settings.activity_l2)
         if key not in self._problems:
-            self._problems[key] = problem_of(self.moments, None, settings, self.sample_rows)
+            self._problems[key] = problem_of(self.moments, None, settings, self.sample)
         return self._problems[key]
 
     def max_rate(self, settings: Settings) -> float:

@@ -73,13 +73,12 @@ def diagnose(
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
     context = measure(rows, settings, budget, progress, labels=bool(rows.classes))
-    target = None if context.autoencoder else context.sample[1]
-    notes = notes_on(settings, context.rows, None if rows.classes and not settings.classifies else target)
+    target = None if rows.classes and not settings.classifies else context.sample.y
+    notes = notes_on(settings, context.rows, target)
     progress(Progress(0, 1, "predicting"))
     # Overflow is how a run that diverges is told.
     with one_thread_if_narrow(len(rows.feature_names)), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        by_runs = context.varies and (settings.classifies or settings.hidden)
-        look = _by_runs if by_runs else _by_theory
+        look = _by_runs if context.varies and (settings.classifies or settings.hidden) else _by_theory
         found = look(context, wanted, prescriptions or proven, progress)
     found, proof = found._replace(notes=(*notes, *found.notes)), None
     if proven and context.varies:
@@ -139,7 +138,7 @@ def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
 
 def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
     """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
-    raw, groups = context.moments.raw, dict(context.problem.mode_groups)
+    raw, modes = context.moments.raw, {name: int(np.argmax(mask)) for name, mask in context.problem.mode_groups}
     before = context.before if context.varies else None
     outputs = explained_outputs(context, context.settings) if context.varies and raw.outputs > 1 else None
     return {
@@ -155,8 +154,8 @@ def _facts(context: Context, settings: Settings, classes: int, progress: OnProgr
         "before": before,
         "no_prediction": context.no_prediction if context.varies else "",
         "eigenvalues": context.problem.spectrum.eigenvalues,
-        "mean_mode": int(np.argmax(groups["mean"])) if "mean" in groups else None,
-        "bias_mode": int(np.argmax(groups["bias"])) if "bias" in groups else None,
+        "mean_mode": modes.get("mean"),
+        "bias_mode": modes.get("bias"),
         "samples": None if before is None else samples_of(context, before.weights, SHOWN_ROWS),
         "outputs_explained": outputs,
         "labels": labels_note(context, classes) if classes and not settings.classifies else "",
@@ -230,7 +229,6 @@ def training_rows(rows: Stream, context: Context) -> Dataset:
         y = None if raw.autoencoder else np.concatenate([y for _, y in blocks if y is not None])[: raw.count]
     else:
         x, y = context.sample
-        y = None if raw.autoencoder else y
     return Dataset(
         x=x.astype(context.settings.data_dtype),
         y=None if y is None else y.astype(context.settings.data_dtype),

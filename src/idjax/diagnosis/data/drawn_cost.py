@@ -17,7 +17,7 @@ LONGEST = 5
 
 def affordable_runs(context: Context, candidate: Candidate, budget: float) -> int:
     """The number of runs that so many products allow; 0 where they are too few, or where no rows are drawn."""
-    batch, rows = candidate.settings.batch_size, len(context.sample[0])
+    batch, rows = candidate.settings.batch_size, len(context.sample.x)
     if batch >= context.rows or batch > rows:
         return 0
     if candidate.settings.optimizer != "sgd":

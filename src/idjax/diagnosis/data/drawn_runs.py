@@ -33,9 +33,9 @@ def _followed(context: Context, candidate: Candidate, runs: int) -> np.ndarray:
 @in_float64
 def _drawn(context: Context, candidate: Candidate, runs: int) -> np.ndarray:
     """Of runs of the recursion on rows, in the eigenbasis."""
-    settings, (x, y) = candidate.settings, context.sample
+    settings = candidate.settings
     problem = context.problem_of(settings)
-    sample = Rows(x.astype(settings.data_dtype), None if context.autoencoder else y.astype(settings.data_dtype))
+    sample = Rows(*(part if part is None else part.astype(settings.data_dtype) for part in context.sample))
     judged, shares = problem.on_judged, problem.judged_shares
     rates = np.broadcast_to(2 * settings.step_size * problem.output_shares[: problem.groups], shares.shape)
     first = first_steps(

@@ -58,7 +58,7 @@ class StoredGradients(NamedTuple):
 
 def gradients_of(context: Context) -> StoredGradients | None:
     """The gradients of the first batches of the sample in float32; None if all are 0."""
-    settings, (x, y) = context.changed(FULL), context.sample
+    settings, x, y = context.changed(FULL), context.sample.x, context.sample.target
     loss, params = network_loss(context, settings)
 
     @jax.jit

@@ -23,11 +23,10 @@ def probe_of(context: Context, classes: int, progress: OnProgress) -> Probe:
 
     progress(Progress(0, 1, "racing learning rates of a linear probe"))
     settings = context.settings
-    x, codes = context.sample
     ready = "pca" if settings.normalize == "zca" else settings.normalize
     return predict_probe(
-        x,
-        np.argmax(codes, axis=1),
+        context.sample.x,
+        np.argmax(context.sample.target, axis=1),
         classes,
         batch_size=settings.batch_size,
         momentum=settings.momentum if settings.optimizer == "sgd" else 0.0,

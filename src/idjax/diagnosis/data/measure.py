@@ -13,7 +13,7 @@ from idjax.diagnosis.data.tails import SampleTails
 from idjax.moments.columns import ColumnFacts
 from idjax.moments.moments import measure_stream
 from idjax.settings import Settings
-from idjax.types import IdjaxError, OnProgress, Progress
+from idjax.types import IdjaxError, OnProgress, Progress, Rows
 
 SAMPLE_ROWS = 20_000
 
@@ -37,13 +37,13 @@ def measure(
     if not (math.isfinite(budget) and budget > 0):
         raise IdjaxError(f"--budget is {budget:g}: give a positive number of epochs")
     names, dtypes = (rows.feature_names, rows.target_names), (rows.feature_dtypes, rows.target_dtypes)
-    sample = sampled.rows()
+    x, y = sampled.rows()
     return Context(
         source=rows.source,
         moments=measured.moments,
         columns=ColumnFacts(*names, *dtypes, measured.inputs, measured.targets),
-        sample=sample,
-        sample_tails=SampleTails(sample[0], measured.moments.raw),
+        sample=Rows(x, None if measured.moments.raw.autoencoder else y),
+        sample_tails=SampleTails(x, measured.moments.raw),
         settings=dataclasses.replace(within(settings, count), epochs=max(1, math.ceil(budget)), validation_split=0.0),
         budget=budget,
         labels=labels,

@@ -36,11 +36,10 @@ def program_findings(context: Context, progress: OnProgress) -> tuple[Finding, .
     """The causes that `diagnose_loss` finds in the loss of the network; not what the data or followed runs tell."""
     from idjax.diagnosis.program.diagnose_loss import diagnose_loss
 
-    settings, (x, y) = context.settings, context.sample
-    every = -(-len(x) // MOST_ROWS)
+    settings, rows = context.settings, context.sample.thinned(MOST_ROWS)
     loss, params = network_loss(context, settings)
     with precision(settings.dtype):
-        arrays = (jnp.asarray(part[::every], settings.data_dtype) for part in (x, y))
+        arrays = (jnp.asarray(part, settings.data_dtype) for part in (rows.x, rows.target))
         found = diagnose_loss(
             loss, params, *arrays, optimizer=settings.optimizer, learning_rate=settings.step_size, progress=progress
         )

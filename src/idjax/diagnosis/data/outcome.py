@@ -32,7 +32,7 @@ def samples_of(context: Context, weights: Weights, rows: int) -> Samples | None:
     """So many rows, and what the layer of these weights answers to them; None where they are not known."""
     if (layer := folded(context, context.settings, weights)) is None:
         return None
-    x, y = context.sample
+    x, y = context.sample.x, context.sample.target
     chosen = np.linspace(0, len(x) - 1, min(rows, len(x))).astype(int)
     with np.errstate(over="ignore", invalid="ignore"):
         output = x[chosen] @ layer.kernel + layer.bias

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -43,8 +44,9 @@ class Study:
         # entered and left at each change beside a thread it costs ten times the work.
         self._held = contextlib.ExitStack()
         self._held.enter_context(ONE_THREAD)
-        self._views = {self.given: view_of(self._context)}
-        self._groups: dict[Settings, Groups] = {}
+        self._view = functools.cache(lambda settings: view_of(under(self._context, settings)))
+        self._groups = functools.cache(lambda settings: groups_of(under(self._context, settings)))
+        self._view(self.given)
         self._for_judging = self._context.apart()
         self._judged: dict[Settings, Judged] = {}
         self.trained: dict[Settings, Curve] = {}
@@ -77,18 +79,14 @@ class Study:
 
     def view(self, settings: Settings) -> View:
         """Everything known of settings at once, and of the curve what was found since; for one thread."""
-        if settings not in self._views:
-            self._views[settings] = view_of(under(self._context, settings))
-        view, judged = self._views[settings], self.known(settings)
+        view, judged = self._view(settings), self.known(settings)
         if judged is None or judged.curve is None:
             return view
         return view._replace(curve=judged.curve, stable=judged.stable or view.stable, sketched=False)
 
     def groups(self, settings: Settings) -> Groups:
         """The times of the groups of modes; for the thread of views."""
-        if settings not in self._groups:
-            self._groups[settings] = groups_of(under(self._context, settings))
-        return self._groups[settings]
+        return self._groups(settings)
 
     def known(self, settings: Settings) -> Judged | None:
         """The judgement of these settings, if it was made."""

@@ -33,7 +33,8 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     if activation not in ACTIVATION_RANGES:
         return None
     low, high = ACTIVATION_RANGES[activation]
-    targets = _normalized_targets(context)
+    fitted = fit(context.settings.normalize, context.moments.raw)
+    targets = np.asarray(encode(context.settings.normalize, fitted, *context.sample)[1])  # as the layer sees them
     beyond = np.maximum(low - targets, 0) + np.maximum(targets - high, 0)
     variance = float(np.mean(np.var(targets, axis=0)))
     share = float(np.mean(beyond**2)) / variance if variance > 0 else 0.0
@@ -51,12 +52,6 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         cost=math.inf,
         fix=fix(context, _linear(context)) or "--activation linear, or scale the targets into its range",
     )
-
-
-def _normalized_targets(context: Context) -> np.ndarray:
-    """The sample's targets as the layer sees them, (k, q)."""
-    (x, y), kind = context.sample, context.settings.normalize
-    return np.asarray(encode(kind, fit(kind, context.moments.raw), x, None if context.autoencoder else y)[1])
 
 
 def _linear(context: Context) -> Iterator[dict[str, object]]:
