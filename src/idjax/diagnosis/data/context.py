@@ -45,7 +45,6 @@ HEAVY = 0.5
 class Context:
     """Data and settings under examination; findings are pure functions of it.
 
-    source:   how messages call the data.
     moments:  of all training rows.
     columns:  of x and the target.
     sample:   some rows, float64.  sample_tails: how heavy their tails are.
@@ -54,7 +53,6 @@ class Context:
     labels:   whether the targets are codes of class labels.
     """
 
-    source: str
     moments: MomentSet
     columns: ColumnFacts
     sample: Rows

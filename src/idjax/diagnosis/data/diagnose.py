@@ -72,7 +72,7 @@ def diagnose(
     settings = settings or DiagnosisSettings()
     wanted = known_codes(codes, EXPLANATIONS, "no finding has this code")
     rows = stream(data, target, columns=columns, missing=missing, labels=labels)  # type: ignore[arg-type]
-    context = measure(rows, settings, budget, progress, labels=bool(rows.classes))
+    context = measure(rows, settings, budget, progress)
     target = None if rows.classes and not settings.classifies else context.sample.y
     notes = notes_on(settings, context.rows, target)
     progress(Progress(0, 1, "predicting"))
@@ -85,7 +85,7 @@ def diagnose(
         proof, recommended = _verify(rows, context, found.prescriptions, progress)
         found = found._replace(prescriptions=recommended)
     with np.errstate(over="ignore", invalid="ignore"):
-        facts = _facts(context, settings, len(rows.classes or ()), progress)
+        facts = _facts(rows, context, settings, progress)
     return Shown(**facts, **found._asdict(), proof=proof, seconds=time.perf_counter() - begin)
 
 
@@ -136,13 +136,13 @@ def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
     return not context.learned or any(finding.changes for finding in findings)
 
 
-def _facts(context: Context, settings: Settings, classes: int, progress: OnProgress) -> dict[str, Any]:
+def _facts(rows: Stream, context: Context, settings: Settings, progress: OnProgress) -> dict[str, Any]:
     """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
     raw, modes = context.moments.raw, {name: int(np.argmax(mask)) for name, mask in context.problem.mode_groups}
-    before = context.before if context.varies else None
+    before, classes = context.before if context.varies else None, len(rows.classes or ())
     outputs = explained_outputs(context, context.settings) if context.varies and raw.outputs > 1 else None
     return {
-        "source": context.source,
+        "source": rows.source,
         "rows": raw.count,
         "inputs": raw.inputs,
         "outputs": raw.outputs,

@@ -18,9 +18,7 @@ from idjax.types import IdjaxError, OnProgress, Progress, Rows
 SAMPLE_ROWS = 20_000
 
 
-def measure(
-    rows: Stream, settings: Settings, budget: float | None, progress: OnProgress, *, labels: bool = False
-) -> Context:
+def measure(rows: Stream, settings: Settings, budget: float | None, progress: OnProgress) -> Context:
     """The moments and a sample of the training rows, with the settings and the budget of their diagnosis.
 
     Raises:
@@ -39,14 +37,13 @@ def measure(
     names, dtypes = (rows.feature_names, rows.target_names), (rows.feature_dtypes, rows.target_dtypes)
     x, y = sampled.rows()
     return Context(
-        source=rows.source,
         moments=measured.moments,
         columns=ColumnFacts(*names, *dtypes, measured.inputs, measured.targets),
         sample=Rows(x, None if measured.moments.raw.autoencoder else y),
         sample_tails=SampleTails(x, measured.moments.raw),
         settings=dataclasses.replace(within(settings, count), epochs=max(1, math.ceil(budget)), validation_split=0.0),
         budget=budget,
-        labels=labels,
+        labels=rows.classes is not None,
     )
 
 

@@ -64,8 +64,7 @@ def prove(
 
 def _prepared(dataset: Dataset, moments: Moments, settings: Settings, rows: int) -> PreparedData:
     training = Rows(dataset.x, dataset.y)
-    every = -(-len(dataset.x) // JUDGED_ROWS)
-    judged = training.part(slice(None, None, every)) if every > 1 else training
+    judged = training.thinned(JUDGED_ROWS) if len(dataset.x) > JUDGED_ROWS else training
     return put_on_device(settings, training, fit(settings.normalize, moments), judged, rows=rows)
 
 

@@ -37,7 +37,7 @@ class Study:
         given = settings or DiagnosisSettings()
         if given.hidden:
             raise IdjaxError("hidden is not for exploring: the page shows one Dense layer; leave it out")
-        self._context = measure(self._rows, given, None, progress, labels=bool(self._rows.classes))
+        self._context = measure(self._rows, given, None, progress)
         if not self._context.varies:
             raise IdjaxError(f"{self._rows.source}: the targets do not vary: there is nothing to learn")
         # Held while the page is open: a core is left for what is shown while findings are looked for on the other, and

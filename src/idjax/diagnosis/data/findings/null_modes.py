@@ -30,9 +30,10 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     missing = len(covariance) - rank
     if not missing:
         return None
-    names = context.columns.feature_names
-    constant = [name for name, same in zip(names, constant_columns(context), strict=True) if same]
-    copies = _copies(context)
+    names, stats = context.columns.feature_names, context.columns.inputs
+    stands = stats.low == stats.high
+    constant = [name for name, same in zip(names, stands, strict=True) if same]
+    copies = _copies(context, ~stands)
     evidence: dict[str, float | int | str | list[str]] = {"directions without data": missing, "columns": len(names)}
     parts = []
     if constant:
@@ -40,7 +41,7 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
         parts.append(f"{listed(constant)} never {'changes' if len(constant) == 1 else 'change'}")
     if copies:
         evidence["copies"] = [f"{copy} of {original}" for copy, original in copies]
-        parts.append(f"{listed([f'{copy} copies {original}' for copy, original in copies])}")
+        parts.append(listed([f"{copy} copies {original}" for copy, original in copies]))
     others = missing - len(constant) - len(copies)
     if others > 0:
         if context.rows <= len(names):
@@ -55,21 +56,10 @@ def find(context: Context, found: tuple[Finding, ...]) -> Finding | None:
     )
 
 
-def constant_columns(context: Context) -> np.ndarray:
-    """Which columns do not vary, mere rounding of their sums apart."""
-    stats = context.columns.inputs
-    return stats.low == stats.high
-
-
-def _copies(context: Context) -> list[tuple[str, str]]:
-    """Columns that are a multiple of an earlier one plus a constant: (copy, original)."""
+def _copies(context: Context, moves: np.ndarray) -> list[tuple[str, str]]:
+    """Columns that are a multiple of an earlier one plus a constant, of those that move: (copy, original)."""
     covariance, names = context.moments.raw.covariance_xx, context.columns.feature_names
-    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * ~constant_columns(context)
+    deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0)) * moves
     scale = np.where(deviation > 0, deviation, np.inf)
-    same = np.abs(np.abs(covariance / np.outer(scale, scale)) - 1) < 1e-12
-    pairs = []
-    for copy in range(1, len(names)):
-        earlier = np.flatnonzero(same[copy, :copy])
-        if len(earlier):
-            pairs.append((names[copy], names[earlier[0]]))
-    return pairs
+    same = np.tril(np.abs(np.abs(covariance / np.outer(scale, scale)) - 1) < 1e-12, -1)
+    return [(names[copy], names[int(np.argmax(same[copy]))]) for copy in np.flatnonzero(same.any(axis=1))]
