@@ -21,6 +21,8 @@ LOWEST = -1.0
 """Explained variance below which nothing is drawn: it is far from learning."""
 DECADES = 12
 """Powers of ten that a loss is followed down."""
+NO_CURVE: dict[str, Any] = {"epoch": [], "loss": [], "explained": []}
+"""The columns of a curve where there is none."""
 
 
 class Figures:
@@ -32,9 +34,8 @@ class Figures:
     """
 
     def __init__(self) -> None:
-        curve = {"epoch": [], "loss": [], "explained": []}
         columns = {
-            "given": curve, "chosen": curve, "trained": curve, "band": {"epoch": [], "low": [], "high": []},
+            "given": NO_CURVE, "chosen": NO_CURVE, "trained": NO_CURVE, "band": {"epoch": [], "low": [], "high": []},
             "modes": {"rank": [], "curvature": []}, "marked": {"rank": [], "curvature": [], "color": [], "name": []},
             "answers": {"target": [], "output": []}, "diagonal": {"x": [], "y": []},
         }  # fmt: skip
@@ -70,7 +71,7 @@ class Figures:
         """Draws a view beside that of the settings as given."""
         self._show("given", _line(given.curve))
         self._show("chosen", _line(chosen.curve))
-        self._show("trained", _line(trained, most=30) if trained is not None else _nothing(chosen.curve))
+        self._show("trained", _line(trained, most=30) if trained is not None else NO_CURVE)
         self.show_band(chosen, band)
         self._level.location = chosen.level
         losses = [given.curve.train, chosen.curve.train, *([trained.train] if trained is not None else [])]
@@ -153,10 +154,6 @@ def _line(curve: Curve, most: int = MOST_POINTS) -> dict[str, np.ndarray]:
         "loss": _positive(curve.train[at]),
         "explained": np.where(np.isfinite(curve.explained_variance[at]), curve.explained_variance[at], np.nan),
     }
-
-
-def _nothing(like: Curve) -> dict[str, np.ndarray]:
-    return {name: values[:0] for name, values in _line(like).items()}
 
 
 def _thinned(count: int, most: int) -> np.ndarray:
