@@ -14,13 +14,12 @@ Apart: unequal-scales keeps the total from being learned; here only these output
 import numpy as np
 
 from idjax.diagnosis.data.context import Context
-from idjax.diagnosis.data.counterfactual import best, changed, tuned
+from idjax.diagnosis.data.counterfactual import changed, with_normalizers
 from idjax.diagnosis.data.outcome import explained_outputs
 from idjax.diagnosis.explanation import Explanation, Fix
 from idjax.report.formatting import count, explained, listed
 from idjax.results.diagnosis import Finding
 from idjax.results.plain import plain_value
-from idjax.settings import Settings
 from idjax.theory import quadratic
 
 LEAST = 0.5
@@ -69,13 +68,8 @@ def _hidden(context: Context, outputs: np.ndarray) -> np.ndarray:
 
 def _fix(context: Context) -> Fix | None:
     """The simplest settings with all outputs in units of their own that learn them all within the budget."""
-    apart = {"normalize": "feature", "loss_space": "normalized"}
-    for changes in (
-        apart,
-        changed(context, tuned(context, **apart).settings),
-        changed(context, best(context, "feature").settings),
-    ):
-        settings: Settings = context.changed(changes)
+    for changes in with_normalizers(context, "feature"):
+        settings = context.changed(changes)
         outputs = explained_outputs(context, settings)
         if outputs is not None and not len(_hidden(context, outputs)):
             different = changed(context, settings)
