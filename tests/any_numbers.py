@@ -186,7 +186,7 @@ def check_diagnosis(found: idjax.Diagnosis) -> None:
     """What holds of every diagnosis."""
     from rich.console import Console
 
-    from idjax.report.diagnosis import notebook_html
+    from idjax.report.pages import notebook_html
     from idjax.report.terminal import diagnosis_text
 
     if found.before is not None:

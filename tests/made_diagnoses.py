@@ -8,7 +8,7 @@ from pages import Page
 from rich.console import Console
 
 from idjax.diagnosis.data.recipes import flax_code, keras_code
-from idjax.report.diagnosis import render
+from idjax.report.pages import render
 from idjax.report.terminal import diagnosis_text
 from idjax.results.curve import Curve
 from idjax.results.diagnosis import Diagnosis, Finding, Prescription, Proof, Samples

@@ -10,7 +10,7 @@ from planted_models import cross_entropy, planted_model
 
 from idjax.diagnosis.program.diagnose import diagnose_model
 from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS, MODULES
-from idjax.report.program import render_program
+from idjax.report.pages import render_program
 
 
 def factory():

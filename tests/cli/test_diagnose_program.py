@@ -12,7 +12,7 @@ from loss_faults import LOSS_FAULTS
 from rich.console import Console
 
 from idjax import diagnose_loss
-from idjax.report.program import render_program
+from idjax.report.pages import render_program
 from idjax.report.terminal import program_text
 
 

@@ -13,7 +13,7 @@ from loss_faults import LOSS_FAULTS, X, Y, squares
 from idjax import diagnose_loss, diagnose_model
 from idjax.diagnosis.cures.race import steps_to
 from idjax.diagnosis.program.findings import cannot_overfit
-from idjax.report.program import render_program
+from idjax.report.pages import render_program
 from idjax.results.store import to_json
 
 

@@ -7,8 +7,8 @@ import pytest
 from made_diagnoses import PROVENANCE, curve, diagnosis, healthy, said
 from pages import Page
 
-from idjax.report.diagnosis import render
 from idjax.report.diagnosis_figures import budget_figure, proof_figure, samples_figure, spectrum_figure
+from idjax.report.pages import render
 from idjax.results.diagnosis import Samples
 
 

@@ -26,8 +26,8 @@ from pages import Page
 
 from idjax.data.dataset import printable
 from idjax.report import formatting as words
-from idjax.report.diagnosis import notebook_html, render
 from idjax.report.notebook import Shown
+from idjax.report.pages import notebook_html, render
 from idjax.results import store
 from idjax.results.diagnosis import Diagnosis
 

@@ -78,26 +78,21 @@ def _diagnose_data(
     data: Data, settings: Settings, select: str | None, ignore: str | None, output: "_Output", asked: dict[str, Any]
 ) -> int:
     from idjax.diagnosis import data as diagnosis
+    from idjax.report.pages import render
     from idjax.report.terminal import diagnosis_text
     from idjax.results.store import diagnosis_object
 
     codes = _selected(select, ignore, diagnosis.EXPLANATIONS)
     with output.progress() as progress:
         found = told_in_flags(diagnosis.diagnose(data, settings, codes=codes, progress=progress, **asked))
-    output.show(diagnosis_object(found), functools.partial(_page, found), diagnosis_text(found))
+    output.show(diagnosis_object(found), functools.partial(render, found), diagnosis_text(found))
     return 1 if found.causes else 0
-
-
-def _page(found: Any, provenance: Mapping[str, str]) -> tuple[str, dict[str, bytes]]:
-    from idjax.report.diagnosis import render  # figures, which only a page needs
-
-    return render(found, provenance)
 
 
 def _diagnose_program(name: str, is_model: bool, settings: Settings, chosen: dict[str, Any], output: "_Output") -> int:
     from idjax.diagnosis.program.diagnose_loss import EXPLANATIONS
     from idjax.diagnosis.program.loading import load_factory, load_program
-    from idjax.report.program import render_program
+    from idjax.report.pages import render_program
     from idjax.report.terminal import program_text
 
     codes = _selected(chosen["select"], chosen["ignore"], EXPLANATIONS)

@@ -11,7 +11,7 @@ class Shown(Diagnosis):
     """A `Diagnosis` in every respect, which notebooks draw rather than print."""
 
     def _repr_html_(self) -> str:
-        from idjax.report.diagnosis import notebook_html
+        from idjax.report.pages import notebook_html
 
         return notebook_html(self)
 
@@ -21,6 +21,6 @@ class ShownProgram(ProgramDiagnosis):
     """A `ProgramDiagnosis` in every respect, which notebooks draw rather than print."""
 
     def _repr_html_(self) -> str:
-        from idjax.report.program import notebook_program
+        from idjax.report.pages import notebook_program
 
         return notebook_program(self)
