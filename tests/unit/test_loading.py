@@ -96,6 +96,14 @@ def test_a_data_set_is_cast_or_taken_as_it_is():
     assert (wide.source, wide.feature_names, wide.target_names) == ("rows", ("x1", "x2"), ("y1",))
 
 
+def test_the_target_of_a_data_set_is_taken_for_labels_where_that_is_asked():
+    numbers = load(GOOD, np.array([[2.0], [7.0], [2.0]]))
+    assert as_dataset(numbers, None, "float32").y.tolist() == [[2], [7], [2]]
+    coded = as_dataset(numbers, None, "float32", labels=True)
+    assert (coded.y.tolist(), coded.target_names) == ([[1, 0], [0, 1], [1, 0]], ("2", "7"))
+    assert as_dataset(load(GOOD), None, "float64", labels=True).y is None
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

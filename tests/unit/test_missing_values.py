@@ -67,6 +67,8 @@ def test_missing_values(kind, block_rows, tmp_path):
 def test_missing_labels_and_targets():
     words = pa.table({"a": [1.0, 2, 3, 4], "k": ["u", None, "v", "u"]})
     refused("1 value is missing (empty or NaN), at row 2 (counting from 1), column 'k'", words, "k")
+    said = "1 value is missing (empty or NaN), at row 2 (counting from 1), column 'k'; remove or fill in those rows"
+    refused(said, words, "k", reader="load")
     s = stream(words, "k", missing="drop")
     x, y = rows_of(s)
     np.testing.assert_array_equal(x, [[1], [3], [4]])

@@ -11,8 +11,6 @@ from idjax.data.errors import import_extra
 from idjax.data.source import OTHER, TEXT, Block, Request, Source
 from idjax.types import IdjaxError
 
-ARROW_REMEDY = "it is damaged or no Arrow file; save it again with pyarrow.feather.write_feather"
-
 _FILE_MAGIC = b"ARROW1"
 _BATCH_VALUES = 2**23
 """Numbers that are taken from Arrow at a time: each of its columns costs some microseconds."""
@@ -42,7 +40,7 @@ def arrow_source(request: Request) -> Source:
 
     with arrow.memory_map(str(path)) as mapped:
         schema = (ipc.open_file if is_file else ipc.open_stream)(mapped).schema
-    return of_batches(schema, lambda names, _: batches(names), source, None, ARROW_REMEDY)
+    return of_batches(schema, lambda names, _: batches(names), source, None, request.remedy)
 
 
 def of_batches(schema: Any, batches: Any, source: str, rows: int | None, remedy: str) -> Source:
@@ -57,8 +55,8 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, remedy:
         raise IdjaxError(f"{source}: it has no columns; give at least 1")
     times = collections.Counter(names)
 
-    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
-        wanted = [*numbers, *words]
+    def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
+        wanted = [*numbers] if words is None else [*numbers, words]
         chosen = [names[i] for i in wanted]
         by_name = all(times[name] == 1 for name in chosen)
 
@@ -71,12 +69,12 @@ def of_batches(schema: Any, batches: Any, source: str, rows: int | None, remedy:
             for start in range(0, whole.num_rows, block_rows):
                 batch = whole.slice(start, block_rows)
                 held = _side_by_side(arrow, types, [column(batch, i) for i in numbers], batch.num_rows)
-                said = [np.array(column(batch, i).to_pylist(), dtype=object) for i in words]
+                said = None if words is None else np.array(column(batch, words).to_pylist(), dtype=object)
                 yield Block(held, said)
 
     shown = tuple(printable(name.strip()) or f"x{i}" for i, name in enumerate(names, 1))
     dtypes = tuple(_dtype(types, each) for each in schema.types)
-    return Source(source, shown, dtypes, tuple(map(str, schema.types)), rows, read, remedy)
+    return Source(source, shown, dtypes, rows, read, remedy, tuple(map(str, schema.types)))
 
 
 def _dtype(types: Any, kind: Any) -> np.dtype:

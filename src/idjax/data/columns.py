@@ -32,6 +32,11 @@ class ChosenColumns(NamedTuple):
         """Dtypes that they are stored as."""
         return tuple(self.source.dtypes[i] for i in self.columns)
 
+    @property
+    def read_as(self) -> tuple[tuple[int, ...], int | None]:
+        """The columns of numbers and the one of words, as `Source.blocks` takes them."""
+        return ((), self.columns[0]) if self.dtypes[0] == TEXT else (self.columns, None)
+
 
 def choose_columns(
     data: Any,
@@ -90,11 +95,10 @@ def find_classes(y: ChosenColumns, block_rows: int) -> list[Any]:
     if len(y.columns) > 1:
         raise IdjaxError(f"{y.source.name}: the target has {len(y.columns)} columns; give one column of labels")
     found: set[Any] = set()
-    words = y.dtypes[0] == TEXT
-    if not words:
+    if y.dtypes[0] != TEXT:
         check_numbers(y.source, y.columns)
-    for block in y.source.blocks(*(((), y.columns) if words else (y.columns, ())), block_rows):
-        labels = block.words[0] if words else np.unique(np.asarray(block.numbers[:, 0], np.float64))
+    for block in y.source.blocks(*y.read_as, block_rows):
+        labels = np.unique(np.asarray(block.numbers[:, 0], np.float64)) if block.words is None else block.words
         found.update(label for label in labels.tolist() if label is not None and label == label)
         if len(found) > MOST_CLASSES:
             raise IdjaxError(

@@ -12,8 +12,6 @@ from idjax.data.numpy_files import choose
 from idjax.data.source import TEXT, Block, Request, Source, one_array, pick
 from idjax.types import IdjaxError
 
-HDF5_REMEDY = "it is damaged or no HDF5 file; save it again with h5py"
-
 _CACHE_BYTES = 2**27
 """Of unpacked chunks: one that does not fit is unpacked again for each block."""
 _CHUNK_LIMIT = 2**30
@@ -43,20 +41,16 @@ def hdf5_source(request: Request) -> Source:
         shape, dtype = _checked(data, source, letter, text)
     rows, width = shape
 
-    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
+    def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
         with opened() as file:
             data = file[chosen]
             if data.chunks and data.chunks[0] < 4 * block_rows:  # whole chunks, so that none is unpacked twice
                 block_rows = max(1, block_rows // data.chunks[0]) * data.chunks[0]
             for start in range(0, rows, block_rows):
-                if text:
-                    held = data.asstr(errors="replace")[start : start + block_rows].reshape(-1, width)
-                    yield Block(np.empty((len(held), 0)), [held[:, i] for i in words])
-                else:
-                    held = data[start : start + block_rows].reshape(-1, width)
-                    yield Block(pick(held, numbers), [])
+                held = (data.asstr(errors="replace") if text else data)[start : start + block_rows].reshape(-1, width)
+                yield Block(pick(held, numbers), None if words is None else held[:, words])
 
-    return one_array(source, TEXT if text else dtype, shape, read, HDF5_REMEDY)
+    return one_array(source, TEXT if text else dtype, shape, read, request.remedy)
 
 
 def _checked(data: Any, source: str, letter: str, text: bool) -> tuple[tuple[int, int], np.dtype]:

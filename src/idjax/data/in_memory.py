@@ -39,10 +39,10 @@ def _of_words(values: np.ndarray, name: str) -> Source:
     """Labels in memory, (N,), as a source."""
     words = np.array([None if word is None or word != word else printable(str(word)) for word in values], object)
 
-    def read(numbers: Sequence[int], asked: Sequence[int], block_rows: int) -> Iterator[Block]:
+    def read(numbers: Sequence[int], asked: int | None, block_rows: int) -> Iterator[Block]:
         for start in range(0, len(words), block_rows):
             held = words[start : start + block_rows]
-            yield Block(np.empty((len(held), 0)), [held for _ in asked])
+            yield Block(np.empty((len(held), 0)), held)
 
     return one_array(name, TEXT, (len(words), 1), read)
 

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.columns import ChosenColumns, choose_columns, names_of_target
+from idjax.data.columns import ChosenColumns, choose_columns
 from idjax.data.dataset import Dataset, count_of
-from idjax.data.side_by_side import ColumnValues, side_by_side
-from idjax.data.source import TEXT, block_rows_for, check_numbers
-from idjax.data.streaming import Stream, stream
+from idjax.data.side_by_side import ColumnValues
+from idjax.data.source import TEXT
+from idjax.data.streaming import one_hot, stream
 from idjax.settings import Dtype
 from idjax.types import IdjaxError
 
@@ -39,21 +39,21 @@ def load(data: Any, target: Any = None, dtype: Dtype = "float32", *, labels: boo
       >>> data.x.shape, data.target.shape, data.target_names
       ((2, 2), (2, 1), ('x3',))
     """
-    if target is not None:
+    labels = labels and (target is not None or isinstance(data, Dataset))
+    if target is not None and not labels:
         learned = choose_columns(data, target)[1]
-        if labels or (learned is not None and TEXT in learned.dtypes):
-            return _of_labels(stream(data, target, labels=True), dtype)
-    chosen, learned = choose_columns(data, target, whole=True)
-    columns = [chosen] if learned is None else [chosen, learned]
-    for each in columns:
-        check_numbers(each.source, each.columns)
-    parts = [_Collected(each, dtype) for each in columns]
-    for values in side_by_side(chosen, learned, None, block_rows_for(sum(len(each.columns) for each in columns))):
-        for part, block in zip(parts, values, strict=True):
-            part.add(block)
-    rows, *targets = [part.rows() for part in parts]
-    names = names_of_target(chosen, learned)
-    return Dataset(rows, targets[0] if targets else None, chosen.names, names, chosen.source.name)
+        labels = learned is not None and TEXT in learned.dtypes
+    rows = stream(data, target, labels=labels, whole=not labels)
+    coded = (False, rows.codes is not None)
+    collected = [_Collected(*each, dtype) for each in zip(rows.columns, coded, strict=False)]
+    for parts in rows.parts():
+        for each, block in zip(collected, parts, strict=True):
+            each.add(block)
+    x, *targets = [each.rows() for each in collected]
+    y = targets[0] if targets else None
+    if y is not None and rows.classes is not None:
+        y = one_hot(y[:, 0], len(rows.classes)).astype(dtype)
+    return Dataset(x, y, rows.feature_names, rows.target_names, rows.source)
 
 
 def as_dataset(data: Any, target: Any, dtype: Dtype, *, labels: bool = False) -> Dataset:
@@ -62,26 +62,15 @@ def as_dataset(data: Any, target: Any, dtype: Dtype, *, labels: bool = False) ->
     return data if held else load(data, target, dtype, labels=labels)
 
 
-def _of_labels(rows: Stream, dtype: Dtype) -> Dataset:
-    """All rows of a stream whose target is one of labels, cast."""
-    blocks = list(rows)
-    x, y = (np.concatenate(part) for part in zip(*blocks, strict=True))
-    with np.errstate(over="ignore"):
-        held = x.astype(dtype)
-    if not np.isfinite(held).all():
-        raise IdjaxError(f"{rows.source}: it holds values too large for {dtype}; divide that column by a constant")
-    return Dataset(held, y.astype(dtype), rows.feature_names, rows.target_names, rows.source)
-
-
 class _Collected:
     """Blocks of some columns, cast and put together, with what could not be kept: how many numbers, and the first."""
 
-    def __init__(self, columns: ChosenColumns, dtype: Dtype):
+    def __init__(self, columns: ChosenColumns, coded: bool, dtype: Dtype):
         source = columns.source
         self._name, self._dtype, self._blocks, self._done = source.name, dtype, [], 0
         self._lost: dict[str, tuple[int, str]] = {}
         self._remedies = {
-            "NaN or infinite": "remove or fill in those rows",
+            "missing (empty or NaN)" if coded else "NaN or infinite": "remove or fill in those rows",
             f"too large for {dtype}": (
                 "use --dtype float64" if dtype == "float32" else "divide that column by a constant"
             ),

@@ -18,8 +18,6 @@ from idjax.types import IdjaxError
 
 INFLATED_LIMIT = 8 * 2**30
 """The most bytes that one array of an .npz file may unpack to in memory, or in a temporary file."""
-NPY_REMEDY = "it is damaged or no .npy file; save it again with numpy.save"
-NPZ_REMEDY = "it is damaged or no .npz file; save it again with numpy.savez"
 
 _HEADER_BYTES = 2**16
 _CHUNK_BYTES = 2**20
@@ -54,7 +52,7 @@ def npy_source(request: Request) -> Source:
     with request.path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         header = _header(file.read(_HEADER_BYTES), size, request.name, request)
-    return _source(lambda: request.path.open("rb"), header, request.name, NPY_REMEDY, mapped=not header.fortran)
+    return _source(lambda: request.path.open("rb"), header, request.name, request.remedy, mapped=not header.fortran)
 
 
 def npz_source(request: Request) -> Source:
@@ -84,7 +82,7 @@ def npz_source(request: Request) -> Source:
                 shutil.copyfileobj(stream, copy, _CHUNK_BYTES)
                 yield copy
 
-    return _source(unpacking, header, name, NPZ_REMEDY)
+    return _source(unpacking, header, name, request.remedy)
 
 
 def choose(names: list[str], request: Request, remedy: str) -> str:
@@ -122,7 +120,7 @@ def _source(
     """
     offset, dtype, (rows, width), fortran = header
 
-    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
+    def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
         with open_file() as file:
             if not (fortran or mapped):
                 file.read(offset)
@@ -133,7 +131,7 @@ def _source(
                     for place, column in enumerate(numbers):
                         file.seek(offset + (column * rows + start) * dtype.itemsize)
                         _fill(file, columns[place])
-                    yield Block(columns.T, [])
+                    yield Block(columns.T)
                     continue
                 if mapped:  # ValueError if the file was cut
                     begin = offset + start * width * dtype.itemsize
@@ -141,7 +139,7 @@ def _source(
                 else:
                     values = np.empty((count, width), dtype)
                     _fill(file, values)
-                yield Block(pick(values, numbers), [])
+                yield Block(pick(values, numbers))
             file.read(1)  # at its end an archive checks lengths and checksums
 
     return one_array(name, dtype, (rows, width), read, remedy)

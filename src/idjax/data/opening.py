@@ -5,29 +5,36 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from idjax.data import text
-from idjax.data.arrow import ARROW_REMEDY, arrow_source
+from idjax.data.arrow import arrow_source
 from idjax.data.builtin import BUILTINS
 from idjax.data.dataset import printable, suggestion
 from idjax.data.errors import reading_errors
-from idjax.data.hdf5 import HDF5_REMEDY, hdf5_source
-from idjax.data.numpy_files import NPY_REMEDY, NPZ_REMEDY, npy_source, npz_source
-from idjax.data.parquet import PARQUET_REMEDY, files_in, parquet_source
+from idjax.data.hdf5 import hdf5_source
+from idjax.data.numpy_files import npy_source, npz_source
+from idjax.data.parquet import files_in, parquet_source
 from idjax.data.source import Request, Source, of_array
+from idjax.data.text import text_source
 from idjax.types import IdjaxError
+
+_NOT = "it is damaged or no"
+_TEXT = "it is not text in UTF-8 with one row of numbers a line; save it again as"
+_PARQUET = parquet_source, f"{_NOT} Parquet file; save it again with pyarrow.parquet.write_table"
+_ARROW = arrow_source, f"{_NOT} Arrow file; save it again with pyarrow.feather.write_feather"
+_HDF5 = hdf5_source, f"{_NOT} HDF5 file; save it again with h5py"
 
 FOLDER = "folder"
 """The kind of a folder of Parquet files, as the ends of names are those of files."""
 READERS: dict[str, tuple[Callable[[Request], Source], str]] = {
-    ".npy": (npy_source, NPY_REMEDY),
-    ".npz": (npz_source, NPZ_REMEDY),
-    **{suffix: (text.text_source, remedy) for suffix, remedy in text.REMEDIES.items()},
-    ".parquet": (parquet_source, PARQUET_REMEDY),
-    ".feather": (arrow_source, ARROW_REMEDY),
-    ".arrow": (arrow_source, ARROW_REMEDY),
-    ".h5": (hdf5_source, HDF5_REMEDY),
-    ".hdf5": (hdf5_source, HDF5_REMEDY),
-    FOLDER: (parquet_source, PARQUET_REMEDY),
+    ".npy": (npy_source, f"{_NOT} .npy file; save it again with numpy.save"),
+    ".npz": (npz_source, f"{_NOT} .npz file; save it again with numpy.savez"),
+    ".csv": (text_source, f"{_TEXT} CSV in UTF-8"),
+    ".tsv": (text_source, f"{_TEXT} tab-separated UTF-8"),
+    ".parquet": _PARQUET,
+    ".feather": _ARROW,
+    ".arrow": _ARROW,
+    ".h5": _HDF5,
+    ".hdf5": _HDF5,
+    FOLDER: _PARQUET,
 }
 """The reader of each type of file, by the ends of their names, and the remedy for a bad one."""
 OF_ARRAYS = (".npz", ".h5", ".hdf5")
@@ -69,7 +76,7 @@ def open_source(
     source = printable(name)[-200:] or "''"
     reader, remedy = READERS[_checked_kind(name, source)]
     with reading_errors(source, remedy):
-        return reader(Request(Path(name), source, letter, array_name, leave_out, whole))
+        return reader(Request(Path(name), source, remedy, letter, array_name, leave_out, whole))
 
 
 def _checked_kind(name: str, source: str) -> str:

@@ -10,8 +10,6 @@ from idjax.data.errors import import_extra, reading_errors
 from idjax.data.source import Request, Source
 from idjax.types import IdjaxError
 
-PARQUET_REMEDY = "it is damaged or no Parquet file; save it again with pyarrow.parquet.write_table"
-
 _BUFFER_BYTES = 2**16
 """Bytes of a column that are read at a time; without a buffer pyarrow takes whole row groups into memory."""
 
@@ -38,7 +36,7 @@ def parquet_source(request: Request) -> Source:
 
     schema, rows = None, 0
     for path in paths:
-        with reading_errors(called(path), PARQUET_REMEDY), opened(path) as file:
+        with reading_errors(called(path), request.remedy), opened(path) as file:
             rows += max(0, file.metadata.num_rows)
             if schema is None:
                 schema = file.schema_arrow
@@ -52,7 +50,7 @@ def parquet_source(request: Request) -> Source:
             with opened(path) as file:
                 yield from file.iter_batches(block_rows, columns=names)
 
-    return of_batches(schema, batches, source, rows, PARQUET_REMEDY)
+    return of_batches(schema, batches, source, rows, request.remedy)
 
 
 def _difference(first: Any, other: Any) -> str:

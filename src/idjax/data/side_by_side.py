@@ -7,7 +7,7 @@ import numpy as np
 
 from idjax.data.columns import ChosenColumns
 from idjax.data.dataset import place
-from idjax.data.source import TEXT, Block
+from idjax.data.source import Block
 from idjax.types import IdjaxError
 
 
@@ -23,21 +23,22 @@ class ColumnValues(NamedTuple):
 
 
 def side_by_side(
-    x: ChosenColumns, y: ChosenColumns | None, codes: list[Any] | None, rows: int
+    columns: tuple[ChosenColumns, ...], codes: list[Any] | None, rows: int
 ) -> Iterator[list[ColumnValues]]:
     """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
-    if y is None:
-        for block in x.source.blocks(x.columns, (), rows):
+    x, *target_columns = columns
+    if not target_columns:
+        for block in x.source.blocks(x.columns, None, rows):
             yield [ColumnValues(block.numbers, x)]
         return
-    words = y.columns if y.dtypes[0] == TEXT else ()
-    numbers = () if words else y.columns
+    (y,) = target_columns
+    numbers, words = y.read_as
     place_of = {label: float(place) for place, label in enumerate(codes or ())}
 
     def target(block: Block, values: np.ndarray) -> ColumnValues:
         if codes is None:
             return ColumnValues(values, y)
-        labels = (block.words[0] if words else np.asarray(values[:, 0], np.float64)).tolist()
+        labels = (np.asarray(values[:, 0], np.float64) if block.words is None else block.words).tolist()
         return ColumnValues(np.array([place_of.get(label, np.nan) for label in labels])[:, None], y)
 
     if x.source is y.source:
@@ -45,7 +46,8 @@ def side_by_side(
             inputs, outputs = np.split(block.numbers, [len(x.columns)], axis=1)
             yield [ColumnValues(inputs, x), target(block, outputs)]
         return
-    for inputs, outputs in _aligned(x.source.blocks(x.columns, (), rows), y.source.blocks(numbers, words, rows), x, y):
+    first, second = x.source.blocks(x.columns, None, rows), y.source.blocks(numbers, words, rows)
+    for inputs, outputs in _aligned(first, second, x, y):
         yield [ColumnValues(inputs.numbers, x), target(outputs, outputs.numbers)]
 
 
@@ -69,7 +71,7 @@ def _aligned(
 
 
 def _cut(block: Block, start: int, stop: int | None) -> Block:
-    return Block(block.numbers[start:stop], [words[start:stop] for words in block.words])
+    return Block(block.numbers[start:stop], None if block.words is None else block.words[start:stop])
 
 
 def _left(block: Block | None, rest: Iterator[Block]) -> int:

@@ -22,6 +22,7 @@ class Request(NamedTuple):
     """A file, and what is wanted of it.
 
     name:        how messages call it; printable on one line.
+    remedy:      what to say if reading fails.
     letter:      x, or y where it is the target: the array of a file that holds several, and what remedies call it.
     array_name:  the array to take instead.
     leave_out:   an array to leave out, which is the target.
@@ -30,6 +31,7 @@ class Request(NamedTuple):
 
     path: Path
     name: str
+    remedy: str
     letter: str = "x"
     array_name: str | None = None
     leave_out: str | None = None
@@ -37,16 +39,16 @@ class Request(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Some rows, n of them: the numbers that were asked for, (n, k), and words, (n,) each.
+    """Some rows, n of them: the numbers that were asked for, (n, k), and the words of a column, (n,), if it was.
 
     Numbers are of any real dtype and memory order, NaN where the cell is empty; words are str, None where empty.
     """
 
     numbers: np.ndarray
-    words: list[np.ndarray]
+    words: np.ndarray | None = None
 
 
-Read = Callable[[Sequence[int], Sequence[int], int], Iterator[Block]]
+Read = Callable[[Sequence[int], int | None, int], Iterator[Block]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +58,21 @@ class Source:
     name:    how messages call it; printable on one line.
     names:   of the columns, printable; None if they have none.
     dtypes:  of the columns as they are stored: real numbers, TEXT or OTHER.
-    types:   the same in the words of the file.
     rows:    how many, as far as it is known without reading them.
-    read:    (columns of numbers, columns of words, rows) → blocks of at most as many rows.
+    read:    (columns of numbers, the column of words if any, rows) → blocks of at most as many rows.
     remedy:  what to say if reading fails.
+    types:   the dtypes in the words of the file, where some are OTHER.
     """
 
     name: str
     names: tuple[str, ...] | None
     dtypes: tuple[np.dtype, ...]
-    types: tuple[str, ...]
     rows: int | None
     read: Read
     remedy: str = "it is damaged; save it again"
+    types: tuple[str, ...] = ()
 
-    def blocks(self, numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
+    def blocks(self, numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
         """The rows from the first on, in blocks; IdjaxError on damage, or where there are other rows than promised."""
         blocks, done = self.read(numbers, words, block_rows), 0
         while True:
@@ -92,19 +94,18 @@ class Source:
 def one_array(name: str, dtype: np.dtype, shape: tuple[int, int], read: Read, remedy: str = Source.remedy) -> Source:
     """An array (N, p) without names of columns as a source."""
     rows, width = shape
-    kind = "text" if dtype == TEXT else dtype.name
-    return Source(name, None, (dtype,) * width, (kind,) * width, rows, read, remedy)
+    return Source(name, None, (dtype,) * width, rows, read, remedy)
 
 
 def of_array(values: np.ndarray, names: tuple[str, ...] | None, name: str) -> Source:
     """Columns of numbers in memory, (N, p), which blocks are views of."""
 
-    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
+    def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
         for start in range(0, len(values), block_rows):
-            yield Block(pick(values[start : start + block_rows], numbers), [])
+            yield Block(pick(values[start : start + block_rows], numbers))
 
     rows, width = values.shape
-    return dataclasses.replace(one_array(name, values.dtype, (rows, width), read), names=names)
+    return Source(name, names, (values.dtype,) * width, rows, read)
 
 
 def pick(values: np.ndarray, columns: Sequence[int]) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Rows in blocks of bounded size, checked, again and again: data larger than memory, from any source."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.data.columns import choose_columns, find_classes, label_name, names_of_target
+from idjax.data.columns import ChosenColumns, choose_columns, find_classes, label_name, names_of_target
 from idjax.data.dataset import count_of
 from idjax.data.side_by_side import ColumnValues, side_by_side
 from idjax.data.source import TEXT, block_rows_for, check_numbers
@@ -30,6 +30,8 @@ class Stream:
     classes:         the labels that y is the one-hot code of, in order; None if it is numbers.
     block_rows:      the most rows in a block, within a chunk of an HDF5 file.
     missing:         whether rows with missing values are refused or dropped.
+    columns:         those of x, and those of the target if there is one.
+    codes:           the labels as they are stored, in the order of the classes.
     dropped:         how many rows the last complete pass left out.
     """
 
@@ -42,11 +44,16 @@ class Stream:
     classes: tuple[str, ...] | None
     block_rows: int
     missing: Missing
-    _parts: Callable[[], Iterator[list[ColumnValues]]] = dataclasses.field(repr=False)
+    columns: tuple[ChosenColumns, ...] = dataclasses.field(repr=False)
+    codes: list[Any] | None = dataclasses.field(repr=False)
     dropped: int = 0
 
     def __iter__(self) -> Iterator[XY]:
         return self.blocks()
+
+    def parts(self) -> Iterator[list[ColumnValues]]:
+        """All rows in order, as they are stored and unchecked: of x, and of the target; labels as places in `codes`."""
+        return side_by_side(self.columns, self.codes, self.block_rows)
 
     def check(self) -> None:
         """Reads all rows, and raises what `blocks` raises."""
@@ -67,8 +74,8 @@ class Stream:
         """
         done = kept = missing = 0
         first: tuple[str, str] | None = None
-        look = not unchecked or self.missing == "drop" or self.classes is not None
-        for parts in self._parts():
+        look = not unchecked or self.missing == "drop" or self.codes is not None
+        for parts in self.parts():
             values = [_as_floats(part.values, as_stored) for part in parts]
             # All parts are looked at, for each may hold an infinite value.
             gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True) if look]
@@ -84,7 +91,7 @@ class Stream:
             if len(values[0]) and (not missing or self.missing == "drop"):
                 kept += len(values[0])
                 y = values[1] if len(values) > 1 else None
-                yield values[0], y if y is None or self.classes is None else _one_hot(y[:, 0], len(self.classes))
+                yield values[0], y if y is None or self.codes is None else one_hot(y[:, 0], len(self.codes))
         if first and self.missing == "refuse":
             are, at = ("is", "at") if missing == 1 else ("are", "the first at")
             raise IdjaxError(
@@ -105,6 +112,7 @@ def stream(
     missing: Missing = "refuse",
     labels: bool = False,
     block_rows: int | None = None,
+    whole: bool = False,
 ) -> Stream:
     """Rows to read in blocks from a file, a folder of Parquet files, a built-in set, a data frame or an array.
 
@@ -114,6 +122,7 @@ def stream(
       missing: refuse rows with missing values (NaN, null, empty cells), or drop them.
       labels: take the numbers in the target's one column for labels, as words always are: y is their one-hot code.
       block_rows: the most rows in a block; so many as have 2 million numbers, and up to 8 if they are wide, if None.
+      whole: refuse text and targets of one dimension, for all rows are to be in memory as numbers.
 
     Raises:
       IdjaxError: if the data cannot be opened or have no such columns, with the place and the remedy. Values are
@@ -127,7 +136,7 @@ def stream(
         raise IdjaxError(f"missing is {missing!r}: give refuse or drop")
     if block_rows is not None and block_rows < 1:
         raise IdjaxError(f"block_rows is {block_rows}: give a whole number of rows, at least 1")
-    x, y = choose_columns(data, target, columns)
+    x, y = choose_columns(data, target, columns, whole=whole)
     check_numbers(x.source, x.columns)
     widest, classes, codes = len(x.source.dtypes) + (len(y.source.dtypes) if y else 0), None, None
     if y is not None and (labels or TEXT in y.dtypes):
@@ -147,7 +156,8 @@ def stream(
         classes=classes,
         block_rows=rows,
         missing=missing,
-        _parts=lambda: side_by_side(x, y, codes, rows),
+        columns=(x,) if y is None else (x, y),
+        codes=codes,
     )
 
 
@@ -173,7 +183,7 @@ def _has_gaps(part: ColumnValues, numbers: np.ndarray, done: int) -> bool:
     return bool(np.isnan(numbers).any())
 
 
-def _one_hot(codes: np.ndarray, classes: int) -> Float[np.ndarray, "n q"]:
+def one_hot(codes: np.ndarray, classes: int) -> Float[np.ndarray, "n q"]:
     """Rows of zeros with a 1 at each code."""
     coded = np.zeros((len(codes), classes))
     coded[np.arange(len(codes)), codes.astype(np.int64)] = 1

@@ -12,9 +12,6 @@ from idjax.data.dataset import place, printable, quote
 from idjax.data.source import TEXT, Block, Request, Source, are_all
 from idjax.types import IdjaxError
 
-_REMEDY = "it is not text in UTF-8 with one row of numbers a line; save it again as "
-REMEDIES = {".csv": _REMEDY + "CSV in UTF-8", ".tsv": _REMEDY + "tab-separated UTF-8"}
-
 LARGE = 2**26
 """Bytes from which the rows of a file are counted first: who knows how many there are need not hold them."""
 _FIRST_LINE_CHARACTERS = 2**20
@@ -34,8 +31,10 @@ def text_source(request: Request) -> Source:
     path, source = request.path, request.name
     rows = _rows(path, source)
     first = next(rows, None)
-    names = _names(first) if first and not first.number else None
-    first = next(rows, None) if names else first
+    names = None
+    if first and not first.number:
+        names = tuple(printable(cell.strip()) or f"x{i}" for i, cell in enumerate(first.cells, 1))
+        first = next(rows, None)
     if not first:
         what = ("rows", 2) if names else ("columns", 1)
         raise IdjaxError(f"{source}: it has no {what[0]}; give at least {what[1]}")
@@ -44,26 +43,25 @@ def text_source(request: Request) -> Source:
         np.dtype(float) if request.whole or _is_number(cell) or _is_missing(cell) else TEXT for cell in first.cells
     )
 
-    def read(numbers: Sequence[int], words: Sequence[int], block_rows: int) -> Iterator[Block]:
-        cells, said, count = array.array("d"), [[] for _ in words], 0
+    def block(cells: array.array, said: list[str | None]) -> Block:
+        return Block(np.array(cells).reshape(len(said), -1), np.array(said, dtype=object))
+
+    def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
+        cells, said = array.array("d"), []
         columns = None if are_all(numbers, width) else numbers
         for row in _rows(path, source):
             if not row.number:
                 continue
             _extend(cells, row, columns, names, source, gaps)
-            for column, i in zip(said, words, strict=True):
-                cell = row.cells[i].strip()
-                column.append(None if _is_missing(cell) else cell)
-            count += 1
-            if count == block_rows:
-                yield _block(cells, said, count)
-                cells, said, count = array.array("d"), [[] for _ in words], 0
-        if count:
-            yield _block(cells, said, count)
+            said.append(None if words is None or _is_missing(row.cells[words]) else row.cells[words].strip())
+            if len(said) == block_rows:
+                yield block(cells, said)
+                cells, said = array.array("d"), []
+        if said:
+            yield block(cells, said)
 
-    types = tuple("text" if dtype == TEXT else dtype.name for dtype in dtypes)
     count = sum(row.number > 0 for row in _rows(path, source)) if path.stat().st_size >= LARGE else None
-    return Source(source, names, dtypes, types, count, read, REMEDIES[path.suffix.lower()])
+    return Source(source, names, dtypes, count, read, request.remedy)
 
 
 def _rows(path: Path, source: str) -> Iterator[_Row]:
@@ -91,14 +89,6 @@ def _rows(path: Path, source: str) -> Iterator[_Row]:
                     f"and the first line has {width}; give every row as many, and one kind of separator"
                 )
             yield _Row(number, reader.line_num, cells)
-
-
-def _block(cells: array.array, words: list[list[str | None]], rows: int) -> Block:
-    return Block(np.array(cells).reshape(rows, -1), [np.array(column, dtype=object) for column in words])
-
-
-def _names(row: _Row) -> tuple[str, ...]:
-    return tuple(printable(cell.strip()) or f"x{i}" for i, cell in enumerate(row.cells, 1))
 
 
 def _extend(
