@@ -104,6 +104,12 @@ def test_the_target_of_a_data_set_is_taken_for_labels_where_that_is_asked():
     assert as_dataset(load(GOOD), None, "float64", labels=True).y is None
 
 
+def test_numbers_in_a_column_of_a_table_are_labels_where_that_is_asked(tmp_path):
+    (tmp_path / "t.csv").write_text("a,k\n1,7\n2,2\n3,7\n")
+    coded = load(tmp_path / "t.csv", "k", labels=True)
+    assert (coded.y.tolist(), coded.target_names) == ([[0, 1], [1, 0], [0, 1]], ("2", "7"))
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

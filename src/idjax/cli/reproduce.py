@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from idjax.published.experiments import Experiment, VarianceScan
     from idjax.published.outcomes import Outcome
 
 
@@ -34,14 +35,13 @@ def reproduce(
     json:
         Print results.json on standard output, and nothing else there.
     """
-    from idjax.published.reproduce import ORDER, load_experiment, outcome_object
+    from idjax.published.reproduce import ORDER, at_length, load_experiment, outcome_object
     from idjax.results import store
 
     folder = store.check_folder(out)
-    for name in names:
-        load_experiment(name)
+    experiments = [at_length(load_experiment(name), full) for name in names or ORDER]
     begin = time.perf_counter()
-    outcomes = _replay(names or ORDER, full, quiet)
+    outcomes = _replay(experiments, quiet)
     seconds = time.perf_counter() - begin
     from idjax.published import page  # it brings Matplotlib, for which no run should wait
 
@@ -66,14 +66,14 @@ def reproduce(
     return 0 if all(outcome.holds for outcome in outcomes) else 1
 
 
-def _replay(names: Sequence[str], full: bool, quiet: bool) -> "list[Outcome]":
+def _replay(experiments: "Sequence[Experiment | VarianceScan]", quiet: bool) -> "list[Outcome]":
     """Outcomes of the experiments, with progress and each result on standard error; Ctrl-C ends the process at once."""
-    from idjax.published.reproduce import reproduce as run
+    from idjax.published.reproduce import replay
     from idjax.report.progress import progress_bar
 
     try:
         with progress_bar(quiet) as progress:
-            return run(names, full=full, progress=progress, **({} if quiet else {"on_result": _print_result}))
+            return replay(experiments, progress, (lambda *_: None) if quiet else _print_result)
     except KeyboardInterrupt:
         # A thread in a compiled program or a prediction hears nothing: the process ends without waiting for it.
         print("\nidjax: interrupted; nothing was written", file=sys.stderr, flush=True)

@@ -38,9 +38,10 @@ def prescribed(
     seed: int,
     *,
     exact: bool = False,
-    basis: Float[np.ndarray, "p p"] | None = None,
 ) -> Float[np.ndarray, "N p"]:
     """Gaussian rows x = m + V diag(√λ) z, z ~ N(0, I), of mean m and covariance V diag(λ) Vᵀ, in float64.
+
+    V is uniform over rotations and reflections.
 
     With `exact`, z is centred and whitened first, so that the sample's own mean is m and its own covariance
     (divided by N) is V diag(λ) Vᵀ. Both then hold to the rounding of x itself, about 1e-16 · |m| a number.
@@ -49,13 +50,12 @@ def prescribed(
       mean: m, (p,).
       eigenvalues: λ, (p,), in any order; zeros are directions in which the data do not move.
       rows: N.
-      seed: of the draw, and of V (uniform over rotations and reflections) where no basis is given.
+      seed: of the draw, and of V.
       exact: prescribe the moments of the sample rather than those of the population.
-      basis: V, (p, p), with the eigenvectors as orthonormal columns.
 
     Raises:
-      IdjaxError: if the moments are not finite, an eigenvalue is negative, the lengths differ, the basis is
-        not orthonormal or, with `exact`, there are not more rows than nonzero eigenvalues.
+      IdjaxError: if the moments are not finite, an eigenvalue is negative, the lengths differ or, with
+        `exact`, there are not more rows than nonzero eigenvalues.
 
     Example:
       >>> prescribed(np.zeros(2), np.array([4.0, 0.0]), rows=3, seed=0).shape
@@ -73,7 +73,7 @@ def prescribed(
         least = rank + 1 if exact else 1
         raise IdjaxError(f"rows is {rows}: give at least {least} for {rank} nonzero eigenvalues (exact={exact})")
     generator = np.random.default_rng(seed)
-    vectors = _orthogonal(generator, size) if basis is None else _checked_basis(basis, size)
+    vectors = _orthogonal(generator, size)
     draws = generator.standard_normal((rows, rank))
     if exact and rank:
         draws = _whitened(draws)
@@ -91,11 +91,3 @@ def _whitened(draws: Float[np.ndarray, "N r"]) -> Float[np.ndarray, "N r"]:
     q, r = np.linalg.qr(draws - draws.mean(axis=0))
     q = q - q.mean(axis=0)
     return q * np.sign(np.diag(r)) * np.sqrt(len(draws))
-
-
-def _checked_basis(basis: Float[np.ndarray, "p p"], size: int) -> Float[np.ndarray, "p p"]:
-    """The basis, if its columns are `size` orthonormal vectors."""
-    fits = basis.shape == (size, size) and bool(np.isfinite(basis).all())
-    if not fits or np.abs(basis.T @ basis - np.eye(size)).max() > 1e-8:
-        raise IdjaxError(f"basis: give {size} orthonormal columns of {size} numbers, as numpy.linalg.qr makes them")
-    return basis.astype(np.float64)

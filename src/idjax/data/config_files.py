@@ -1,7 +1,7 @@
 """The Python files that experiments and sweeps are written in: where they are, and what they define."""
 
-import importlib.util
 import pathlib
+import runpy
 import traceback
 from typing import Any
 
@@ -21,12 +21,10 @@ def run_config(path: pathlib.Path, name: str) -> Any:
     Raises:
       IdjaxError: if there is no file, if it fails, with the line, or if it defines no such name.
     """
+    if not path.is_file():
+        raise IdjaxError(f"{path}: there is no such file of Python; check the path")
     try:
-        spec = importlib.util.spec_from_file_location(f"idjax_configs_{path.stem}", path)
-        if spec is None or spec.loader is None or not path.is_file():
-            raise IdjaxError(f"{path}: there is no such file of Python; check the path")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        defined = runpy.run_path(str(path))
     except IdjaxError as error:
         raise error if str(error).startswith(str(path)) else IdjaxError(f"{path}: {error}") from error
     except Exception as error:
@@ -34,6 +32,6 @@ def run_config(path: pathlib.Path, name: str) -> Any:
         line = getattr(error, "lineno", None) or (lines[-1] if lines else None)
         where = f"{path}, line {line}" if line else str(path)
         raise IdjaxError(f"{where}: {type(error).__name__}: {' '.join(str(error).split())}; mend the file") from error
-    if not hasattr(module, name):
+    if name not in defined:
         raise IdjaxError(f"{path}: it defines no {name}; end it with {name} = ...")
-    return getattr(module, name)
+    return defined[name]

@@ -2,6 +2,7 @@
 
 import array
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,22 +44,17 @@ def text_source(request: Request) -> Source:
         np.dtype(float) if request.whole or _is_number(cell) or _is_missing(cell) else TEXT for cell in first.cells
     )
 
-    def block(cells: array.array, said: list[str | None]) -> Block:
-        return Block(np.array(cells).reshape(len(said), -1), np.array(said, dtype=object))
-
     def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
-        cells, said = array.array("d"), []
         columns = None if are_all(numbers, width) else numbers
-        for row in _rows(path, source):
-            if not row.number:
-                continue
-            _extend(cells, row, columns, names, source, gaps)
-            said.append(None if words is None or _is_missing(row.cells[words]) else row.cells[words].strip())
-            if len(said) == block_rows:
-                yield block(cells, said)
-                cells, said = array.array("d"), []
-        if said:
-            yield block(cells, said)
+        rows = (row for row in _rows(path, source) if row.number)
+        while first := next(rows, None):
+            cells, said, count = array.array("d"), [], 0
+            for row in itertools.chain([first], itertools.islice(rows, block_rows - 1)):
+                _extend(cells, row, columns, names, source, gaps)
+                if words is not None:
+                    said.append(None if _is_missing(row.cells[words]) else row.cells[words].strip())
+                count += 1
+            yield Block(np.array(cells).reshape(count, -1), None if words is None else np.array(said, dtype=object))
 
     count = sum(row.number > 0 for row in _rows(path, source)) if path.stat().st_size >= LARGE else None
     return Source(source, names, dtypes, count, read, request.remedy)

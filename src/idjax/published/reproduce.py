@@ -56,40 +56,29 @@ def load_experiment(name: str) -> Experiment | VarianceScan:
     return run_config(configs_folder() / f"{name}.py", "experiment")
 
 
-def reproduce(
-    names: Sequence[str] = ORDER,
-    *,
-    full: bool = False,
-    progress: OnProgress = silent,
-    on_result: OnResult = lambda *_: None,
-) -> list[Outcome]:
-    """Outcomes of the experiments of these names, whose runs are independent and share the cores of the machine.
-
-    Args:
-      names: of `ORDER`, in the order in which the outcomes are wanted.
-      full: with the long trainings too.
-      on_result: hears of each run and point as soon as it is there, in any order.
-
-    Example:
-      >>> [outcome] = reproduce(["identity_start"])
-      >>> outcome.holds
-      True
-    """
-    return replay([at_length(load_experiment(name), full) for name in names], progress, on_result)
-
-
 def replay(
     experiments: Sequence[Experiment | VarianceScan],
     progress: OnProgress = silent,
     on_result: OnResult = lambda *_: None,
 ) -> list[Outcome]:
-    """Outcomes of experiments: every run predicted and trained, every point of a scan predicted and measured."""
+    """Outcomes of experiments, whose runs are independent and share the cores of the machine.
+
+    Every run is predicted and trained, every point of a scan predicted and measured; `on_result` hears of each as soon
+    as it is there, in any order.
+
+    Example:
+      >>> [outcome] = replay([load_experiment("identity_start")])
+      >>> outcome.holds
+      True
+    """
     tasks = [_tasks(experiment) for experiment in experiments]
-    results = iter(run_tasks([task for group in tasks for task in group], progress, on_result))
-    return [
-        _outcome(experiment, list(itertools.islice(results, len(group))))
-        for experiment, group in zip(experiments, tasks, strict=True)
-    ]
+    results = iter(run_tasks(list(itertools.chain(*tasks)), progress, on_result))
+    outcomes: list[Outcome] = []
+    for experiment, group in zip(experiments, tasks, strict=True):
+        found = tuple(itertools.islice(results, len(group)))
+        is_scan = isinstance(experiment, VarianceScan)
+        outcomes.append(scan_outcome(experiment, found) if is_scan else ExperimentOutcome(experiment, found))
+    return outcomes
 
 
 def at_length(experiment: Experiment | VarianceScan, full: bool) -> Experiment | VarianceScan:
@@ -119,12 +108,6 @@ def _tasks(experiment: Experiment | VarianceScan) -> list[Task]:
         )
         for run in experiment.runs
     ]  # fmt: skip
-
-
-def _outcome(experiment: Experiment | VarianceScan, results: list) -> Outcome:
-    if isinstance(experiment, VarianceScan):
-        return scan_outcome(experiment, results)
-    return ExperimentOutcome(experiment, tuple(results))
 
 
 def _run(experiment: Experiment, run: Run, data: Dataset, progress: OnProgress) -> RunOutcome:

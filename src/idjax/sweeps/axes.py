@@ -203,7 +203,7 @@ class Sweep:
           IdjaxError: with the axis and the reason, if fields are unknown, set twice, of another type, or if there are
             no points or two alike.
         """
-        types = _types(self.data)
+        types = _SETTINGS | (_GAUSSIAN if isinstance(self.data, Gaussian) else {})
         for field in self.fields:
             _check_field(field, self.fields, types, self.data)
         points = []
@@ -237,10 +237,6 @@ class Sweep:
 _SETTINGS = typing.get_type_hints(Settings)
 _GAUSSIAN = typing.get_type_hints(Gaussian)
 _KINDS = {bool: "truth value", int: "whole number", float: "number", str: "text"}
-
-
-def _types(data: Data) -> dict[str, typing.Any]:
-    return {**_SETTINGS, **(_GAUSSIAN if isinstance(data, Gaussian) else {})}
 
 
 def _column(numbers: np.ndarray, whole: bool) -> list[tuple[Given, ...]]:

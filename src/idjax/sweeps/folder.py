@@ -12,11 +12,11 @@ import contextlib
 import dataclasses
 import io
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import filelock
 import numpy as np
 
 from idjax.data.errors import import_extra, reading_errors
@@ -26,11 +26,6 @@ from idjax.sweeps.axes import Point, Sweep
 from idjax.sweeps.outcome import SweepOutcome, SweepPoint
 from idjax.sweeps.plan import Shard
 from idjax.types import IdjaxError
-
-try:
-    import fcntl
-except ImportError:  # not on this system: two processes then make the same bytes twice, and the last one stays
-    fcntl = None
 
 CURVES = tuple(f"{who}_{what}" for what in ("train", "validation", "explained") for who in ("predicted", "trained"))
 _KEY = b"idjax"
@@ -65,22 +60,18 @@ class Folder:
         folder = self.path / "shards"
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f"{shard.name}.lock"
-        handle = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            if fcntl:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    yield False
-                    return
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(filelock.FileLock(lock).acquire(blocking=False))
+            except filelock.Timeout:
+                yield False
+                return
             mine = not self.finished(shard)
             for left in folder.glob(f".{shard.name}.parquet-*") if mine else ():
                 left.unlink(missing_ok=True)  # of a process that was killed while it wrote
             yield mine
             if self.finished(shard):
                 lock.unlink(missing_ok=True)
-        finally:
-            os.close(handle)
 
     def keep(self, sweep: Sweep, shard: Shard, points: Sequence[SweepPoint]) -> None:
         """Writes the results of a shard, with the versions and the revision that made them, whatever the machine."""

@@ -39,16 +39,16 @@ def cut(points: Sequence[Point], contents: str = "") -> tuple[Shard, ...]:
 
 def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
     """Costs of the axes that cannot be stacked, in words, one line an axis; and batches that are the full batch."""
-    lines = []
+    lines, of_data = [], {field.name for field in dataclasses.fields(Gaussian)} - {"rows", "inputs"}
     for axis in sweep.axes:
         fields = [field for field in axis.fields if field not in STACKED]
         if not fields:
             continue
         count = len({tuple(point.at[field] for field in fields) for point in points})
         if count > 1:
+            why = "on data of its own" if set(fields) <= of_data else "with a compilation of its own"
             lines.append(
-                f"axis {'/'.join(fields)} cannot be stacked: each of its {count} values is trained by itself, "
-                f"{_why(fields)}"
+                f"axis {'/'.join(fields)} cannot be stacked: each of its {count} values is trained by itself, {why}"
             )
     asked = [point.at.get("batch_size", sweep.settings.batch_size) for point in points]
     whole = sum(batch != point.settings.batch_size for batch, point in zip(asked, points, strict=True))
@@ -57,11 +57,6 @@ def costs(sweep: Sweep, points: Sequence[Point]) -> list[str]:
             f"batch_size is more than the training rows at {whole} of {len(points)} points: the full batch, as in Keras"
         )
     return lines
-
-
-def _why(fields: Sequence[str]) -> str:
-    of_data = {field.name for field in dataclasses.fields(Gaussian)} - {"rows", "inputs"}
-    return "on data of its own" if set(fields) <= of_data else "with a compilation of its own"
 
 
 def _digest(points: Sequence[Point], contents: str) -> str:
