@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from idjax.data.dataset import Dataset, find_columns, numbered, printable, quote
+from idjax.data.dataset import Dataset, find_columns, numbered, place, printable, quote
 from idjax.data.in_memory import in_memory
 from idjax.data.opening import OF_ARRAYS, UNNAMED, kind_of, means_file, open_source
 from idjax.data.source import TEXT, Source, check_numbers, of_array
@@ -31,6 +31,10 @@ class ChosenColumns(NamedTuple):
     def dtypes(self) -> tuple[np.dtype, ...]:
         """Dtypes that they are stored as."""
         return tuple(self.source.dtypes[i] for i in self.columns)
+
+    def place(self, row: int, column: int) -> str:
+        """The place of a value in words; row and column count from 0."""
+        return place(row + 1, self.columns[column], self.source.names)
 
     @property
     def read_as(self) -> tuple[tuple[int, ...], int | None]:

@@ -7,7 +7,6 @@ from jaxtyping import Float
 
 from idjax.data.columns import ChosenColumns, choose_columns
 from idjax.data.dataset import Dataset, count_of
-from idjax.data.side_by_side import ColumnValues
 from idjax.data.source import TEXT
 from idjax.data.streaming import one_hot, stream
 from idjax.settings import Dtype
@@ -47,8 +46,8 @@ def load(data: Any, target: Any = None, dtype: Dtype = "float32", *, labels: boo
     coded = (False, rows.codes is not None)
     collected = [_Collected(*each, dtype) for each in zip(rows.columns, coded, strict=False)]
     for parts in rows.parts():
-        for each, block in zip(collected, parts, strict=True):
-            each.add(block)
+        for each, values in zip(collected, parts, strict=True):
+            each.add(values)
     x, *targets = [each.rows() for each in collected]
     y = targets[0] if targets else None
     if y is not None and rows.classes is not None:
@@ -67,7 +66,7 @@ class _Collected:
 
     def __init__(self, columns: ChosenColumns, coded: bool, dtype: Dtype):
         source = columns.source
-        self._name, self._dtype, self._blocks, self._done = source.name, dtype, [], 0
+        self._columns, self._name, self._dtype, self._blocks, self._done = columns, source.name, dtype, [], 0
         self._lost: dict[str, tuple[int, str]] = {}
         self._remedies = {
             "missing (empty or NaN)" if coded else "NaN or infinite": "remove or fill in those rows",
@@ -80,23 +79,23 @@ class _Collected:
         except (MemoryError, ValueError) as error:
             raise IdjaxError(f"{self._name}: its {source.rows} rows do not fit in memory; give fewer rows") from error
 
-    def add(self, block: ColumnValues) -> None:
+    def add(self, values: np.ndarray) -> None:
         """Takes the next rows; those beyond what the source promises are for its own check."""
-        start, self._done = self._done, self._done + len(block.values)
+        start, self._done = self._done, self._done + len(values)
         with np.errstate(all="ignore"):
             if self._whole is None:
-                numbers = np.array(block.values, dtype=self._dtype, order="C")
+                numbers = np.array(values, dtype=self._dtype, order="C")
                 self._blocks.append(numbers)
             else:
                 numbers = self._whole[start : self._done]
-                numbers[:] = block.values[: len(numbers)]
+                numbers[:] = values[: len(numbers)]
             if np.isfinite(numbers.sum()):  # quicker than a look at each, unless the sum overflows
                 return
-        for what, values in zip(self._remedies, (block.values[: len(numbers)], numbers), strict=True):
-            lost = ~np.isfinite(values)
+        for what, held in zip(self._remedies, (values[: len(numbers)], numbers), strict=True):
+            lost = ~np.isfinite(held)
             if lost.any():
                 row, column = map(int, np.unravel_index(np.argmax(lost), lost.shape))
-                count, first = self._lost.get(what, (0, block.place(start + row, column)))
+                count, first = self._lost.get(what, (0, self._columns.place(start + row, column)))
                 self._lost[what] = count + int(np.count_nonzero(lost)), first
 
     def rows(self) -> Float[np.ndarray, "N p"]:

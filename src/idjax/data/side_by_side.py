@@ -1,54 +1,40 @@
 """The columns of x and those of the target, of one source or of two, in blocks of the same rows."""
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from idjax.data.columns import ChosenColumns
-from idjax.data.dataset import place
 from idjax.data.source import Block
 from idjax.types import IdjaxError
 
 
-class ColumnValues(NamedTuple):
-    """The rows of a block in the columns of x, or in those of the target."""
-
-    values: np.ndarray
-    origin: ChosenColumns
-
-    def place(self, row: int, column: int) -> str:
-        """The place of a value in words; row and column count from 0."""
-        return place(row + 1, self.origin.columns[column], self.origin.source.names)
-
-
-def side_by_side(
-    columns: tuple[ChosenColumns, ...], codes: list[Any] | None, rows: int
-) -> Iterator[list[ColumnValues]]:
+def side_by_side(columns: tuple[ChosenColumns, ...], codes: list[Any] | None, rows: int) -> Iterator[list[np.ndarray]]:
     """The columns of x, and those of the target if there is one, block by block; labels as their places in `codes`."""
     x, *target_columns = columns
     if not target_columns:
         for block in x.source.blocks(x.columns, None, rows):
-            yield [ColumnValues(block.numbers, x)]
+            yield [block.numbers]
         return
     (y,) = target_columns
     numbers, words = y.read_as
     place_of = {label: float(place) for place, label in enumerate(codes or ())}
 
-    def target(block: Block, values: np.ndarray) -> ColumnValues:
+    def target(block: Block, values: np.ndarray) -> np.ndarray:
         if codes is None:
-            return ColumnValues(values, y)
+            return values
         labels = (np.asarray(values[:, 0], np.float64) if block.words is None else block.words).tolist()
-        return ColumnValues(np.array([place_of.get(label, np.nan) for label in labels])[:, None], y)
+        return np.array([place_of.get(label, np.nan) for label in labels])[:, None]
 
     if x.source is y.source:
         for block in x.source.blocks(x.columns + numbers, words, rows):
             inputs, outputs = np.split(block.numbers, [len(x.columns)], axis=1)
-            yield [ColumnValues(inputs, x), target(block, outputs)]
+            yield [inputs, target(block, outputs)]
         return
     first, second = x.source.blocks(x.columns, None, rows), y.source.blocks(numbers, words, rows)
     for inputs, outputs in _aligned(first, second, x, y):
-        yield [ColumnValues(inputs.numbers, x), target(outputs, outputs.numbers)]
+        yield [inputs.numbers, target(outputs, outputs.numbers)]
 
 
 def _aligned(

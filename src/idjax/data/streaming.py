@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from idjax.data.columns import ChosenColumns, choose_columns, find_classes, label_name, names_of_target
 from idjax.data.dataset import count_of
-from idjax.data.side_by_side import ColumnValues, side_by_side
+from idjax.data.side_by_side import side_by_side
 from idjax.data.source import TEXT, block_rows_for, check_numbers
 from idjax.types import IdjaxError
 
@@ -51,7 +51,7 @@ class Stream:
     def __iter__(self) -> Iterator[XY]:
         return self.blocks()
 
-    def parts(self) -> Iterator[list[ColumnValues]]:
+    def parts(self) -> Iterator[list[np.ndarray]]:
         """All rows in order, as they are stored and unchecked: of x, and of the target; labels as places in `codes`."""
         return side_by_side(self.columns, self.codes, self.block_rows)
 
@@ -76,18 +76,18 @@ class Stream:
         first: tuple[str, str] | None = None
         look = not unchecked or self.missing == "drop" or self.codes is not None
         for parts in self.parts():
-            values = [_as_floats(part.values, as_stored) for part in parts]
+            values = [_as_floats(part, as_stored) for part in parts]
             # All parts are looked at, for each may hold an infinite value.
-            gapped = [_has_gaps(part, numbers, done) for part, numbers in zip(parts, values, strict=True) if look]
+            gapped = [_has_gaps(*part, done) for part in zip(self.columns, values, strict=True) if look]
             if any(gapped):
                 gaps = np.hstack([np.isnan(numbers) for numbers in values])
                 missing += int(np.count_nonzero(gaps))
                 row, column = map(int, np.unravel_index(np.argmax(gaps), gaps.shape))
                 inputs = values[0].shape[1]
-                part, column = (parts[0], column) if column < inputs else (parts[1], column - inputs)
-                first = first or (part.origin.source.name, part.place(done + row, column))
+                part, column = (self.columns[0], column) if column < inputs else (self.columns[1], column - inputs)
+                first = first or (part.source.name, part.place(done + row, column))
                 values = [numbers[~gaps.any(axis=1)] for numbers in values]
-            done += len(parts[0].values)
+            done += len(parts[0])
             if len(values[0]) and (not missing or self.missing == "drop"):
                 kept += len(values[0])
                 y = values[1] if len(values) > 1 else None
@@ -168,7 +168,7 @@ def _as_floats(values: np.ndarray, as_stored: bool) -> np.ndarray:
         return np.asarray(values, np.float64)
 
 
-def _has_gaps(part: ColumnValues, numbers: np.ndarray, done: int) -> bool:
+def _has_gaps(columns: ChosenColumns, numbers: np.ndarray, done: int) -> bool:
     """Whether a value is missing; IdjaxError at the first infinite one."""
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(numbers.sum()):  # quicker than a look at each, unless the sum overflows
@@ -177,7 +177,7 @@ def _has_gaps(part: ColumnValues, numbers: np.ndarray, done: int) -> bool:
     if infinite.any():
         row, column = map(int, np.unravel_index(np.argmax(infinite), infinite.shape))
         raise IdjaxError(
-            f"{part.origin.source.name}: the value at {part.place(done + row, column)} is infinite or too large for "
+            f"{columns.source.name}: the value at {columns.place(done + row, column)} is infinite or too large for "
             "float64; remove that row or replace the value"
         )
     return bool(np.isnan(numbers).any())
