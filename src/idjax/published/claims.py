@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,29 +21,37 @@ class Evidence(NamedTuple):
     long_run: Curve | None = None
 
 
+def published_lines(seen: Evidence) -> list[dict[str, Any]]:
+    """Published losses beside the predicted ones with their band and the trained ones; NaN where a run was shorter."""
+
+    def at(values: Any, epoch: int) -> float:
+        return float(values[epoch - 1]) if values is not None and epoch <= len(values) else math.nan
+
+    lines = []
+    for line in seen.published:
+        for name, field in (("training", "train"), ("validation", "validation")):
+            band = getattr(seen.predicted, f"{field}_band")
+            lines.append(
+                {
+                    "epoch": line.epoch,
+                    "name": name,
+                    "published": getattr(line, field),
+                    "predicted": at(getattr(seen.predicted, field), line.epoch),
+                    **{end: at(band and getattr(band, end), line.epoch) for end in ("low", "median", "high")},
+                    "trained": at(getattr(seen.trained, field), line.epoch),
+                }
+            )
+    return lines
+
+
 def _outside_band(seen: Evidence) -> float:
     """How many published losses, rounded to 4 decimals as they are, lie outside the predicted 95% band."""
-    return float(sum(not low <= loss <= high for loss, low, _, high in _published_in_band(seen)))
+    lines = published_lines(seen)
+    return float(sum(not round(line["low"], 4) <= line["published"] <= round(line["high"], 4) for line in lines))
 
 
 def _band_widths(seen: Evidence) -> list[float]:
-    return [(high - low) / median for _, low, median, high in _published_in_band(seen, decimals=None)]
-
-
-def _published_in_band(seen: Evidence, decimals: int | None = 4) -> list[tuple[float, float, float, float]]:
-    """(published, low, median, high) of each published loss, training and validation in turn."""
-    found = []
-    for line in seen.published:
-        for loss, band in (
-            (line.train, seen.predicted.train_band),
-            (line.validation, seen.predicted.validation_band),
-        ):
-            if band is None:
-                found.append((loss, math.nan, math.nan, math.nan))
-                continue
-            ends = [float(values[line.epoch - 1]) for values in (band.low, band.median, band.high)]
-            found.append((loss, *(ends if decimals is None else [round(end, decimals) for end in ends])))
-    return found
+    return [(line["high"] - line["low"]) / line["median"] for line in published_lines(seen)]
 
 
 def _columns_off_diagonal(seen: Evidence) -> float:

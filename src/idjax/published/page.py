@@ -1,6 +1,5 @@
 """The HTML page of the published question, which needs no network: figures are inside it, and there is no script."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from idjax.published import figures
+from idjax.published.claims import Evidence, published_lines
 from idjax.published.outcomes import ExperimentOutcome, Outcome, RunOutcome, ScanOutcome
 from idjax.published.tables import summary_rows
 from idjax.report import formatting
@@ -47,7 +47,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
         shown = [picture(scan.name, figures.variance_figure(outcome), SCAN_CAPTION)]
         rows = [("all points", *cells[0], outcome.holds)]
         return {"kind": "scan", "about": scan, "outcome": outcome, "rows": rows, "pictures": shown}
-    experiment, many = outcome.experiment, outcome.experiment.many
+    experiment, many, first = outcome.experiment, outcome.experiment.many, outcome.runs[0]
     return {
         "kind": "many" if many else "few",
         "about": experiment,
@@ -60,7 +60,7 @@ def _section(outcome: Outcome, pictures: dict[str, bytes]) -> dict[str, Any]:
             for index, run in enumerate(outcome.runs)
         ],
         "kernel": _kernel_lines(outcome),
-        "lines": _published_lines(outcome),
+        "lines": published_lines(Evidence(first.trained, first.predicted, experiment.published)),
         "shared": _shared(outcome),
         "foretold": any(run.long_run is not None for run in outcome.runs),
     }  # fmt: skip
@@ -137,28 +137,3 @@ def _kernel_lines(outcome: ExperimentOutcome) -> list[str]:
     if len(outcome.runs) > 1 or max(kernel.shape) > 8:
         return []
     return ["  ".join(f"{value:6.3f}" for value in row) for row in np.round(kernel, 3) + 0.0]
-
-
-def _published_lines(outcome: ExperimentOutcome) -> list[dict[str, Any]]:
-    """Published beside predicted, with the band over starts, and trained; NaN where a run was shorter."""
-    run = outcome.runs[0]
-
-    def at(values: Any, epoch: int) -> float:
-        return float(values[epoch - 1]) if values is not None and epoch <= len(values) else math.nan
-
-    lines = []
-    for line in outcome.experiment.published:
-        for name, field in (("training", "train"), ("validation", "validation")):
-            band = getattr(run.predicted, f"{field}_band")
-            lines.append(
-                {
-                    "epoch": line.epoch,
-                    "name": name,
-                    "published": getattr(line, field),
-                    "predicted": at(getattr(run.predicted, field), line.epoch),
-                    "low": at(band and band.low, line.epoch),
-                    "high": at(band and band.high, line.epoch),
-                    "trained": at(getattr(run.trained, field), line.epoch),
-                }
-            )
-    return lines

@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from idjax.data import Dataset, Stream
 from idjax.report.formatting import explained, level_words, number
@@ -41,26 +41,25 @@ def prediction_lines(rows: Dataset | Stream, settings: Settings, curve: Curve, q
 
 
 def _table(curve: Curve) -> Iterator[str]:
-    drift, band = curve.kernel_drift, curve.train_band
+    """Some epochs, one a line, under the names of the columns."""
+    drift, band, accuracy = curve.kernel_drift, curve.train_band, curve.accuracy
+    columns: list[tuple[str, int, Callable[[int], str]]] = [
+        ("epoch", 8, lambda index: f"{curve.epoch[index]}"),
+        ("loss", 13, lambda index: f"{curve.train[index]:.4g}"),
+        ("val_loss", 13, lambda index: f"{curve.validation[index]:.4g}"),
+        ("explained variance", 21, lambda index: explained(float(curve.explained_variance[index]), curve.status)),
+    ]
     if band is not None:
         yield f"95% of losses over {band.over}:"
-    yield (
-        f"{'epoch':>8} {'loss':>12}"
-        + (f" {'95% band':>24}" if band is not None else "")
-        + f" {'val_loss':>12} {'explained variance':>20}"
-        + (f" {'accuracy':>10}" if curve.accuracy is not None else "")
-        + (f" {'kernel drift':>14}" if drift is not None else "")
-    )
+        columns.insert(2, ("95% band", 25, lambda index: f"{band.low[index]:.4g} to {band.high[index]:.4g}"))
+    if accuracy is not None:
+        columns.append(("accuracy", 11, lambda index: f"{accuracy[index]:.4f}"))
+    if drift is not None:
+        columns.append(("kernel drift", 15, lambda index: f"{drift[index]:.2g}"))
+    yield "".join(f"{name:>{width}}" for name, width, _ in columns)
     last = len(curve.epoch) - 1
     for index in sorted({*range(min(3, last + 1)), *(round(last * k / ROWS) for k in range(ROWS + 1))}):
-        between = "" if band is None else f"{band.low[index]:.4g} to {band.high[index]:.4g}"
-        yield (
-            f"{curve.epoch[index]:>8} {curve.train[index]:>12.4g}"
-            + (f" {between:>24}" if band is not None else "")
-            + f" {curve.validation[index]:>12.4g} {explained(float(curve.explained_variance[index]), curve.status):>20}"
-            + (f" {curve.accuracy[index]:>10.4f}" if curve.accuracy is not None else "")
-            + (f" {drift[index]:>14.2g}" if drift is not None else "")
-        )
+        yield "".join(f"{cell(index):>{width}}" for _, width, cell in columns)
 
 
 def _condition_number(curve: Curve) -> str:
