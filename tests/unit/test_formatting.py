@@ -69,6 +69,6 @@ def test_prescriptions_in_words():
 
 def test_evidence_in_words():
     values = [7.1e9, 12_192, "price", ["a", "b"], float("inf"), [str(k) for k in range(14)]]
-    shown = [words.evidence_words(value, 12) for value in values]
+    shown = [words.evidence_words(value) for value in values]
     assert shown[:5] == ["7.1 billion", "12,192", "price", "a, b", "∞"]
     assert shown[5].endswith("10, 11 and 2 more")

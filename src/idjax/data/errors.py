@@ -26,10 +26,10 @@ def reading_errors(source: str, remedy: str) -> Iterator[None]:
         raise IdjaxError(f"{source}: {remedy}") from error
 
 
-def import_extra(module: str, source: str) -> Any:
-    """The module, which comes with an extra; IdjaxError where it is missing."""
+def import_extra(module: str, source: str, extra: str = "files", role: str = "reads it") -> Any:
+    """The module, which comes with an extra and does what its role says; IdjaxError where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise IdjaxError(f"{source}: {package} is missing, which reads it; pip install idjax[files]") from error
+        raise IdjaxError(f"{source}: {package} is missing, which {role}; pip install idjax[{extra}]") from error

@@ -161,10 +161,10 @@ def followed_words(diagnosis: Diagnosis) -> str:
     return f"No prediction: {stopped(reason)} {sentence(how)}".strip()
 
 
-def evidence_words(value: float | int | str | list[str], most: int = 12) -> str:
+def evidence_words(value: float | int | str | list[str]) -> str:
     """A number, a name, or the first of many names."""
     if isinstance(value, list):
-        return listed(value, most)
+        return listed(value, 12)
     if isinstance(value, str):
         return value
     if isinstance(value, int):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from idjax.data import stream
+from idjax.data.errors import import_extra
 from idjax.moments.moments import measure_stream, merge
 from idjax.sweeps.compute import outcomes_of
 from idjax.sweeps.outcome import SweepPoint
@@ -22,6 +23,8 @@ TIMEOUT = 10
 """Seconds in which a scheduler must answer."""
 AHEAD = 2
 """Shards that wait at each thread of the workers, so that none runs dry."""
+
+_distributed = functools.partial(import_extra, "distributed", "--cluster", "cluster", "it needs")
 
 
 def on_cluster(address: str) -> Compute:
@@ -89,11 +92,3 @@ def _client(address: str) -> Iterator[Any]:
         ) from error
     with client:
         yield client
-
-
-def _distributed() -> Any:
-    try:
-        import distributed
-    except ImportError as error:
-        raise IdjaxError("--cluster: distributed is missing, which it needs; pip install idjax[cluster]") from error
-    return distributed
