@@ -47,7 +47,7 @@ def kind_of(name: str) -> str:
     """The end of the name of a file in lower case, FOLDER of a folder, nothing of a built-in set."""
     if name in BUILTINS:
         return ""
-    return FOLDER if _is_folder(name) else Path(name).suffix.lower()
+    return FOLDER if os.path.isdir(name) else Path(name).suffix.lower()
 
 
 def means_file(text: str) -> bool:
@@ -55,7 +55,7 @@ def means_file(text: str) -> bool:
 
     A folder is meant only by a path with a separator: any name of a column may be one of a folder nearby.
     """
-    return text in BUILTINS or Path(text).suffix.lower() in READERS or (os.sep in text and _is_folder(text))
+    return text in BUILTINS or Path(text).suffix.lower() in READERS or (os.sep in text and os.path.isdir(text))
 
 
 def open_source(
@@ -103,10 +103,3 @@ def _checked_kind(name: str, source: str) -> str:
     if status.st_size == 0:
         raise IdjaxError(f"{source}: it is empty; give a file with at least 2 rows")
     return suffix
-
-
-def _is_folder(name: str) -> bool:
-    try:
-        return os.path.isdir(name)
-    except ValueError:
-        return False

@@ -56,13 +56,12 @@ def verdict(trained: Curve, predicted: Curve, learned_at: float) -> str:
         return "nothing to learn: the loss is exactly 0 from the start"
     reachable = trained.reachable
     share = f" of the {reachable:.3f} that a linear layer can explain" if 0 < reachable < 1 else ""
+    right = "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
     if explained >= level(learned_at, reachable):
         epochs = trained.epochs_to_learn
         found = f", explained variance {explained:.3f}{share}" if share else ""
-        found += "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
-        return f"learned within {'the first epoch' if epochs <= 1 else f'{epochs:.1f} epochs'}{found}"
+        return f"learned within {'the first epoch' if epochs <= 1 else f'{epochs:.1f} epochs'}{found}{right}"
     if explained > 0.5:
-        right = "" if trained.accuracy is None else f", accuracy {trained.accuracy[-1]:.3f}"
         text = f"not learned yet: explained variance {explained:.3f}{share}{right}"
     else:
         always = "squared error is", "the mean"

@@ -23,7 +23,8 @@ def probe_words(probe: Probe) -> list[str]:
         "probe has on the training rows."
     ]
     if not math.isnan(probe.given):
-        said.append(f"The learning rate as given, {_rate(probe.given)}, {_takes(probe.given_epochs)}.")
+        takes = "does not reach it" if math.isinf(probe.given_epochs) else f"takes {_epochs(probe.given_epochs)}"
+        said.append(f"The learning rate as given, {_rate(probe.given)}, {takes}.")
     best = min(probe.runs, key=lambda run: run.epochs)
     if best.epochs < first.epochs / 1.2:
         said.append(
@@ -52,10 +53,6 @@ def _rate(value: float) -> str:
 
 def _epochs(value: float) -> str:
     return f"{formatting.number(value, 3)} epochs"
-
-
-def _takes(value: float) -> str:
-    return "does not reach it" if math.isinf(value) else f"takes {_epochs(value)}"
 
 
 def _predicted(run: ProbeRun) -> str:
