@@ -72,9 +72,9 @@ class Explanation:
         predicted = fix if isinstance(fix, Fix) else Fix("" if fix is None else fix, None, math.nan)
         return Finding(self.code, kind or self.kind, message, evidence, cost, predicted.words, causes, *predicted[1:])
 
-    def program_finding(self, **fields: Any) -> ProgramFinding:
-        """A finding of this code in a program."""
-        return ProgramFinding(code=self.code, kind=self.kind, **fields)
+    def program_finding(self, *, cost: float = math.inf, **fields: Any) -> ProgramFinding:
+        """A finding of this code in a program, which learns nothing at all unless another cost is given."""
+        return ProgramFinding(code=self.code, kind=self.kind, cost=cost, **fields)
 
     def layer_finding(self, **fields: Any) -> LayerFinding:
         """A finding of this code in layers of a model."""

@@ -10,7 +10,7 @@ from idjax.diagnosis.trace.endless import endless_fall
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.outputs import Comparison, is_logarithm, second_softmax
-from idjax.diagnosis.trace.walk import Edit, Edits, Outs
+from idjax.diagnosis.trace.walk import Edit, Edits, Outs, changing
 
 Minimum = tuple[Node, Edit] | float
 """What gives an unbounded loss a minimum: an edit, or the sign -1."""
@@ -51,17 +51,10 @@ def target_edits(context: LossContext) -> tuple[Node, Edit, Edit]:
     targets = context.compared(comparison)[1]
     mean, scale = float(targets.mean()), float(targets.std()) or 1.0
     output, target = (comparison.node.ins.index(atom) for atom in (comparison.output, comparison.target))
-
-    def edit(place: int, change: Any) -> Edit:
-        def edited(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-            return [change(value).astype(value.dtype) if i == place else value for i, value in enumerate(ins)], ()
-
-        return edited
-
     return (
         comparison.node,
-        edit(target, lambda value: (value - mean) / scale),
-        edit(output, lambda value: value * scale + mean),
+        changing(target, lambda value: (value - mean) / scale),
+        changing(output, lambda value: value * scale + mean),
     )
 
 
@@ -78,14 +71,9 @@ def minimum_of(context: LossContext) -> Minimum | None:
     comparison, *others = context.end.comparisons
     if others or (comparison.kind != "difference" and not _is_of_classes(context, comparison)):
         return None
-    place = comparison.node.ins.index(comparison.output)
-
-    def edit(ins: list[Any], _: Any) -> tuple[list[Any] | Outs, Any]:
-        if comparison.kind == "difference":
-            return Outs([(ins[0] - ins[1]) ** 2]), ()
-        return [jax.nn.log_softmax(value) if i == place else value for i, value in enumerate(ins)], ()
-
-    return comparison.node, edit
+    if comparison.kind == "difference":
+        return comparison.node, lambda ins, _: (Outs([(ins[0] - ins[1]) ** 2]), ())
+    return comparison.node, changing(comparison.node.ins.index(comparison.output), jax.nn.log_softmax)
 
 
 def fitted(context: LossContext) -> Edits | None:

@@ -18,13 +18,13 @@ import numpy as np
 
 from idjax.diagnosis.cures.ends import target_edits
 from idjax.diagnosis.cures.rewriting import Inputs, standardised
-from idjax.diagnosis.trace.context import ProgramContext
 from idjax.diagnosis.trace.curvature import curvature
 from idjax.diagnosis.trace.graph import Node
+from idjax.diagnosis.trace.layer_facts import ProgramContext
 from idjax.diagnosis.trace.layers import Layer
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.diagnosis.trace.trials import GRID, NEAR, STEPS, best, first_rate, reached, trials
-from idjax.diagnosis.trace.units import FLAT, Unit, watch_unit
+from idjax.diagnosis.trace.units import FLAT, watch_unit
 from idjax.diagnosis.trace.walk import Edits, evaluate
 from idjax.results.program import LayerFinding
 
@@ -84,7 +84,7 @@ class Gains:
             cured = self._largest(cures)
             fall = self._top / cured if cured > 0 else math.nan
         # Where little gradient comes to some layers, their curvature is not seen either.
-        if fall >= LEAST_FALL and not self._flat:
+        if fall >= LEAST_FALL and not self._context.flat:
             return Gain(fall, math.nan)
         if finding.code == "layer-scale" and self._frees(finding, cures):
             return Gain(fall, math.nan, frees=True)
@@ -123,15 +123,9 @@ class Gains:
 
         return run
 
-    @functools.cached_property
-    def _flat(self) -> list[Unit]:
-        """The activations that are saturated."""
-        seen = self._context.measured.seen
-        return [unit for unit in self._context.units if unit.kind != "relu" and np.stack(seen[unit.node]).mean() < FLAT]
-
     def _frees(self, finding: LayerFinding, cures: Cures) -> bool:
         """Whether activations right behind a layer are saturated, and all no longer with its cure."""
-        behind = {unit.node: watch_unit(unit, self._context.traced) for unit in self._flat
+        behind = {unit.node: watch_unit(unit, self._context.traced) for unit in self._context.flat
                   if set(unit.layers) & set(finding.layers)}  # fmt: skip
         values = [*self._context.given.params, *self._context.args]
         seen = evaluate(self._context.graph, values, behind, Edits(self._edits, cures))[1] if behind else {}

@@ -27,13 +27,8 @@ def is_around_mean(finding: Finding) -> bool:
     return DEVIATION in finding.evidence
 
 
-def centred(moments: InputMoments) -> Float[np.ndarray, "n n"]:
-    """M once the mean is subtracted: the covariance, and 1 for the bias."""
-    return centred_and_divided(moments, 1.0)
-
-
-def centred_and_divided(moments: InputMoments, by: float) -> Float[np.ndarray, "n n"]:
-    """M once the mean is subtracted, and the rest divided by one number."""
+def centred(moments: InputMoments, by: float = 1.0) -> Float[np.ndarray, "n n"]:
+    """M once the mean is subtracted, and the rest divided by one number: the covariance, and 1 for the bias."""
     return joined(moments.covariance / by**2, np.zeros_like(moments.mean), moments.bias)
 
 

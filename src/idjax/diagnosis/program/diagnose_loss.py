@@ -148,8 +148,9 @@ def _context(given: GivenLoss, rule: UpdateRule, progress: OnProgress) -> LossCo
     traced = trace(given)
     layers = find_layers(traced.graph, given.names)
     units, end = find_units(traced.graph, layers), ending(traced.graph, layers)
-    run = runner(traced, watches_of(traced, layers, units, end), end.outputs)
-    return LossContext(traced, layers, units, end, run, measure(run, progress), rule)
+    watches = watches_of(traced, layers, units, end)
+    run = runner(traced, watches, end.outputs)
+    return LossContext(traced, layers, units, end, run, measure(traced, run, watches, progress), rule)
 
 
 def find_all(context: LossContext) -> tuple[tuple[LayerFacts, ...], tuple[ProgramFinding, ...]]:

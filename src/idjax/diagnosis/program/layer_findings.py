@@ -7,8 +7,7 @@ from collections.abc import Set
 from idjax.diagnosis.cures.gains import Gain, Gains
 from idjax.diagnosis.cures.rewriting import CURABLE, CURES
 from idjax.diagnosis.program.findings import MODULES, with_causes
-from idjax.diagnosis.trace.context import ProgramContext
-from idjax.diagnosis.trace.layer_facts import by_name, layer_context
+from idjax.diagnosis.trace.layer_facts import ProgramContext, by_name, layer_context
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.results.program import LayerFacts, LayerFinding
 from idjax.settings import DiagnosisSettings

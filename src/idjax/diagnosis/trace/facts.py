@@ -29,10 +29,6 @@ def facts_of(name: str, layer: Layer, moments: InputMoments, kernel: Kernel, set
     constant, dead = _constant(moments)
     outlier, feature, ratio = _outlier(moments)
     return LayerFacts(
-        path=name,
-        kind=layer.kind,
-        inputs=layer.inputs,
-        outputs=layer.outputs,
         bias=bool(layer.bias),
         positions=moments.count,
         input_scale=float(np.sqrt((squared + spread) / max(1, len(mean)))),
@@ -46,7 +42,7 @@ def facts_of(name: str, layer: Layer, moments: InputMoments, kernel: Kernel, set
         outlier=outlier,
         outlier_feature=feature,
         outlier_ratio=ratio,
-        **_kernel_facts(layer, kernel, settings),
+        **_kernel_facts(name, layer, kernel, settings),
     )
 
 
@@ -58,10 +54,6 @@ def embedding_facts(
     squared = float(shares @ shares)
     seen = shares[shares > 0]
     return LayerFacts(
-        path=name,
-        kind=layer.kind,
-        inputs=layer.inputs,
-        outputs=layer.outputs,
         bias=False,
         positions=int(counts.sum()),
         input_scale=float(np.sqrt(1 / len(counts))),
@@ -75,15 +67,20 @@ def embedding_facts(
         outlier=float(seen.max()),
         outlier_feature=int(shares.argmax()),
         outlier_ratio=float(seen.max() / np.median(seen)),
-        **_kernel_facts(layer, kernel, settings),
+        **_kernel_facts(name, layer, kernel, settings),
     )
 
 
 @np.errstate(over="ignore", invalid="ignore")  # gradients of a loss that is not finite
-def _kernel_facts(layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
+def _kernel_facts(name: str, layer: Layer, kernel: Kernel, settings: Settings) -> dict[str, Any]:
+    """Name, shape, kernel and gradient of a layer of any kind, among its facts."""
     scale = _root_mean_square(kernel.weights)
     dropped, passing = _rounding(kernel, settings)
     return {
+        "path": name,
+        "kind": layer.kind,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
         "gain": scale if layer.kind == "embed" else scale * layer.inputs**0.5,
         "kernel_dtype": str(kernel.weights.dtype),
         "kernel_scale": scale,

@@ -37,18 +37,9 @@ def graph_of(closed: core.ClosedJaxpr, learned: int, data: Sequence[bool]) -> Gr
         builder.needs.update({atom: rows for atom in constants if builder.shapes[atom].shape})
     builder.data, builder.learned = rows, (1 << learned) - 1
     nodes, outs = builder.inlined(closed.jaxpr, (*constants, *ins), ())
-    program = Program(tuple(nodes), ins, tuple(outs))
-    known = builder.constants
-    return Graph(
-        program,
-        builder.shapes,
-        builder.needs,
-        builder.learned,
-        rows,
-        frozenset(builder.stacked),
-        known,
-        builder.overruled,
-    )
+    program, stacked = Program(tuple(nodes), ins, tuple(outs)), frozenset(builder.stacked)
+    known = builder.shapes, builder.needs, builder.learned, rows, stacked, builder.constants
+    return Graph(program, *known, builder.overruled)
 
 
 class _Builder:
@@ -109,29 +100,29 @@ class _Builder:
         return inlined
 
     def _parameter(self, atom: Atom) -> bool:
-        needs = self.needs.get(atom, 0) if isinstance(atom, int) else 0
+        needs = self._of(atom)
         return bool(needs & self.learned) and not needs & self.data
 
-    def _of(self, atoms: Sequence[Atom], which: slice) -> int:
+    def _of(self, *atoms: Atom) -> int:
         needs = 0
-        for atom in atoms[which]:
+        for atom in atoms:
             needs |= self.needs.get(atom, 0) if isinstance(atom, int) else 0
         return needs
+
+    def _is_stacked(self, atom: Atom) -> bool:
+        return isinstance(atom, int) and atom in self.stacked
 
     def _node(
         self, equation: Any, ins: tuple[Atom, ...], outs: tuple[int, ...], calls: tuple[str, ...], where: str
     ) -> Node:
-        primitive, needs = equation.primitive, self._of(ins, slice(None))
+        primitive, needs = equation.primitive, self._of(*ins)
         body, inner = None, _called(equation)
         if primitive.name == "scan":
             body = self._scanned(equation, ins, calls, where)
         elif inner is not None:  # a custom derivative rule of something that no parameter goes into
-            body = self._behind(inner, ins, calls, where)
-        stacked = any(isinstance(atom, int) and atom in self.stacked for atom in ins)
-        for out in outs:
-            self.needs[out] = needs
-            if stacked:
-                self.stacked.add(out)
+            body = self._body(inner, [(self._of(atom), False) for atom in ins], calls, where)
+        self.needs.update(dict.fromkeys(outs, needs))
+        self.stacked.update(outs if any(map(self._is_stacked, ins)) else ())
 
         def run(*values: Any) -> list[Any]:
             bound = primitive.get_bind_params(equation.params)
@@ -141,38 +132,27 @@ class _Builder:
             return list(made) if primitive.multiple_results else [made]
 
         name = str(equation.params.get("name", "")) if inner is not None else ""
-        return Node(
-            next(self._count),
-            primitive.name,
-            ins,
-            outs,
-            equation.params,
-            run,
-            where,
-            (*calls, name) if name else calls,
-            body,
-        )
+        calls = (*calls, name) if name else calls
+        return Node(next(self._count), primitive.name, ins, outs, equation.params, run, where, calls, body)
 
     def _scanned(self, equation: Any, ins: tuple[Atom, ...], calls: tuple[str, ...], where: str) -> Program:
         """The body of a scan, whose carry depends on all that goes in."""
-        inner, (first, then) = equation.params["jaxpr"], carry_of(equation.params)
-        everything = self._of(ins, slice(None))
-        given = tuple(self.value(var.aval) for var in getattr(inner, "jaxpr", inner).invars)
-        for index, atom in enumerate(given):
-            self.needs[atom] = everything if first <= index < then else self._of(ins, slice(index, index + 1))
-            if index >= then or (isinstance(ins[index], int) and ins[index] in self.stacked):
-                self.stacked.add(atom)
-        return self._program(inner, given, calls, where)
+        first, then = carry_of(equation.params)
+        known = [
+            (self._of(*ins) if first <= index < then else self._of(atom), index >= then or self._is_stacked(atom))
+            for index, atom in enumerate(ins)
+        ]
+        return self._body(equation.params["jaxpr"], known, calls, where)
 
-    def _behind(self, inner: Any, ins: tuple[Atom, ...], calls: tuple[str, ...], where: str) -> Program:
-        given = tuple(self.value(var.aval) for var in getattr(inner, "jaxpr", inner).invars)
-        for atom, source in zip(given, ins, strict=True):
-            self.needs[atom] = self._of((source,), slice(None))
-        return self._program(inner, given, calls, where)
-
-    def _program(self, inner: Any, given: tuple[int, ...], calls: tuple[str, ...], where: str) -> Program:
+    def _body(self, inner: Any, known: list[tuple[int, bool]], calls: tuple[str, ...], where: str) -> Program:
+        """A program inside of a node: of each value that goes in its needs, and whether steps have their own."""
+        jaxpr = getattr(inner, "jaxpr", inner)
+        given = tuple(self.value(var.aval) for var in jaxpr.invars)
+        for atom, (needs, stacked) in zip(given, known, strict=True):
+            self.needs[atom] = needs
+            self.stacked.update([atom] if stacked else [])
         constants = map(self.constant, getattr(inner, "consts", ()))
-        nodes, outs = self.inlined(getattr(inner, "jaxpr", inner), (*constants, *given), calls, where)
+        nodes, outs = self.inlined(jaxpr, (*constants, *given), calls, where)
         return Program(tuple(nodes), given, tuple(outs))
 
 

@@ -1,17 +1,55 @@
 """`ProgramContext` of a loss: facts and moments of each of its layers, for the findings about layers."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from idjax.diagnosis.trace.context import ProgramContext
 from idjax.diagnosis.trace.facts import Kernel, embedding_facts, facts_of
-from idjax.diagnosis.trace.layer_moments import InputMoments
+from idjax.diagnosis.trace.layer_moments import Ends, InputMoments
 from idjax.diagnosis.trace.layers import Layer
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.moments.columns import ColumnStats
 from idjax.results.program import LayerFacts
 from idjax.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramContext:
+    """The layers of one loss in the order of their calls, and the settings of the run.
+
+    moments: by path, of all layers but embeddings.
+    """
+
+    layers: tuple[LayerFacts, ...]
+    moments: dict[str, InputMoments]
+    settings: Settings
+
+    def ends(self, layer: LayerFacts) -> Ends:
+        """The ends of a layer's M, as they were measured."""
+        return Ends(layer.top, layer.bottom, -1)
+
+    def shown_by(self, test: Callable[[LayerFacts], bool]) -> list[tuple[LayerFacts, ...]]:
+        """The layers for which the test holds, those that share an input (as query, key and value do) together."""
+        groups: list[tuple[LayerFacts, ...]] = []
+        for layer in self.layers:
+            if layer.path not in self.moments or not test(layer):
+                continue
+            mine = self.moments[layer.path]
+            for index, group in enumerate(groups):
+                other = self.moments[group[0].path]
+                if mine.mean.shape == other.mean.shape and np.array_equal(mine.mean, other.mean):
+                    groups[index] = (*group, layer)
+                    break
+            else:
+                groups.append((layer,))
+        return groups
+
+
+def named(layers: tuple[LayerFacts, ...]) -> tuple[str, ...]:
+    """The paths of some layers."""
+    return tuple(layer.path for layer in layers)
 
 
 def layer_context(context: LossContext, settings: Settings) -> ProgramContext:

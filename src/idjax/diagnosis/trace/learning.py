@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.trace.outputs import Comparison
-from idjax.diagnosis.trace.rule import UpdateRule, stepping
+from idjax.diagnosis.trace.rule import UpdateRule
 from idjax.diagnosis.trace.traced import Traced
-from idjax.diagnosis.trace.walk import Edits, evaluate
+from idjax.diagnosis.trace.trials import parameters_after
+from idjax.diagnosis.trace.walk import Edit, Edits, changing, evaluate
 
 STEPS = 300
 """Steps on one block, of some thousand rows in all: an epoch or so of a small set."""
@@ -32,33 +33,20 @@ def learned(traced: Traced, comparisons: Sequence[Comparison], rule: UpdateRule,
     if not compared:
         return 0.0
 
-    @jax.jit
-    def step(carry: Any, args: list[Any]) -> Any:
-        return stepping(rule.at(jnp.float32(rate)), traced.given.loss)(carry, args)[0]
+    def elsewhere(comparison: Comparison, order: int) -> Edit:
+        """The targets of other rows in place of a comparison's own."""
+        (axis,), drawn = rows(comparison.target), np.random.default_rng(order)
+        order_of_rows = drawn.permutation(graph.shape(comparison.target)[axis])
+        place = comparison.node.ins.index(comparison.target)
+        return changing(place, lambda targets: jnp.take(targets, order_of_rows, axis))
 
     @jax.jit
     def ends(values: list[Any]) -> Any:
-        edits = [{each.node: _elsewhere(each, rows(each.target)[0], order) for each in compared}
-                 for order in range(ORDERS)]  # fmt: skip
+        edits = [{each.node: elsewhere(each, order) for each in compared} for order in range(ORDERS)]
         others = [evaluate(graph, values, edits=Edits(edit, {}))[0][0] for edit in edits]
         return evaluate(graph, values)[0][0], sum(others) / ORDERS
 
     params, args = traced.given.params, next(traced.blocks())
-    carry = params, rule.at(jnp.float32(rate)).init(params)
-    for _ in range(STEPS):
-        carry = step(carry, args)
-    end, other = map(float, ends([*carry[0], *args]))
+    trained = parameters_after(rule, traced.given.loss, params, args, rate, STEPS)
+    end, other = map(float, ends([*trained, *args]))
     return 1 - end / other if np.isfinite([end, other]).all() and other > 0 else 0.0
-
-
-def _elsewhere(comparison: Comparison, axis: int, order: int) -> Any:
-    """The targets of other rows in place of a comparison's own."""
-    place = comparison.node.ins.index(comparison.target)
-
-    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-        made = list(ins)
-        count = made[place].shape[axis]
-        made[place] = jnp.take(made[place], np.random.default_rng(order).permutation(count), axis)
-        return made, ()
-
-    return edit

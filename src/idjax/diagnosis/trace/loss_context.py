@@ -17,7 +17,7 @@ from idjax.diagnosis.trace.outputs import Comparison, Ending
 from idjax.diagnosis.trace.rule import UpdateRule
 from idjax.diagnosis.trace.traced import Traced
 from idjax.diagnosis.trace.trials import reached, trials
-from idjax.diagnosis.trace.units import Unit
+from idjax.diagnosis.trace.units import FLAT, Unit
 
 NO_GRADIENT = 1e-14
 """Largest gradient that rounding can make of 0."""
@@ -65,6 +65,13 @@ class LossContext:
         """Whether loss and gradient are."""
         slopes = [np.asarray(slope) for slope in self.measured.gradient]
         return bool(np.isfinite(self.measured.loss)) and all(np.isfinite(slope).all() for slope in slopes)
+
+    @functools.cached_property
+    def flat(self) -> dict[Unit, float]:
+        """The tanh and sigmoids that are saturated, with their mean slope over the steepest; none if not finite."""
+        bent = [unit for unit in self.units if unit.kind != "relu" and self.finite]
+        slopes = {unit: float(np.mean(np.stack(self.measured.seen[unit.node]))) for unit in bent}
+        return {unit: slope for unit, slope in slopes.items() if slope < FLAT}
 
     @functools.cached_property
     def trial_start(self) -> float:
@@ -121,7 +128,7 @@ class LossContext:
     def _is_unordered(self, comparison: Comparison) -> bool:
         """Whether the loss stays as it is when the rows of the targets change places."""
         leaves = self.argument_leaves(comparison.target)
-        if any(self.end.inputs >> (leaf + len(self.given.params)) & 1 for leaf in leaves) or not self.finite:
+        if set(leaves) & set(self.input_leaves) or not self.finite:
             return True  # they are inputs too, and cannot be permuted alone
         args = list(self.args)
         order = np.random.default_rng(0).permutation(self.traced.block)
@@ -132,8 +139,16 @@ class LossContext:
 
     def argument_leaves(self, atom: Atom) -> list[int]:
         """Which of the arguments with rows a value depends on."""
-        bits = (self.graph.bits(atom) & self.graph.data) >> len(self.given.params)
-        return [index for index in range(len(self.given.args)) if bits >> index & 1]
+        return self._leaves(self.graph.bits(atom) & self.graph.data)
+
+    @functools.cached_property
+    def input_leaves(self) -> list[int]:
+        """Which of the arguments with rows go into layers."""
+        return self._leaves(self.end.inputs)
+
+    def _leaves(self, bits: int) -> list[int]:
+        first = len(self.given.params)
+        return [index for index in range(len(self.given.args)) if bits >> (first + index) & 1]
 
     @functools.cached_property
     def _compared(self) -> dict[Node, tuple[np.ndarray, np.ndarray]]:

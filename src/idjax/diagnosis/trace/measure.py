@@ -1,6 +1,5 @@
 """One compiled pass over the rows: the loss, its gradient, and what is watched on the way."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -44,20 +43,8 @@ class Watch(NamedTuple):
     read: Callable[[Any], Any] = lambda seen: seen
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Runner:
-    """The program, compiled once: called with the arguments of a block, and what is added to the outputs."""
-
-    traced: Traced
-    compiled: Any
-    zeros: dict[int, Any]
-    watches: Mapping[Node, Watch]
-
-    def __call__(self, args: list[Any], shifts: Mapping[int, Any] | None = None) -> Pass:
-        """One pass over a block."""
-        moved = {atom: np.asarray(shift, self.zeros[atom].dtype) for atom, shift in (shifts or {}).items()}
-        with explained():
-            return Pass(*self.compiled(self.traced.given.params, args, self.zeros | moved))
+Runner = Callable[..., Pass]
+"""The program, compiled once: called with the arguments of a block, and what is added to the outputs."""
 
 
 def runner(traced: Traced, watches: Mapping[Node, Watch], outputs: Sequence[int]) -> Runner:
@@ -78,7 +65,13 @@ def runner(traced: Traced, watches: Mapping[Node, Watch], outputs: Sequence[int]
         return value, slope, slopes, seen
 
     zeros = {atom: np.zeros(graph.shape(atom), graph.shapes[atom].dtype) for atom in outputs}
-    return Runner(traced, run, zeros, watches)
+
+    def one_pass(args: list[Any], shifts: Mapping[int, Any] | None = None) -> Pass:
+        moved = {atom: np.asarray(shift, zeros[atom].dtype) for atom, shift in (shifts or {}).items()}
+        with explained():
+            return Pass(*run(traced.given.params, args, zeros | moved))
+
+    return one_pass
 
 
 def _is_small(graph: Graph) -> bool:
@@ -140,12 +133,12 @@ class MeasuredLoss(NamedTuple):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # of a loss that is not finite
-def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
+def measure(traced: Traced, run: Runner, watches: Mapping[Node, Watch], progress: OnProgress) -> MeasuredLoss:
     """One pass over the blocks."""
     total, gradient, first = 0.0, None, None
     seen: dict[Node, list[Any]] = {}
-    count = len(run.traced.places())
-    for index, args in enumerate(run.traced.blocks()):
+    count = len(traced.places())
+    for index, args in enumerate(traced.blocks()):
         progress(Progress(index, count, "rows"))
         made = run(args)
         first = first or made
@@ -156,7 +149,7 @@ def measure(run: Runner, progress: OnProgress) -> MeasuredLoss:
             shares = [np.asarray(slope) / slope.dtype.type(count) for slope in made.gradient]
             gradient = shares if gradient is None else [np.add(*pair) for pair in zip(gradient, shares, strict=True)]
         for node, value in made.seen.items():
-            seen.setdefault(node, []).append(run.watches[node].read(jax.tree.map(np.asarray, value)))
+            seen.setdefault(node, []).append(watches[node].read(jax.tree.map(np.asarray, value)))
     assert first is not None
     assert gradient is not None
     return MeasuredLoss(total, gradient, first, seen)

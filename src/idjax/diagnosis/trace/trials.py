@@ -44,9 +44,9 @@ def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS
     return run
 
 
-def parameters_after(rule: UpdateRule, loss: Any, params: Any, args: Any, steps: int) -> Any:
-    """The parameters after so many steps at the rate that was given."""
-    optimizer = rule.at(rule.rate)
+def parameters_after(rule: UpdateRule, loss: Any, params: Any, args: Any, rate: float, steps: int) -> Any:
+    """The parameters after so many steps at a rate."""
+    optimizer = rule.at(jnp.float32(rate))
     step = jax.jit(stepping(optimizer, loss))
     carry = params, optimizer.init(params)
     for _ in range(steps):

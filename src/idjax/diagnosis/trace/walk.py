@@ -35,6 +35,17 @@ class Edits(NamedTuple):
 NO_EDITS = Edits({}, {})
 
 
+def changing(place: int, change: Callable[[Any], Any]) -> Edit:
+    """An edit that changes one of the values that go into its node, which keeps its type."""
+
+    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
+        made = list(ins)
+        made[place] = change(ins[place]).astype(ins[place].dtype)
+        return made, ()
+
+    return edit
+
+
 def evaluate(
     graph: Graph,
     values: Sequence[Any],
@@ -50,21 +61,17 @@ def evaluate(
     return walk.through(graph.program, values, edits.given)
 
 
-class _Walk:
+class _Walk(NamedTuple):
     """One evaluation; values in the body of a scan have names of their own, and see those outside of it."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        env: dict[int, Any],
-        watchers: Mapping[Node, Watcher],
-        edits: Mapping[Node, Edit],
-        shifts: Mapping[int, Any],
-    ):
-        self._graph, self._env, self._watchers, self._edits, self._shifts = graph, env, watchers, edits, shifts
+    graph: Graph
+    env: dict[int, Any]
+    watchers: Mapping[Node, Watcher]
+    edits: Mapping[Node, Edit]
+    shifts: Mapping[int, Any]
 
     def through(self, program: Program, values: Sequence[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
-        env, seen = self._env, {}
+        env, seen = self.env, {}
 
         def read(atom: Atom) -> Any:
             return env[atom] if isinstance(atom, int) else atom.val
@@ -72,8 +79,8 @@ class _Walk:
         env.update(zip(program.ins, values, strict=True))
         for node in program.nodes:
             ins = list(map(read, node.ins))
-            if node in self._edits:
-                ins, seen[node] = self._edits[node](ins, given.get(node))
+            if node in self.edits:
+                ins, seen[node] = self.edits[node](ins, given.get(node))
             if isinstance(ins, Outs):
                 ins, outs = [], ins.values
             elif node.primitive == "scan":
@@ -81,26 +88,26 @@ class _Walk:
                 seen |= inside
             else:
                 outs = node.run(*ins)
-            if node in self._watchers:
-                seen[node] = self._watchers[node](ins, outs)
+            if node in self.watchers:
+                seen[node] = self.watchers[node](ins, outs)
             env.update(zip(node.outs, outs, strict=True))
-            env.update({out: env[out] + self._shifts[out] for out in node.outs if out in self._shifts})
+            env.update({out: env[out] + self.shifts[out] for out in node.outs if out in self.shifts})
         return list(map(read, program.outs)), seen
 
     def _scan(self, node: Node, ins: list[Any], given: Mapping[Node, Any]) -> tuple[list[Any], dict]:
         """The scan again, with what is seen in a step as further outputs; left as it is where nothing is."""
         body = node.body
         assert body is not None
-        watched = [inner for inner in body.every() if inner in self._watchers or inner in self._edits]
+        watched = [inner for inner in body.every() if inner in self.watchers or inner in self.edits]
         if not watched:
             return node.run(*ins), {}
         first, then = carry_of(node.params)
-        own = {inner: given[inner] for inner in watched if inner in given and is_stacked(self._graph, inner)}
+        own = {inner: given[inner] for inner in watched if inner in given and is_stacked(self.graph, inner)}
         shared = {inner: numbers for inner, numbers in given.items() if inner not in own}
 
         def step(carry: Any, sliced: Any) -> tuple[Any, Any]:
             rows, numbers = sliced
-            walk = _Walk(self._graph, dict(self._env), self._watchers, self._edits, {})
+            walk = self._replace(env=dict(self.env), shifts={})
             numbers = shared | dict(zip(own, numbers, strict=True))
             outs, seen = walk.through(body, (*ins[:first], *carry, *rows), numbers)
             order[:] = seen

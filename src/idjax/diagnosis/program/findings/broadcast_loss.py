@@ -11,8 +11,6 @@ Fix: Give both one shape: outputs[:, 0], or y[:, None]; `found.cure` compares ea
 Apart: Losses between rows, as contrastive ones, compare outputs with outputs.
 """
 
-import math
-
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.graph import Atom
 from idjax.diagnosis.trace.loss_context import LossContext
@@ -35,7 +33,6 @@ def _finding(context: LossContext, comparison: Comparison) -> ProgramFinding:
         message=f"outputs of shape {shapes[0]} against targets of shape {shapes[1]} are broadcast to {result}: "
         "each output is compared with every target, and the best answer is their mean",
         evidence={"outputs": shapes[0], "targets": shapes[1], "compared": result},
-        cost=math.inf,
         fix="give both one shape, such as outputs.squeeze(-1) or targets[:, None]",
         where=comparison.node.where,
     )

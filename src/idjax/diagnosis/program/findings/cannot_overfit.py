@@ -32,7 +32,6 @@ def find(tried: FewRows) -> list[ProgramFinding]:
             message=f"the loss of {tried.rows} rows stays at {number(tried.end)}, of {number(tried.start)} at the "
             f"start, after {tried.steps} steps at a learning rate of {tried.learning_rate:.2g}: {tried.stopped}",
             evidence={"loss at the start": tried.start, "loss at the end": tried.end, "steps": tried.steps},
-            cost=float("inf"),
             fix="",
         )
     ]

@@ -10,8 +10,6 @@ Fix: Look at how the targets are made; shuffle the rows if they come in classes.
 Apart: broadcast-loss and no-gradient end at a constant answer too, with targets that vary.
 """
 
-import math
-
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
@@ -38,7 +36,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
                 EXPLANATION.program_finding(
                     message=f"{names}: the targets are the same in every row",
                     evidence={"rows": context.traced.rows},
-                    cost=math.inf,
                     fix=f"look at how {names} is made; shuffle the rows if they come in classes",
                     where=comparison.node.where,
                 )

@@ -11,7 +11,7 @@ Apart: layer-float-stall is about updates against the spacing of the weights.
 """
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.layer_facts import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFinding
 

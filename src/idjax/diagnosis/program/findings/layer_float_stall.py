@@ -16,7 +16,7 @@ Apart: layer-epsilon shortens steps, this drops them.
 import math
 
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.layer_facts import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFacts, LayerFinding
 from idjax.theory.finite_precision import LARGEST, SMALLEST

@@ -16,7 +16,7 @@ import math
 
 from idjax.diagnosis.cures.inputs import divided, effect
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext
+from idjax.diagnosis.trace.layer_facts import ProgramContext
 from idjax.report.formatting import count
 from idjax.results.program import LayerFacts, LayerFinding
 

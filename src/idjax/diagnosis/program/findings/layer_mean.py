@@ -15,7 +15,7 @@ import math
 
 from idjax.diagnosis.cures.inputs import DOMINANT, centred, effect, layer_normed
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext, named
+from idjax.diagnosis.trace.layer_facts import ProgramContext, named
 from idjax.diagnosis.trace.layer_moments import ends
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding

@@ -14,7 +14,7 @@ Apart: It costs no speed but through the mean that it adds: layer-mean leaves co
 
 from idjax.diagnosis.cures.inputs import effect, without
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext, named
+from idjax.diagnosis.trace.layer_facts import ProgramContext, named
 from idjax.report.formatting import listed
 from idjax.results.program import LayerFacts, LayerFinding
 

@@ -13,7 +13,7 @@ Apart: layer-scale is all of the input; a constant feature is layer-null.
 
 from idjax.diagnosis.cures.inputs import effect, standardised
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext, named
+from idjax.diagnosis.trace.layer_facts import ProgramContext, named
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding
 

@@ -15,9 +15,9 @@ Apart: layer-mean is about a constant part of the inputs, layer-outliers about o
 
 import math
 
-from idjax.diagnosis.cures.inputs import DEVIATION, DOMINANT, LARGE, SMALL, centred_and_divided, divided, effect
+from idjax.diagnosis.cures.inputs import DEVIATION, DOMINANT, LARGE, SMALL, centred, divided, effect
 from idjax.diagnosis.explanation import Explanation
-from idjax.diagnosis.trace.context import ProgramContext, named
+from idjax.diagnosis.trace.layer_facts import ProgramContext, named
 from idjax.report.formatting import count, listed
 from idjax.results.program import LayerFacts, LayerFinding
 
@@ -51,7 +51,7 @@ def _finding(context: ProgramContext, layers: tuple[LayerFacts, ...]) -> LayerFi
     first = layers[0]
     moments, size, apart = context.moments[first.path], _size(first), _apart_from_mean(first)
     names = listed(named(layers))
-    after = centred_and_divided(moments, size) if apart else divided(moments, size)
+    after = centred(moments, size) if apart else divided(moments, size)
     cure = ("mean subtracted, " if apart else "") + f"inputs divided by {size:.3g}"
     steps = "subtract the mean of the inputs and " if apart else ""
     own = first is context.layers[0]

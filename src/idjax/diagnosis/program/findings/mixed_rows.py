@@ -49,7 +49,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
         EXPLANATION.program_finding(
             message=f"{words}: {share:.0%} of the other rows' outputs change with one row of the inputs",
             evidence={"share of other rows whose outputs change": share},
-            cost=math.inf,
             fix=fix,
             where=node.where,
         )
@@ -101,8 +100,7 @@ def _kind(context: LossContext, node: Node) -> str:
 
 def _has_time(context: LossContext) -> bool:
     """Whether rows have an axis beside that of their features: a matrix may be one series."""
-    given = enumerate(zip(context.given.args, context.traced.holds, strict=True), len(context.given.params))
-    return any(holds and np.ndim(leaf) > 2 and context.end.inputs >> bit & 1 for bit, (leaf, holds) in given)
+    return any(np.ndim(context.given.args[leaf]) > 2 for leaf in context.input_leaves)
 
 
 def _sums_of_exponentials(context: LossContext) -> set[Node]:
@@ -145,9 +143,10 @@ def _moved(context: LossContext, mixing: set[Node]) -> float:
 
 def _with_row_put(context: LossContext) -> list[Any]:
     """The arguments of the first block with the inputs of the middle row in place of those of the first."""
-    middle, first = context.traced.block // 2, len(context.given.params)
-    put = [holds and context.end.inputs >> (first + index) & 1 for index, holds in enumerate(context.traced.holds)]
-    return [leaf.at[0].set(leaf[middle]) if one else leaf for leaf, one in zip(context.args, put, strict=True)]
+    args, middle = list(context.args), context.traced.block // 2
+    for leaf in context.input_leaves:
+        args[leaf] = args[leaf].at[0].set(args[leaf][middle])
+    return args
 
 
 def _share(before: np.ndarray, after: np.ndarray, axis: int) -> float:

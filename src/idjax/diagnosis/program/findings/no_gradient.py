@@ -10,8 +10,6 @@ Fix: sigmoid for one unit; no activation at the output of a regression; a soft v
 Apart: A kernel that starts at 0 holds back those before it for one step: that is not reported.
 """
 
-import math
-
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
@@ -70,7 +68,6 @@ def _finding(context: LossContext, node: Node, leaves: list[int], words: str, fi
     return EXPLANATION.program_finding(
         message=f"{listed(context.layer_names(leaves) or names)}: no gradient, since {words}",
         evidence={"parameters": list(names)},
-        cost=math.inf,
         fix=fix,
         where=node.where,
         parameters=names,

@@ -65,8 +65,8 @@ def find_later(context: LossContext) -> list[ProgramFinding]:
 
 def _after(context: LossContext, steps: int) -> Traced:
     """The program with the parameters that it has after so many steps."""
-    given = context.given
-    params = parameters_after(context.rule, given.loss, given.params, context.args, steps)
+    given, rate = context.given, context.rule.rate or 1.0
+    params = parameters_after(context.rule, given.loss, given.params, context.args, rate, steps)
     return dataclasses.replace(context.traced, given=dataclasses.replace(given, params=params))
 
 
@@ -86,7 +86,7 @@ def _located(context: LossContext, traced: Traced, by_value: bool, when: str = "
 
 def _told(message: str, where: str, fix: str, bad: Any) -> ProgramFinding:
     evidence = {"rows": [str(row) for row in bad]} if len(bad) else {}
-    return EXPLANATION.program_finding(message=message, evidence=evidence, cost=math.inf, fix=fix, where=where)
+    return EXPLANATION.program_finding(message=message, evidence=evidence, fix=fix, where=where)
 
 
 def _rows(bad: Any) -> str:

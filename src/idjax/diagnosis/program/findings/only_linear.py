@@ -20,9 +20,8 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.graph import LAYOUT, Node, origin
-from idjax.diagnosis.trace.layers import Layer
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.walk import NO_EDITS, Edits, evaluate
+from idjax.diagnosis.trace.walk import NO_EDITS, Edits, changing, evaluate
 from idjax.report.formatting import listed, number, percent
 from idjax.results.program import ProgramFinding
 
@@ -46,7 +45,7 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     if not inner or not context.finite or context.traced.rows < 2 * FOLDS or not _is_linear(context):
         return []
     given = held_out(context, NO_EDITS)
-    bent = held_out(context, Edits({layer.node: _bent(layer) for layer in inner}, {}))
+    bent = held_out(context, Edits({layer.node: changing(layer.rows, jax.nn.relu) for layer in inner}, {}))
     if not (given > 0).all() or np.mean(bent < given) < MOST or bent.mean() > LOWER * given.mean():
         return []
     explained = _explained(context)
@@ -96,17 +95,6 @@ def _keeps_linear(context: LossContext, node: Node) -> bool:
     if node.primitive in PRODUCTS or node.primitive in OF_FIRST:
         return sum(map(varies, node.ins)) == 1 and (node.primitive in PRODUCTS or varies(node.ins[0]))
     return node.primitive in LINEAR or (node.primitive == "scan" and node.body is not None)
-
-
-def _bent(layer: Layer) -> Any:
-    """A ReLU in front of a layer."""
-
-    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-        made = list(ins)
-        made[layer.rows] = jax.nn.relu(ins[layer.rows])
-        return made, jnp.zeros(())
-
-    return edit
 
 
 def held_out(context: LossContext, edits: Edits) -> np.ndarray:
@@ -162,8 +150,8 @@ def _explained(context: LossContext) -> float:
     )  # fmt: skip
     if not compared or not raw:
         return math.nan
-    order, first = np.concatenate(context.traced.places()), len(context.given.params)
-    given = [leaf for index, leaf in enumerate(context.given.args) if context.end.inputs >> (first + index) & 1]
+    order = np.concatenate(context.traced.places())
+    given = [context.given.args[leaf] for leaf in context.input_leaves]
     x = np.concatenate([np.asarray(leaf, np.float64).reshape(rows, -1)[order] for leaf in given], 1)
     targets = context.compared(compared[0])[1]
     if len(targets) != len(x) or 2 * x.shape[1] > len(x):

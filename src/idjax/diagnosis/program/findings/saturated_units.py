@@ -10,11 +10,8 @@ Fix: Smaller weights at the start, or inputs of size 1; a ReLU has no ends.
 Apart: A consequence where the layer's inputs or weights are found too large.
 """
 
-import numpy as np
-
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.units import FLAT
 from idjax.report.formatting import count, listed
 from idjax.results.program import ProgramFinding
 
@@ -23,21 +20,15 @@ EXPLANATION = Explanation.of(__name__, __doc__, "cause")
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """Each tanh or sigmoid that is saturated."""
-    told = []
-    for unit in context.units:
-        if unit.kind == "relu" or not context.finite:
-            continue
-        slope = float(np.mean(np.stack(context.measured.seen[unit.node])))
-        if slope < FLAT:
-            told.append(
-                EXPLANATION.program_finding(
-                    message=f"{listed(unit.layers)}: the {unit.kind} behind it is saturated, its slope "
-                    f"{count(1 / slope) if slope > 0 else 'infinitely many'} times smaller than at 0",
-                    evidence={"mean slope over the steepest": slope},
-                    cost=1 / slope if slope > 0 else float("inf"),
-                    fix=f"smaller weights in {listed(unit.layers)}, or inputs of size 1",
-                    where=unit.node.where,
-                    layers=unit.layers,
-                )
-            )
-    return told
+    return [
+        EXPLANATION.program_finding(
+            message=f"{listed(unit.layers)}: the {unit.kind} behind it is saturated, its slope "
+            f"{count(1 / slope) if slope > 0 else 'infinitely many'} times smaller than at 0",
+            evidence={"mean slope over the steepest": slope},
+            cost=1 / slope if slope > 0 else float("inf"),
+            fix=f"smaller weights in {listed(unit.layers)}, or inputs of size 1",
+            where=unit.node.where,
+            layers=unit.layers,
+        )
+        for unit, slope in context.flat.items()
+    ]

@@ -10,8 +10,6 @@ Fix: Give the loss the logits: leave the model's last softmax out, as `found.cur
 Apart: A softmax inside the model, as of attention, has a layer behind it.
 """
 
-import math
-
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.trace.graph import Node
 from idjax.diagnosis.trace.loss_context import LossContext
@@ -32,7 +30,6 @@ def _finding(kind: str, first: Node, second: Node) -> ProgramFinding:
     return EXPLANATION.program_finding(
         message=f"the loss takes the {kind} of what is a {kind}'s output already{there}",
         evidence={"first": first.where or kind, "second": second.where or kind},
-        cost=math.inf,
         fix=f"give the loss the logits: leave out the model's last {kind}, or the loss's (from_logits=False)",
         where=second.where,
     )

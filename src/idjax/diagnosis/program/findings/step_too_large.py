@@ -55,7 +55,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
                     message=f"at a learning rate of {mine:.3g} the loss {_said(context)}; at {better:.3g} it falls to "
                     f"{number(end)}",
                     evidence={RATE: mine, BETTER: better},
-                    cost=math.inf,
                     fix=f"a learning rate of {better:.2g}",
                 )
             ]

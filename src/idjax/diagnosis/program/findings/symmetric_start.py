@@ -10,8 +10,6 @@ Fix: A random start, as nn.initializers.lecun_normal().
 Apart: One kernel of zeros, as of a last layer or a branch, gets unequal gradients, and is meant.
 """
 
-import math
-
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
@@ -40,7 +38,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
         EXPLANATION.program_finding(
             message=f"{listed(names)}: {what}",
             evidence={"layers": list(names)},
-            cost=math.inf,
             fix="start from random weights: lecun_normal(), glorot_uniform() or he_normal()",
             where=chosen[0].node.where,
             parameters=tuple(context.given.names[layer.leaves[0]] for layer in chosen),

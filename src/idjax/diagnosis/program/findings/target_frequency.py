@@ -19,9 +19,8 @@ import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings.only_linear import FOLDS, held_out
-from idjax.diagnosis.trace.layers import Layer
 from idjax.diagnosis.trace.loss_context import LossContext
-from idjax.diagnosis.trace.walk import NO_EDITS, Edits
+from idjax.diagnosis.trace.walk import NO_EDITS, Edits, changing
 from idjax.report.formatting import number, percent
 from idjax.results.program import ProgramFinding
 
@@ -50,11 +49,15 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     explained, phase = waves[frequency]
     if explained < EXPLAINED or context.learns:
         return []
-    centred = _fed(layer, lambda a: (a - x.mean()) / x.std())
+
+    def fed(change: Any) -> float:
+        """The loss of rows held out with something else in place of the input."""
+        return float(held_out(context, Edits({layer.node: changing(layer.rows, change)}, {})).mean())
+
     offset, periods = float(x.mean() ** 2 / x.var()), float(frequency * length / (2 * np.pi))
     shift = f", and subtract the input's mean, {x.mean():.3g}" if offset >= OFFSET else ""
-    given = min(float(held_out(context, edits).mean()) for edits in (NO_EDITS, centred))
-    waved = float(held_out(context, _fed(layer, lambda a: jnp.sin(frequency * (a - low) + phase))).mean())
+    given = min(float(held_out(context, NO_EDITS).mean()), fed(lambda a: (a - x.mean()) / x.std()))
+    waved = fed(lambda a: jnp.sin(frequency * (a - low) + phase))
     if not waved <= LOWER * given:
         return []
     return [
@@ -81,14 +84,3 @@ def _wave(x: np.ndarray, targets: np.ndarray, frequency: float) -> tuple[float, 
     weights = np.linalg.lstsq(basis, targets, rcond=None)[0]
     left = targets - basis @ weights
     return 1 - float(left @ left) / float(len(x) * targets.var()), float(np.arctan2(weights[2], weights[1]))
-
-
-def _fed(layer: Layer, change: Any) -> Edits:
-    """The program with something else in place of the input."""
-
-    def edit(ins: list[Any], _: Any) -> tuple[list[Any], Any]:
-        made = list(ins)
-        made[layer.rows] = change(ins[layer.rows]).astype(ins[layer.rows].dtype)
-        return made, ()
-
-    return Edits({layer.node: edit}, {})

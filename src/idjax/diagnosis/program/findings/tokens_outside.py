@@ -10,8 +10,6 @@ Fix: A table with as many rows as there are tokens, or other numbers for the tok
 Apart: unreachable-output is about labels past the last class. Tokens below 0 count from the end, and are not seen.
 """
 
-import math
-
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
@@ -34,7 +32,6 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
                     message=f"{layer.name}: tokens go up to {largest}, and the table has {layer.inputs} rows, 0 to "
                     f"{layer.inputs - 1}",
                     evidence={"largest token": largest, "rows of the table": layer.inputs},
-                    cost=math.inf,
                     fix=f"a table of {largest + 1} rows, or tokens numbered from 0 to {layer.inputs - 1}",
                     where=layer.node.where,
                     parameters=tuple(context.given.names[leaf] for leaf in layer.leaves),

@@ -10,8 +10,6 @@ Fix: log_softmax of the outputs first, the square of a difference, or the minus 
 Apart: Losses without targets, as of critics, and ones weighted by signed rewards are meant to be so.
 """
 
-import math
-
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
@@ -39,7 +37,6 @@ def seen_in_training(tried: FewRows) -> ProgramFinding:
         message=f"the loss has no minimum: trained on {tried.rows} rows it falls from {number(tried.start)} to "
         f"{number(tried.bottomless)}, and on",
         evidence={"loss at the start": tried.start, "lowest loss": tried.bottomless},
-        cost=math.inf,
         fix="look for a term with its sign changed, such as a divergence that is subtracted",
     )
 
@@ -81,7 +78,6 @@ def _finding(context: LossContext, fall: EndlessFall) -> ProgramFinding:
     return EXPLANATION.program_finding(
         message=f"the loss has no minimum: {why}",
         evidence={"fall of the loss, outputs moved by 100 times their size": fall.by[0], "by 1,000 times": fall.by[1]},
-        cost=math.inf,
         fix=fix,
         where=comparison.node.where,
     )

@@ -25,28 +25,32 @@ from idjax.diagnosis.trace.outputs import Comparison, activation, is_logarithm
 from idjax.results.program import ProgramFinding
 
 EXPLANATION = Explanation.of(__name__, __doc__, "cause")
+NUMBERED = "number the classes from 0, or give the output more units"
 BEYOND = 0.05
 SLACK = 1e-3
 """Of a target's range: what lies beyond by less is rounding."""
+Beyond = tuple[str, float, str]
+"""What is wrong with the targets, the share of them that is out of reach, and what to do."""
 
 
 def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[ProgramFinding]:
     """The first comparison with targets out of reach."""
     for comparison in context.end.comparisons:
-        outputs, targets = context.compared(comparison)
+        targets = context.compared(comparison)[1]
         if not targets.size or not np.isfinite(targets).all():
             continue
-        finding = {"difference": _of_range, "product": _of_probabilities, "index": _of_classes}[comparison.kind](
-            context, comparison, outputs, targets
-        )
-        if finding is not None:
-            return [finding]
+        told = {"difference": _of_range, "product": _of_probabilities, "index": _of_classes}[comparison.kind]
+        if (beyond := told(context, comparison)) is not None:
+            message, share, fix = beyond
+            evidence = {"share of the targets out of reach": share}
+            return [
+                EXPLANATION.program_finding(message=message, evidence=evidence, fix=fix, where=comparison.node.where)
+            ]
     return []
 
 
-def _of_range(
-    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
-) -> ProgramFinding | None:
+def _of_range(context: LossContext, comparison: Comparison) -> Beyond | None:
+    targets = context.compared(comparison)[1]
     bounded = activation(context.graph, comparison.output)
     if bounded is None:
         return None
@@ -56,15 +60,12 @@ def _of_range(
     if float(np.mean(beyond**2)) < BEYOND * spread or np.abs(beyond).max() <= SLACK * max(1.0, np.abs(targets).max()):
         return None
     reach = f"{low:g} to {high:g}" if math.isfinite(high) else f"{low:g} and above"
-    return _finding(
-        comparison, f"the targets go from {targets.min():.3g} to {targets.max():.3g}, and the {name} gives {reach}",
-        float(np.mean(beyond != 0)), f"bring the targets to {reach}, or leave the {name} out at the output",
-    )  # fmt: skip
+    text = f"the targets go from {targets.min():.3g} to {targets.max():.3g}, and the {name} gives {reach}"
+    return text, float(np.mean(beyond != 0)), f"bring the targets to {reach}, or leave the {name} out at the output"
 
 
-def _of_probabilities(
-    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
-) -> ProgramFinding | None:
+def _of_probabilities(context: LossContext, comparison: Comparison) -> Beyond | None:
+    targets = context.compared(comparison)[1]
     if not is_logarithm(context.graph, comparison.output) and not _bounded_within(context, comparison, targets):
         return None
     made = origin(context.graph.program, comparison.target)
@@ -72,18 +73,15 @@ def _of_probabilities(
         lost = targets.reshape(-1, targets.shape[-1]).sum(-1) == 0
         if not lost.any():
             return None
-        text = (
-            f"{lost.mean():.0%} of the labels are none of the {targets.shape[-1]} classes, 0 to {targets.shape[-1] - 1}"
-        )
-        return _finding(
-            comparison, text, float(lost.mean()), "number the classes from 0, or give the output more units"
-        )
+        classes = targets.shape[-1]
+        text = f"{lost.mean():.0%} of the labels are none of the {classes} classes, 0 to {classes - 1}"
+        return text, float(lost.mean()), NUMBERED
     beyond = (targets < -SLACK) | (targets > 1 + SLACK)
     if not beyond.any():
         return None
     text = f"a cross-entropy takes targets of 0 to 1, and these go from {targets.min():.3g} to {targets.max():.3g}"
     scale = f"divide the targets by {targets.max():.3g}" if targets.min() >= 0 else "bring the targets to 0 to 1"
-    return _finding(comparison, text, float(beyond.mean()), scale)
+    return text, float(beyond.mean()), scale
 
 
 def _bounded_within(context: LossContext, comparison: Comparison, targets: np.ndarray) -> bool:
@@ -95,20 +93,11 @@ def _bounded_within(context: LossContext, comparison: Comparison, targets: np.nd
     return endless_fall(context, context.args) is not None and endless_fall(context, cut) is None
 
 
-def _of_classes(
-    context: LossContext, comparison: Comparison, outputs: np.ndarray, targets: np.ndarray
-) -> ProgramFinding | None:
+def _of_classes(context: LossContext, comparison: Comparison) -> Beyond | None:
     labels = context.label_values(comparison)
-    classes = outputs.shape[-1]
+    classes = context.compared(comparison)[0].shape[-1]
     if labels is None or (labels.min() >= -classes and labels.max() < classes and labels.min() >= 0):
         return None
     beyond = (labels < 0) | (labels >= classes)
     text = f"labels go from {labels.min()} to {labels.max()}, and the output has {classes} classes, 0 to {classes - 1}"
-    return _finding(comparison, text, float(beyond.mean()), "number the classes from 0, or give the output more units")
-
-
-def _finding(comparison: Comparison, message: str, share: float, fix: str) -> ProgramFinding:
-    return EXPLANATION.program_finding(
-        message=message, evidence={"share of the targets out of reach": share}, cost=math.inf, fix=fix,
-        where=comparison.node.where,
-    )  # fmt: skip
+    return text, float(beyond.mean()), NUMBERED

@@ -14,6 +14,7 @@ Apart: A consequence where saturated or dead units, or a layer's start, make it 
 import numpy as np
 
 from idjax.diagnosis.explanation import Explanation
+from idjax.diagnosis.trace.layers import Layer
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.formatting import count
 from idjax.results.program import ProgramFinding
@@ -47,8 +48,8 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
     ]
 
 
-def _size(context: LossContext, layer: object) -> float:
-    leaf = layer.leaves[0]  # type: ignore[attr-defined]
+def _size(context: LossContext, layer: Layer) -> float:
+    leaf = layer.leaves[0]
     slope, weight = (
         np.asarray(values[leaf], np.float64) for values in (context.measured.gradient, context.given.params)
     )
