@@ -74,6 +74,8 @@ class Gains:
         if scaled:
             node, edit, _ = target_edits(context)
             self._edits[node] = edit
+        self._trials, self._curvature = trials(self._rule, self._loss), curvature(self._loss)
+        self._finite = jax.jit(self._is_all_finite)
 
     def measured(self, finding: LayerFinding) -> Gain:
         """The program with and without the cure of a finding."""
@@ -114,14 +116,9 @@ class Gains:
         params = self._context.given.params
         return all(bool(self._finite(params, (args, cures))) for args in self._context.traced.blocks())
 
-    @functools.cached_property
-    def _finite(self) -> Any:
-        @jax.jit
-        def run(params: list[Any], given: Any) -> Any:
-            value, slope = jax.value_and_grad(self._loss)(params, given)
-            return jnp.isfinite(sum(map(jnp.sum, slope), value))
-
-        return run
+    def _is_all_finite(self, params: list[Any], given: Any) -> Any:
+        value, slope = jax.value_and_grad(self._loss)(params, given)
+        return jnp.isfinite(sum(map(jnp.sum, slope), value))
 
     def _frees(self, finding: LayerFinding, cures: Cures) -> bool:
         """Whether activations right behind a layer are saturated, and all no longer with its cure."""
@@ -135,23 +132,14 @@ class Gains:
         """The largest eigenvalue of the Hessian on some rows."""
         return self._curvature(self._context.given.params, (self._context.args, cures))
 
-    @functools.cached_property
-    def _curvature(self) -> Any:
-        return curvature(self._loss)
-
     def _best(self, cures: Cures, first: float, around: tuple[float, ...]) -> tuple[float, np.ndarray]:
         return best(self._trials, self._context.given.params, (self._context.args, cures), first, around)
-
-    @functools.cached_property
-    def _trials(self) -> Any:
-        return trials(self._rule, self._loss)
 
     def _cures(self, finding: LayerFinding | None = None) -> Cures:
         """Of each layer: what is subtracted from its inputs, what they and the kernel are divided by."""
         made: Cures = {}
         for layer in self._layers:
-            names = [f"{layer.name}[{step}]" for step in range(layer.steps)] or [layer.name]
-            cures = [self._cure(layer, name, finding) for name in names]
+            cures = [self._cure(layer, name, finding) for name in layer.names]
             made[layer.node] = tuple(np.stack(parts) if layer.steps else parts[0] for parts in zip(*cures, strict=True))
         return made
 

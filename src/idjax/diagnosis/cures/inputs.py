@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from idjax.diagnosis.trace.layer_moments import Ends, InputMoments, ends, joined
-from idjax.results.diagnosis import Finding
 from idjax.results.program import Effect
 
 DOMINANT = 10.0
@@ -20,11 +19,6 @@ SMALL = 0.01
 """And below which they are small; an embedding of 1,000 numbers starts at 1/√1000 = 0.03, which is meant."""
 DEVIATION = "root mean square deviation"
 """The evidence of inputs that vary around a mean that outweighs them, so that the mean goes first."""
-
-
-def is_around_mean(finding: Finding) -> bool:
-    """Whether a finding is of what varies around a mean that outweighs it."""
-    return DEVIATION in finding.evidence
 
 
 def centred(moments: InputMoments, by: float = 1.0) -> Float[np.ndarray, "n n"]:

@@ -16,7 +16,7 @@ from idjax.diagnosis.cures.rewriting import RATES, Changed, Rewriting
 from idjax.diagnosis.cures.workshop import COMMON, Workshop
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.results.program import FewRows, ProgramProof, ProvenRun
-from idjax.types import OnProgress, Progress
+from idjax.types import Progress
 
 BUDGET = 512
 """Steps of a training, unless another number is given."""
@@ -50,7 +50,7 @@ def proof(shop: Workshop, made: Callable[[str], CuredLoss], cures: tuple[str, ..
 
             losses = trained(shop, program, rate, budget, common_loss(runs), on)
             runs.append((name, shop.context.rule.told(rate), losses))
-        few = few_rows(shop, shop.progress)
+        few = few_rows(shop)
     except KeyboardInterrupt:
         interrupted = True
     level = common_loss(runs, ended=True)
@@ -94,7 +94,7 @@ def trained(shop: Workshop, program: CuredLoss, rate: float, budget: int, level:
     return running.losses[0]
 
 
-def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
+def few_rows(shop: Workshop) -> FewRows | None:
     """The training on a few rows; None where there are none, or the loss is not finite or has no minimum."""
     context = shop.context
     if context.traced.rows < FEW or not context.finite or "unbounded-loss" in shop.codes:
@@ -106,7 +106,7 @@ def few_rows(shop: Workshop, on: OnProgress) -> FewRows | None:
     program = shop.as_given
     descents = Descents(program.flat(), program.start, context.rule, batches, 1)
     first = rate_by_curvature(program.flat(), program.start, args, context.rule)
-    raced = race(descents, first, 128, on)
+    raced = race(descents, first, 128, shop.progress)
     rate = raced.rate if math.isfinite(raced.rate) else float(raced.rates.min())
     running = _lasting(descents, shop.factor(rate))
     shop.spent += descents.spent

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from idjax.diagnosis.cures.ends import Minimum, once, own_rows, target_edits
-from idjax.diagnosis.cures.inputs import DOMINANT, LARGE, SMALL, is_around_mean
+from idjax.diagnosis.cures.inputs import DEVIATION, DOMINANT, LARGE, SMALL
 from idjax.diagnosis.trace.graph import Graph, Node
 from idjax.diagnosis.trace.layer_facts import by_name
 from idjax.diagnosis.trace.layers import Layer, input_rows
@@ -77,9 +77,9 @@ class Inputs(NamedTuple):
     @classmethod
     def of(cls, finding: ProgramFinding, name: str, layer: Layer) -> "Inputs":
         """The change that a finding asks of a layer that it names."""
-        step, nothing = frozenset([_step(name) if layer.steps else 0]), frozenset[int]()
+        step, nothing = frozenset([layer.names.index(name)]), frozenset[int]()
         sure, maybe = (step, nothing) if finding.kind == "cause" else (nothing, step)
-        apart = finding.code != "layer-scale" or is_around_mean(finding)
+        apart = finding.code != "layer-scale" or DEVIATION in finding.evidence
         return cls(layer, sure, maybe, apart, finding.code != "layer-mean", finding.code == "layer-outliers")
 
     def with_(self, other: "Inputs") -> "Inputs":
@@ -257,16 +257,11 @@ def _started(context: LossContext, finding: ProgramFinding, params: list[Any]) -
             params[leaf] = (_usual(layer) * drawn).astype(params[leaf].dtype)
     for name in finding.layers if finding.code == "layer-init" else ():
         layer = by_name(context, name)
-        place = _step(name) if layer.steps else ...
+        place = layer.names.index(name) if layer.steps else ...
         for leaf in layer.leaves:
             size = float(jnp.sqrt(jnp.mean(params[leaf][place].astype(jnp.float32) ** 2)))
             params[leaf] = params[leaf].at[place].multiply(_usual(layer) / size) if size > 0 else params[leaf]
     return params
-
-
-def _step(name: str) -> int:
-    """The step of a scan that a layer is named by, as block[3]."""
-    return int(name.rsplit("[", 1)[1][:-1])
 
 
 def _usual(layer: Layer) -> float:

@@ -44,7 +44,7 @@ class Workshop:
     `codes` are those of its findings that a cure can be built in for.
     """
 
-    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress, codes: Iterable[str] = ()):
+    def __init__(self, context: LossContext, batches: Batches, progress: OnProgress, codes: Iterable[str]):
         self.context, self.batches, self.progress = context, batches, progress
         self.spent = 0
         found = CURABLE.intersection(codes)

@@ -14,14 +14,14 @@ from idjax.diagnosis.program.findings import cannot_overfit
 from idjax.diagnosis.trace.loss_context import LossContext
 from idjax.report.notebook import ShownProgram
 from idjax.results.program import FewRows, RateRace
-from idjax.types import IdjaxError, OnProgress, silent
+from idjax.types import IdjaxError, OnProgress
 
 
 class CurableProgram(ShownProgram):
     """A `ProgramDiagnosis` that holds its program: what it cures is a loss to train on. It is written without it."""
 
     @classmethod
-    def of(cls, context: LossContext, batches: Any = None, progress: OnProgress = silent, **fields: Any) -> Any:
+    def of(cls, context: LossContext, batches: Any, progress: OnProgress, **fields: Any) -> Any:
         """The diagnosis of a context, with the batches that training sees."""
         made = cls(**fields)
         codes = (finding.code for finding in made.findings)
@@ -114,7 +114,7 @@ class CurableProgram(ShownProgram):
     @functools.cached_property
     def few_rows(self) -> FewRows | None:
         """The training on eight rows alone; None where there are fewer, or the loss is not finite."""
-        return few_rows(self.workshop, self.workshop.progress)
+        return few_rows(self.workshop)
 
     def proven(self, steps: int = BUDGET) -> "CurableProgram":
         """This diagnosis with a proof: the program as given and its cures, alone and together, trained so many steps.

@@ -60,10 +60,9 @@ def layer_context(context: LossContext, settings: Settings) -> ProgramContext:
         if not context.graph.is_data(layer.node.ins[layer.rows]):
             continue  # of a boundary condition, the same for all rows
         blocks = context.measured.seen[layer.node]
-        for step in range(max(1, layer.steps)):
-            name = f"{layer.name}[{step}]" if layer.steps else layer.name
+        for step, name in enumerate(layer.names):
             kernel = _kernel(context, layer, step)
-            seen = [_step(layer, block, step) for block in blocks]
+            seen = [{of: told[step] for of, told in block.items()} if layer.steps else block for block in blocks]
             if layer.kind == "embed":
                 counts = sum(part["counts"].reshape(-1, layer.inputs).sum(0) for part in seen)
                 facts.append(embedding_facts(name, layer, np.asarray(counts), kernel, settings))
@@ -73,10 +72,6 @@ def layer_context(context: LossContext, settings: Settings) -> ProgramContext:
             moments[name] = _moments(layer, seen)
             facts.append(facts_of(name, layer, moments[name], kernel, settings))
     return ProgramContext(tuple(facts), moments, settings)
-
-
-def _step(layer: Layer, block: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
-    return {name: values[step] for name, values in block.items()} if layer.steps else block
 
 
 def _kernel(context: LossContext, layer: Layer, step: int) -> Kernel:
@@ -108,5 +103,4 @@ def _moments(layer: Layer, blocks: list[dict[str, Any]]) -> InputMoments:
 
 def by_name(context: LossContext, name: str) -> Layer:
     """The layer of this name, or the one of a scan that it is a step of."""
-    whole = name.rsplit("[", 1)[0]
-    return next(layer for layer in context.layers if layer.name == (whole if layer.steps else name))
+    return next(layer for layer in context.layers if name in layer.names)

@@ -49,6 +49,11 @@ class Layer:
     epsilon: float
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, or in a scan with own kernels that of each step, as block[3]."""
+        return tuple(f"{self.name}[{step}]" for step in range(self.steps)) or (self.name,)
+
+    @property
     def output_axes(self) -> tuple[int, ...]:
         """The axes of the kernel that its outputs are along."""
         if self.kind == "conv":

@@ -35,10 +35,9 @@ def learned(traced: Traced, comparisons: Sequence[Comparison], rule: UpdateRule,
 
     def elsewhere(comparison: Comparison, order: int) -> Edit:
         """The targets of other rows in place of a comparison's own."""
-        (axis,), drawn = rows(comparison.target), np.random.default_rng(order)
-        order_of_rows = drawn.permutation(graph.shape(comparison.target)[axis])
-        place = comparison.node.ins.index(comparison.target)
-        return changing(place, lambda targets: jnp.take(targets, order_of_rows, axis))
+        (axis,), place = rows(comparison.target), comparison.node.ins.index(comparison.target)
+        others = np.random.default_rng(order).permutation(graph.shape(comparison.target)[axis])
+        return changing(place, lambda targets: jnp.take(targets, others, axis))
 
     @jax.jit
     def ends(values: list[Any]) -> Any:

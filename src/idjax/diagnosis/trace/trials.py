@@ -20,8 +20,8 @@ MOST_CLIMBS = 8
 Trained = Callable[[Any, Any, float], np.ndarray]
 
 
-def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS) -> Trained:
-    """A function of parameters, arguments and a rate, its step compiled once: the losses of so many steps.
+def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any]) -> Trained:
+    """A function of parameters, arguments and a rate, its step compiled once: the losses of 30 steps.
 
     Steps are not in a scan: within one, XLA on a CPU computes convolutions many times more slowly.
     """
@@ -36,7 +36,7 @@ def trials(rule: UpdateRule, loss: Callable[[Any, Any], Any], steps: int = STEPS
 
     def run(params: Any, args: Any, rate: float) -> np.ndarray:
         carry, losses = (params, begin(params, jnp.float32(rate))), []
-        for _ in range(steps + 1):  # the last one for the loss that it begins with
+        for _ in range(STEPS + 1):  # the last one for the loss that it begins with
             carry, value = step(carry, args, jnp.float32(rate))
             losses.append(value)
         return np.asarray(losses, np.float64)

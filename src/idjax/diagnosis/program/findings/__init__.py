@@ -3,7 +3,6 @@
 import dataclasses
 from types import ModuleType
 
-from idjax.diagnosis.explanation import Explanation
 from idjax.diagnosis.program.findings import (
     layer_epsilon,
     layer_float_stall,
@@ -25,9 +24,6 @@ MODULES: tuple[ModuleType, ...] = (
     layer_float_stall,
 )
 """In the order they are looked for: what makes others show comes before them."""
-
-EXPLANATIONS: dict[str, Explanation] = {module.EXPLANATION.code: module.EXPLANATION for module in MODULES}
-
 
 INPUTS = frozenset({"layer-null", "layer-mean", "layer-outliers", "layer-scale"})
 """Findings about what a layer is given, which layers before it may be the cause of."""

@@ -57,21 +57,17 @@ def find(context: LossContext, found: tuple[ProgramFinding, ...]) -> list[Progra
 
 def _has_graph(context: LossContext) -> bool:
     """Whether an argument says which rows belong together: a matrix of rows, or places of rows that are picked."""
-    block = context.traced.block
     given = zip(context.given.args, context.traced.holds, strict=True)
     if any(holds and context.traced.rows in np.shape(leaf)[1:2] for leaf, holds in given):
         return True
-    picked = [node for node in context.graph.program.nodes if node.primitive == "gather"]
-    return any(context.graph.bits(n.ins[1]) and block in _lengths(context, n, n.ins[0]) and _by_row(n) for n in picked)
+    return any(node.primitive == "gather" and _picks_rows(context, node) for node in context.graph.program.nodes)
 
 
-def _lengths(context: LossContext, node: Node, atom: Any) -> list[int]:
-    return [context.graph.shape(atom)[axis] for axis in context.traced.rows_of(atom) if axis == 0]
-
-
-def _by_row(node: Node) -> bool:
+def _picks_rows(context: LossContext, node: Node) -> bool:
     """Whether whole rows are picked: of labels, which pick a number of each row, the rows' own places go in too."""
-    return tuple(node.params["dimension_numbers"].start_index_map) == (0,)
+    graph, (picked, places) = context.graph, node.ins[:2]
+    of_rows = 0 in context.traced.rows_of(picked) and graph.shape(picked)[0] == context.traced.block
+    return of_rows and bool(graph.bits(places)) and node.params["dimension_numbers"].start_index_map == (0,)
 
 
 def _kind(context: LossContext, node: Node) -> str:
