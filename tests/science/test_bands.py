@@ -10,7 +10,7 @@ from banded import BASE, SCALED, SUM, covered, middle_third, rows
 from idjax import Schedule, Settings, predict
 from idjax.moments.moments import measure
 from idjax.prediction.dynamics import bands
-from idjax.prediction.dynamics.mean_alone import MeanTrajectory
+from idjax.prediction.dynamics.full_batch import MeanTrajectory
 from idjax.prediction.dynamics.theories import trajectory_for
 from idjax.prediction.predict import run_spec
 
@@ -117,7 +117,7 @@ def test_losses_of_other_starts(x, y, changes, first):
         spec = run_spec(train, other_rows, settings)
         others = bands._others(spec, 12)
         trajectory = trajectory_for(spec)
-        quick = trajectory.ensemble([other.start for other in others])
+        quick = trajectory.ensemble([other.start for other in others], len(others))
         own, *right = (trajectory_for(one).losses(spec.epochs) for one in (spec, *others))
         squares = MeanTrajectory(spec).means(spec.epochs)[1]
         more = [np.sum(squares * (other.power() - spec.power()), axis=(1, 2)) for other in others]

@@ -7,8 +7,7 @@ import pytest
 
 from idjax import Settings
 from idjax.moments.moments import measure
-from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
-from idjax.prediction.dynamics.mean_alone import MeanTrajectory
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory, MeanTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.predict import run_spec
 

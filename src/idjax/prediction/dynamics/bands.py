@@ -12,7 +12,7 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.follow_cost import goes_to_its_end
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.theories import products_of, trajectory_for
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, Trajectory
 from idjax.results.curve import Band
 from idjax.theory.root_finding import TINY
 from idjax.types import Progress, Weights, end_to_end, silent
@@ -21,8 +21,6 @@ MANY = 200
 """Starts of a band, where the losses of one cost next to nothing: their percentiles are the band."""
 FEW = 8
 """Starts where each has to be followed: the band is where one more falls, by Student's t of the logarithms."""
-KERNELS_AT_ONCE = 2**16
-"""Numbers of the kernels that are drawn together."""
 LEVEL = 0.95
 NOTHING = 1e-12
 """Share of the first loss that losses are not told apart below."""
@@ -89,11 +87,9 @@ def _on_rows(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
 
 def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | None:
     """Losses of MANY other starts in closed form, or of FEW that are followed; None beyond the budget."""
-    found = trajectory.ensemble(() if spec.layers else _Kernels(spec, MANY))
-    if isinstance(found, list):
+    found = trajectory.ensemble(_kernels(spec, MANY), MANY)
+    if found is not None or products_of(spec) * FEW > budget.FOLLOWED:
         return found
-    if found is NoEnsemble.BEYOND_BUDGET or products_of(spec) * FEW > budget.FOLLOWED:
-        return None
     losses = []
     for done, other in enumerate(_others(spec, FEW)):
         spec.progress(Progress(done, FEW, "the band, from other starts"))
@@ -104,28 +100,18 @@ def _from_other_starts(spec: RunSpec, trajectory: Trajectory) -> list[Losses] | 
 def _others(spec: RunSpec, count: int) -> list[RunSpec]:
     """The run from other draws of its start, of all layers or of one kernel."""
     if not spec.layers:
-        return [spec._replace(start=start) for start in _Kernels(spec, count)]
+        return [spec._replace(start=start) for start in _kernels(spec, count)]
     from idjax.prediction.dynamics.followed import other_starts
 
     return [spec._replace(start=end_to_end(layers), layers=layers) for layers in other_starts(spec, count)]
 
 
-class _Kernels:
+def _kernels(spec: RunSpec, count: int) -> Iterator[Weights]:
     """Random starts of one layer, of Glorot and Bengio (2010), drawn as they are asked for: wide ones fill memories."""
-
-    def __init__(self, spec: RunSpec, count: int):
-        self._problem, self._seed, self._count = spec.problem, spec.settings.seed, count
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Weights]:
-        shape = inputs, outputs = self._problem.train.inputs, self._problem.train.outputs
-        draws, limit, bias = np.random.default_rng(self._seed), np.sqrt(6 / (inputs + outputs)), np.zeros(outputs)
-        size = max(1, KERNELS_AT_ONCE // (inputs * outputs))
-        for first in range(0, self._count, size):
-            for kernel in draws.uniform(-limit, limit, (min(size, self._count - first), *shape)):
-                yield self._problem.enter(Weights(kernel, bias))
+    problem, shape = spec.problem, spec.start.kernel.shape
+    draws, limit, bias = np.random.default_rng(spec.settings.seed), np.sqrt(6 / sum(shape)), np.zeros(shape[1])
+    for _ in range(count):
+        yield problem.enter(Weights(draws.uniform(-limit, limit, shape), bias))
 
 
 def _quantiles(values: Float[np.ndarray, "k E"], spread: Float[np.ndarray, " E"] | None) -> Float[np.ndarray, "3 E"]:

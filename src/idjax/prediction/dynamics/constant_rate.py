@@ -1,7 +1,6 @@
 """SGD with a constant learning rate on one linear layer: a closed form, or where the rate is too large for it."""
 
-from idjax.prediction.dynamics.full_batch import FullBatchTrajectory
-from idjax.prediction.dynamics.mean_alone import MeanTrajectory
+from idjax.prediction.dynamics.full_batch import FullBatchTrajectory, MeanTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.rounded import with_rounding
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic

@@ -1,17 +1,19 @@
 """Minibatch SGD and momentum on given rows: the expected loss with the rows' own fourth moment, shuffles included."""
 
+from collections.abc import Iterable
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from idjax.moments.normalize import standardize, standardize_samples
 from idjax.prediction import budget
-from idjax.prediction.dynamics.mean_alone import MeanTrajectory
+from idjax.prediction.dynamics.full_batch import MeanTrajectory
 from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.on_moments import watched_of
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import NoTheoryError, RunSpec, beyond_quadratic
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, SampledTrajectory, Starts
+from idjax.prediction.dynamics.trajectory import Losses, SampledTrajectory
 from idjax.prediction.precision import in_float64
 from idjax.prediction.problem import QuadraticProblem
 from idjax.results.curve import Status
@@ -101,10 +103,10 @@ class EmpiricalRowsTrajectory(SampledTrajectory):
         super().__init__(spec, record, weights)
         self._rows = rows
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
         means, own = MeanTrajectory(self._spec).means, self.losses(self._spec.epochs)
-        return from_other_starts(self._spec, starts, means, own, lambda spec: build(spec).losses(spec.epochs))
+        return from_other_starts(self._spec, starts, count, means, own, lambda spec: build(spec).losses(spec.epochs))
 
     def spread(self) -> Losses | None:
         """Relative standard deviations over the orders of the rows, of these rows to first order."""

@@ -185,10 +185,6 @@ class FollowedTrajectory(Trajectory):
         """Updates until the judged squared error is at most `level`, within what was followed."""
         return crossing(self._runs.steps, self._mean[2] - self._spec.problem.lost, level)
 
-    def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
-        """Unknown: modes are those of a quadratic loss."""
-        return np.full(len(masks), np.nan)
-
     def weights(self, step: float) -> Weights | None:
         """The mean of the runs' weights at their end, of linear layers, if that is the end of the run."""
         if not self._spec.settings.linear or step > self.known_until:

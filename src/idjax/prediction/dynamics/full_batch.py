@@ -1,4 +1,6 @@
-"""Full-batch descent with a constant learning rate, with or without momentum: exact, in closed form."""
+"""Descent at a constant rate, in closed form: of the full batch, exact, and of the mean of the weights over batches."""
+
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float
@@ -7,13 +9,17 @@ from idjax.prediction import budget
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, Trajectory
+from idjax.results.curve import Status
 from idjax.theory.full_batch import gradient_descent, momentum
 from idjax.theory.quadratic import Quadratic, evaluate
 from idjax.types import Weights
 
 EVERY = slice(None)
 """All outputs."""
+_GAUSS = np.polynomial.legendre.leggauss(12)
+NODES, NODE_WEIGHTS = ((_GAUSS[0] + 1) / 2) ** 2, _GAUSS[1] * (_GAUSS[0] + 1) / 2
+"""Where the losses of an epoch are read, closest at its beginning, and their weights in its mean."""
 
 
 class FullBatchTrajectory(Trajectory):
@@ -32,26 +38,25 @@ class FullBatchTrajectory(Trajectory):
             self.how = f"full batch with {'Nesterov ' if settings.nesterov else ''}momentum, exact"
 
     def losses(self, epochs: Float[np.ndarray, " E"]) -> Losses:
-        """The losses of these epochs, of one update each."""
+        """The losses of these epochs."""
         size = max(1, budget.NUMBERS_AT_ONCE // self._rates.size)
         parts = [self._part(epochs[i : i + size]) for i in range(0, len(epochs), size)]
         return Losses(*map(np.concatenate, zip(*parts, strict=True)))
 
     def _part(self, epochs: np.ndarray) -> Losses:
-        before, after = self.factors(epochs - 1), self.factors(epochs)
+        ends, squares = self.means(epochs)
         validation = np.full(len(epochs), np.nan)
         if self._validation is not None:
-            validation = evaluate(self._validation, after)
-        train = np.sum(self._power * before**2, axis=(-2, -1))
-        return Losses(train, validation, evaluate(self._judged, after))
+            validation = evaluate(self._validation, ends)
+        return Losses(np.sum(self._power * squares, axis=(-2, -1)), validation, evaluate(self._judged, ends))
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
+    def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
+        """Shrink factors of the modes at the ends of epochs, of one update each, and their squares before it."""
+        return self.factors(epochs), self.factors(epochs - 1) ** 2
+
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
         """The losses of every epoch from these starts."""
-
-        def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return self.factors(epochs), self.factors(epochs - 1) ** 2
-
-        return from_other_starts(self._spec, starts, means)
+        return from_other_starts(self._spec, starts, count, self.means)
 
     def factors(self, steps: Float[np.ndarray, " t"]) -> Float[np.ndarray, "t g n"]:
         """The factor by which each mode has shrunk after these steps."""
@@ -108,3 +113,21 @@ class FullBatchTrajectory(Trajectory):
     def weights(self, step: float) -> Weights:
         """The weights."""
         return self._spec.weights_at(self.factors(np.array([step]))[0])
+
+
+class MeanTrajectory(FullBatchTrajectory):
+    """Minibatch SGD without the noise of its batches: the losses of the expected weights, which follow the full batch;
+    the noise only adds to them.
+    """
+
+    def __init__(self, spec: RunSpec):
+        super().__init__(spec)
+        self.how, self.status = "the mean of the weights, the noise of the batches left out", Status.OUTSIDE_RANGE
+
+    def means(self, epochs: Float[np.ndarray, " E"]) -> tuple[Float[np.ndarray, "E g n"], Float[np.ndarray, "E g n"]]:
+        """Shrink factors of the modes of the expected weights at the ends of epochs, and their mean squares within."""
+        size, steps = max(1, budget.NUMBERS_AT_ONCE // (len(NODES) * self._rates.size)), self._spec.steps
+        parts = [epochs[first : first + size] for first in range(0, len(epochs), size)]
+        within = [self.factors(((part - 1)[:, None] + NODES).ravel() * steps) ** 2 for part in parts]
+        squares = [np.tensordot(NODE_WEIGHTS, each.reshape(-1, len(NODES), *each.shape[1:]), (0, 1)) for each in within]
+        return self.factors(epochs * steps), np.concatenate(squares)

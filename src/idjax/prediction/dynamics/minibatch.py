@@ -1,18 +1,18 @@
 """Minibatch SGD with a constant learning rate, with or without momentum: the expected loss at any step."""
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from idjax.prediction.dynamics.full_batch import EVERY
-from idjax.prediction.dynamics.mean_alone import MeanTrajectory
+from idjax.prediction.dynamics.full_batch import EVERY, MeanTrajectory
 from idjax.prediction.dynamics.order_spread import Along, spread_over_orders
 from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory
+from idjax.prediction.dynamics.trajectory import Losses, Trajectory
 from idjax.theory.sgd import minibatch
 from idjax.theory.sgd.horizons import Expectation, moments_at
 from idjax.types import Weights
@@ -83,11 +83,13 @@ class MinibatchTrajectory(Trajectory):
         """The losses of every epoch of the run."""
         return self.losses(self._spec.epochs)
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
-        return from_other_starts(
-            self._spec, starts, self._mean.means, self._own, lambda spec: MinibatchTrajectory(spec).losses(spec.epochs)
-        )
+
+        def losses_of(spec: RunSpec) -> Losses:
+            return MinibatchTrajectory(spec).losses(spec.epochs)
+
+        return from_other_starts(self._spec, starts, count, self._mean.means, self._own, losses_of)
 
     def spread(self, rows: Float[np.ndarray, "N n"] | None = None) -> Losses | None:
         """Relative standard deviations of the losses over the orders of the rows: Gaussian ones, or those given."""

@@ -1,14 +1,14 @@
 """The losses of a linear recursion from other starts, which the mean of the weights tells; docs/theory.md (133)."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Float
 
 from idjax.prediction import budget
 from idjax.prediction.dynamics.run_spec import RunSpec
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts
+from idjax.prediction.dynamics.trajectory import Losses
 from idjax.prediction.problem import QuadraticProblem
 from idjax.theory.quadratic import evaluate, quadratic_form
 from idjax.types import Weights
@@ -19,24 +19,26 @@ Means = Callable[[Float[np.ndarray, " E"]], tuple[Float[np.ndarray, "E g n"], Fl
 
 def from_other_starts(
     spec: RunSpec,
-    starts: Starts,
+    starts: Iterable[Weights],
+    many: int,
     means: Means,
     own: Losses | None = None,
     losses_of: Callable[[RunSpec], Losses] | None = None,
-) -> list[Losses] | NoEnsemble:
-    """The losses of the run from each start: those of the means alone, or to leading order in the batches' noise.
+) -> list[Losses] | None:
+    """The losses of the run from each of so many starts: those of the means alone, or to leading order in the batches'
+    noise; None beyond the budget.
 
     Without the error as judged, NaN, which would take as long again and no band is asked for.
     Label noise adds the same from every start, what `losses_of` says of the optimum; all else is what the means make of
     it, times what the run's `own` losses are of those of its means.
     """
     problem, epochs = spec.problem, spec.epochs
-    modes, count, numbers = problem.rates.size, len(starts) * len(epochs), spec.start.stacked.size
+    modes, count, numbers = problem.rates.size, many * len(epochs), spec.start.stacked.size
     # Of every epoch, and of every start: its coefficients, and what it bends the moments of each of the rows with.
     n = problem.spectrum.eigenvalues.size
-    products = count * modes * (n + 2) + len(starts) * n * numbers * (1 + 2 * (problem.groups == 1))
+    products = count * modes * (n + 2) + many * n * numbers * (1 + 2 * (problem.groups == 1))
     if count > budget.LOSSES or products > budget.ENSEMBLE:
-        return NoEnsemble.BEYOND_BUDGET
+        return None
     size = max(1, budget.NUMBERS_AT_ONCE // modes)
     parts = [means(epochs[first : first + size]) for first in range(0, len(epochs), size)]
     ends, squares = map(np.concatenate, zip(*parts, strict=True))

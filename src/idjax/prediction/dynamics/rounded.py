@@ -1,6 +1,7 @@
 """SGD with rounded weights: where a full batch stalls, and how rounding slows noisy batches."""
 
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -11,7 +12,7 @@ from idjax.prediction.dynamics.minibatch import MinibatchTrajectory
 from idjax.prediction.dynamics.passing import share_passed
 from idjax.prediction.dynamics.run_spec import RunSpec, floor_of
 from idjax.prediction.dynamics.search import first_step
-from idjax.prediction.dynamics.trajectory import Losses, NoEnsemble, Starts, Trajectory, UndefinedTrajectory
+from idjax.prediction.dynamics.trajectory import Losses, Trajectory, UndefinedTrajectory
 from idjax.results.curve import Stall, Status
 from idjax.theory import finite_precision
 from idjax.types import Weights
@@ -158,11 +159,11 @@ class SlowedTrajectory(Trajectory):
         still = after.train >= STANDS * self.unrounded.at(self._clock(np.array([self._valid]))).train
         return Losses(*(np.where((end > self._valid) & ~still, np.nan, part) for part in losses))
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
         """The losses from these starts: rounding slows others as it slows this one."""
-        found = self.unrounded.ensemble(starts)
-        if isinstance(found, NoEnsemble):
-            return found
+        found = self.unrounded.ensemble(starts, count)
+        if found is None:
+            return None
         slowed = [a / b for a, b in zip(*(one.losses(self._epochs) for one in (self, self.unrounded)), strict=True)]
         return [Losses(*(part * by for part, by in zip(one, slowed, strict=True))) for one in found]
 

@@ -1,6 +1,7 @@
 """Minibatch SGD and momentum while the learning rate changes: the expected loss, piece by piece."""
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -16,14 +17,13 @@ from idjax.prediction.dynamics.other_starts import from_other_starts
 from idjax.prediction.dynamics.run_spec import RunSpec, beyond_quadratic
 from idjax.prediction.dynamics.trajectory import (
     Losses,
-    NoEnsemble,
     SampledTrajectory,
-    Starts,
     Trajectory,
     undefined_by_rounding,
 )
 from idjax.prediction.precision import in_float64
 from idjax.theory.sgd import horizons, minibatch, order_spread
+from idjax.types import Weights
 
 CHANGE = 0.05
 """Change of the learning rate within a piece."""
@@ -106,16 +106,15 @@ class ScheduledTrajectory(SampledTrajectory):
         super().__init__(spec, record, spec.weights_at(factors[-1]))
         self._factors, self._squares, self._groups = factors, squares, groups
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
         """The losses of every epoch from these starts, to leading order in the batches' noise."""
 
         def means(epochs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             chosen = epochs.astype(int) - 1
             return self._factors[chosen], self._squares[chosen]
 
-        return from_other_starts(
-            self._spec, starts, means, self.losses(self._spec.epochs), lambda spec: build(spec).losses(spec.epochs)
-        )
+        own = self.losses(self._spec.epochs)
+        return from_other_starts(self._spec, starts, count, means, own, lambda spec: build(spec).losses(spec.epochs))
 
     def spread(self) -> Losses | None:
         """Relative standard deviations of the losses over the orders of the rows."""

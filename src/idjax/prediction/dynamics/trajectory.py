@@ -1,9 +1,8 @@
 """Trajectories: losses, times and weights along a training run, from other starts too."""
 
 import abc
-import enum
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -23,22 +22,6 @@ class Losses(NamedTuple):
     train: Float[np.ndarray, " E"]
     validation: Float[np.ndarray, " E"]
     error: Float[np.ndarray, " E"]
-
-
-@runtime_checkable
-class Starts(Protocol):
-    """Starts of the weights, so many, which may be drawn as they are asked for."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[Weights]: ...
-
-
-class NoEnsemble(enum.Enum):
-    """Why a trajectory has no ensemble in closed form: each start has to be followed, or it costs too much."""
-
-    FOLLOWED = enum.auto()
-    BEYOND_BUDGET = enum.auto()
 
 
 class Trajectory(abc.ABC):
@@ -73,17 +56,21 @@ class Trajectory(abc.ABC):
     def steps_to(self, level: float) -> float:
         """Updates until the judged squared error is at most `level`; inf if it never is, or not within the run."""
 
-    @abc.abstractmethod
     def group_steps(self, masks: Float[np.ndarray, "k n"], left: float) -> Float[np.ndarray, " k"]:
-        """Updates until each group of modes holds at most the share `left` of the training loss it started with."""
+        """Updates until each group of modes holds at most the share `left` of the training loss it started with; NaN
+        where they are not known, as where modes are not those of the loss.
+        """
+        return np.full(len(masks), np.nan)
 
     @abc.abstractmethod
     def weights(self, step: float) -> Weights | None:
         """The expected weights after so many updates, if they are known."""
 
-    def ensemble(self, starts: Starts) -> list[Losses] | NoEnsemble:
-        """The losses of every epoch of the run from each of these starts, where they are known in closed form."""
-        return NoEnsemble.FOLLOWED
+    def ensemble(self, starts: Iterable[Weights], count: int) -> list[Losses] | None:
+        """The losses of every epoch of the run from each of so many starts, which may be drawn as they are asked for;
+        None where they are not known in closed form, or cost too much.
+        """
+        return None
 
     def spread(self) -> Losses | None:
         """Relative standard deviations of every epoch's losses over the orders of the rows, where theory has them."""
