@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from idjax.diagnosis.data.tails import fourth_moment_of, white
+from idjax.diagnosis.data.tails import fourth_moment_of, white_rows
 from idjax.moments.moments import measure
 from idjax.moments.spectrum import largest_eigenvalue
 from idjax.prediction.learning_rates import is_stable, max_learning_rate
@@ -196,7 +196,7 @@ def test_tails_of_every_batch_share_one_fourth_moment(columns):
     normal = 2 * second @ second + np.trace(second) * second - 2 * (mean @ mean) * np.outer(mean, mean)
     values, vectors = np.linalg.eigh(second)
     whitener = vectors / np.sqrt(values)
-    shared = fourth_moment_of(a, white(a))
+    shared = fourth_moment_of(white_rows(z))
 
     def largest(fourth, batch):
         return np.linalg.eigvalsh(whitener.T @ ((1 - 1 / batch) * second @ second + fourth / batch) @ whitener)[-1]
