@@ -26,3 +26,10 @@ def test_the_mean_is_the_full_batch_step_by_step(momentum):
         np.testing.assert_allclose(getattr(found, field), ends, rtol=1e-12)
         assert np.abs(getattr(found, field)[1:] / ends[:-1] - 1).min() > 0.05  # not those of the epoch before
     assert (noisy.error > found.error).all()
+
+
+def test_the_mean_from_its_own_start_is_the_mean():
+    x = 1 + np.random.default_rng(0).normal(size=(100, 3))
+    spec = run_spec(measure(x, None), None, Settings(batch_size=10, learning_rate=0.01, epochs=5))
+    mean = MeanTrajectory(spec)
+    np.testing.assert_allclose(mean.ensemble([spec.start], 1)[0].train, mean.losses(spec.epochs).train, rtol=1e-12)
