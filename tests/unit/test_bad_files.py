@@ -120,6 +120,11 @@ BAD_FILES = {
         b"a;b\n1;2\n1,5;2\n",
         "line 3, row 2 (counting from 1), column 'a': '1,5' is not a number",
     ),
+    "comma.csv": (
+        b"a;b\n1,5;2\n3;4\n",
+        "line 2, row 1 (counting from 1), column 'a': '1,5' is not a number",
+        "column 'a' holds no plain numbers ('1,5 with a decimal comma')",
+    ),
     "quote.csv": (b'a,b\n1,"2\n3,4\n', "'2\\n3,4' is not a number", "column 'b' holds text"),
     "latin.csv": ("é,b\n1,2\n".encode("latin-1"), "UTF-8"),
     "utf16.csv": ("a,b\n1,2\n3,4\n".encode("utf-16"), "UTF-8"),

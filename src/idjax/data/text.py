@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from idjax.data.dataset import place, printable, quote
-from idjax.data.source import TEXT, Block, Request, Source, are_all
+from idjax.data.source import OTHER, TEXT, Block, Request, Source, are_all
 from idjax.types import IdjaxError
 
 LARGE = 2**26
@@ -40,9 +40,7 @@ def text_source(request: Request) -> Source:
         what = ("rows", 2) if names else ("columns", 1)
         raise IdjaxError(f"{source}: it has no {what[0]}; give at least {what[1]}")
     width, gaps = len(first.cells), not request.whole
-    dtypes = tuple(
-        np.dtype(float) if request.whole or _is_number(cell) or _is_missing(cell) else TEXT for cell in first.cells
-    )
+    dtypes = tuple(np.dtype(float) if request.whole else _dtype(cell.strip()) for cell in first.cells)
 
     def read(numbers: Sequence[int], words: int | None, block_rows: int) -> Iterator[Block]:
         columns = None if are_all(numbers, width) else numbers
@@ -57,7 +55,8 @@ def text_source(request: Request) -> Source:
             yield Block(np.array(cells).reshape(count, -1), None if words is None else np.array(said, dtype=object))
 
     count = sum(row.number > 0 for row in _rows(path, source)) if path.stat().st_size >= LARGE else None
-    return Source(source, names, dtypes, count, read, request.remedy)
+    types = tuple(f"{cell.strip()} with a decimal comma" for cell in first.cells)  # of those that are OTHER
+    return Source(source, names, dtypes, count, read, request.remedy, types)
 
 
 def _rows(path: Path, source: str) -> Iterator[_Row]:
@@ -117,6 +116,13 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return "_" not in cell
+
+
+def _dtype(cell: str) -> np.dtype:
+    """What a column holds, by the first of its cells."""
+    if _is_number(cell) or _is_missing(cell):
+        return np.dtype(float)
+    return OTHER if _is_number(cell.replace(",", ".", 1)) else TEXT
 
 
 def _is_missing(cell: str) -> bool:
