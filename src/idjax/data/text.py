@@ -119,7 +119,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _dtype(cell: str) -> np.dtype:
-    """What a column holds, by the first of its cells."""
+    """The dtype of a column, by the first of its cells."""
     if _is_number(cell) or _is_missing(cell):
         return np.dtype(float)
     return OTHER if _is_number(cell.replace(",", ".", 1)) else TEXT
