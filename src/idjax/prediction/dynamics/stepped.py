@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from idjax.nn.rounding import State
 from idjax.nn.step import hyper_for, plan_for
 from idjax.prediction.dynamics.deep_linear import rule_of
 from idjax.prediction.dynamics.on_moments import layer_of, watched_of
@@ -17,6 +18,7 @@ from idjax.settings import Settings
 from idjax.theory import finite_precision
 from idjax.theory.full_batch import stepped
 from idjax.theory.networks.deep_linear import LinearLayers, parameters_of
+from idjax.types import Weights
 
 AT_ONCE = 1024
 """Epochs in one call."""
@@ -53,8 +55,8 @@ def build(spec: RunSpec) -> SampledTrajectory:
     rule, hyper = rule_of(plan._replace(batch_size=1)), hyper_for(settings)
     watched, constants = watched_of(spec)
     linear = LinearLayers(layer_of(spec), (), watched)
-    layer, start = linear.layer, parameters_of((spec.start,))
-    errors = linear.error(start)
+    layer, errors = linear.layer, spec.start.stacked - problem.reference.stacked
+    start = parameters_of((spec.start,))
     state = stepped.begin(rule, hyper, start, settings.dtype, settings.rounding, settings.seed)
     record = np.empty((1 + len(constants), settings.epochs))
     plain = settings.optimizer == "sgd" and not settings.momentum and not settings.schedule.changes
@@ -66,10 +68,10 @@ def build(spec: RunSpec) -> SampledTrajectory:
         record[:, done : done + size] = np.vstack([losses, np.asarray(seen)[:-1] + constants[:, None]])
         done += size
         if plain and rounds:
-            passed = _passed(settings, layer, linear.error(state.params))
+            passed = _passed(settings, layer, jnp.asarray(_weights_of(state).stacked) - layer.reference)
             still = passed < STALLED and (done >= MOST_STALLED or bool(np.all(losses == losses[-1])))
     record[:, done:] = record[:, done - 1 : done]
-    trajectory = SampledTrajectory(spec, record, spec.weights_of(np.asarray(linear.error(state.params))))
+    trajectory = SampledTrajectory(spec, record, _weights_of(state))
     trajectory.how = f"full batch, {settings.optimizer} simulated on the moments of the data, exact"
     if settings.optimizer != "sgd" and not np.any(problem.train.mean_x) and not np.any(errors[-1]):
         # Divided by its own size, what rounding makes of a gradient that is 0 moves a weight all the same.
@@ -77,9 +79,10 @@ def build(spec: RunSpec) -> SampledTrajectory:
     if settings.dtype != "float64":
         trajectory.how += f", weights in {digits(settings)}"
     diverges = trajectory.status is Status.DIVERGES
-    largest = _largest_gradient(layer, errors) * settings.loss_scale
-    if settings.dtype == "float16" and diverges and largest > finite_precision.LARGEST:
-        trajectory.how += f"; gradients of {largest:.2g} overflow float16"
+    if settings.dtype == "float16" and diverges:
+        largest = _largest_gradient(layer, jnp.asarray(errors)) * settings.loss_scale
+        if largest > finite_precision.LARGEST:
+            trajectory.how += f"; gradients of {largest:.2g} overflow float16"
     if passed < STALLED and not diverges:
         end = float(record[0, -1])
         first = int(np.argmax(record[0] <= end / STANDS))
@@ -87,6 +90,12 @@ def build(spec: RunSpec) -> SampledTrajectory:
         trajectory.known_until = float("inf")
         trajectory.how += f"; from step {first:,} on rounding loses {1 - passed:.1%} of the descent"
     return trajectory
+
+
+def _weights_of(state: State) -> Weights:
+    """The weights of the one layer, on the host, where nothing is compiled for them."""
+    (layer,) = state.params
+    return Weights(**{name: np.asarray(values, np.float64) for name, values in layer.items()})
 
 
 def _largest_gradient(layer: stepped.LinearLayer, error: Array) -> float:
