@@ -141,6 +141,11 @@ class QuadraticProblem:
         named = ((name, (kind == name).astype(np.float64)) for name in ("mean", "slow", "bias", "null"))
         return [(name, mask) for name, mask in named if mask.any()]
 
+    @property
+    def marked_modes(self) -> dict[str, int]:
+        """The modes that are the mean's and the bias's own, by these names, as far as there are any."""
+        return {name: int(np.argmax(mask)) for name, mask in self.mode_groups if name in ("mean", "bias")}
+
     def coefficients(self, start: Weights) -> np.ndarray:
         """Vᵀ(Θ_0 - Θ_ref), (n, q); of the last start they are known."""
         return self._once(start, b"", lambda: self.spectrum.eigenvectors.T @ (start.stacked - self.reference.stacked))

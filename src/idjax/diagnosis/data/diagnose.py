@@ -138,7 +138,7 @@ def _curable(context: Context, findings: tuple[Finding, ...]) -> bool:
 
 def _facts(rows: Stream, context: Context, settings: Settings, progress: OnProgress) -> dict[str, Any]:
     """The diagnosis apart from what is found: data, the prediction for the settings as given, spectrum, labels."""
-    raw, modes = context.moments.raw, {name: int(np.argmax(mask)) for name, mask in context.problem.mode_groups}
+    raw, modes = context.moments.raw, context.problem.marked_modes
     before, classes = context.before if context.varies else None, len(rows.classes or ())
     outputs = explained_outputs(context, context.settings) if context.varies and raw.outputs > 1 else None
     return {

@@ -93,9 +93,9 @@ def view_of(context: Context) -> View:
     settings, problem, sketched = context.settings, context.problem, _is_dear(context)
     curve = predict_run(_run(context), undefined=True)
     stable = _stable(context, sketched) if settings.optimizer == "sgd" else None
-    named = {name: int(np.argmax(mask)) for name, mask in problem.mode_groups}
+    marked = problem.marked_modes
     samples = samples_of(context, curve.weights, max(FEWEST_ROWS, POINTS // context.moments.raw.outputs))
-    modes = Curvatures(problem.rates.max(axis=0), named.get("mean"), named.get("bias"))
+    modes = Curvatures(problem.rates.max(axis=0), marked.get("mean"), marked.get("bias"))
     return View(settings, curve, stable, context.level, modes, samples, sketched)
 
 
